@@ -1,0 +1,73 @@
+#pragma once
+/* thread - what a thread of the profiled program knows of itself: its counters and whose work it does.
+ * Context: signal. Initial-exec TLS, so that reading it never allocates; written by its own thread, in calls and in the
+ * handler that may interrupt them at any instruction.
+ *
+ * Counting: each thread adds into a slot of its own with plain adds of one instruction, which a signal on the same
+ * thread cannot split; the threads that found no free slot share slot 0 with locked adds. A slot's counters outlive its
+ * owner and the next owner adds on, so a sum over all slots is the truth at any time, whoever died.
+ */
+#include "../segment/segment.h"
+
+#include <stdbool.h>
+
+enum { THREAD_PENDING_MAX = 16 };
+
+/* A sample whose request is not known yet: see work.h. */
+struct thread_pending {
+	uint32_t node;
+	uint32_t entered; /* nodes newly entered, counted from the leaf up */
+	uint64_t weight_ns;
+};
+
+struct thread {
+	struct seg_thread *slot;  /* NULL = nothing of this thread is counted (yet) */
+	uint32_t is_exclusive;    /* slot is its own */
+	uint32_t own_depth;       /* > 0: profshim's own code runs on this thread; hooks pass through */
+	uint32_t in_handler;      /* the sampling handler runs on this thread */
+	uint32_t call;            /* 1 + enum seg_call of the interposed call in progress, 0 = none */
+	uint32_t endpoint;        /* who gets the CPU time: an endpoint's id or WORK_PENDING */
+	uint32_t shard;           /* of histograms */
+	uint32_t tid;             /* 0 = thread_attach was not called */
+	int32_t timer;            /* kernel's id of the CPU timer, -1 = none; owned by sampling/timer */
+	uint64_t stack_low;       /* lowest and one past the highest address of the stack; 0 = not known */
+	uint64_t stack_high;
+	uint32_t pending_count;
+	struct thread_pending pending[THREAD_PENDING_MAX];
+};
+
+extern __thread struct thread self __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* The segment of this process: head is NULL until the process is profiled. W: setup, before anything counts. */
+extern struct seg_view seg __attribute__((visibility("hidden")));
+
+/* Gives the calling thread a slot; again after fork. Signal-safe, since a thread may first be met in the handler.
+ * No system call but gettid. */
+void thread_attach(void);
+
+/* Gives the slot back. Later calls of the thread count nowhere until thread_attach. */
+void thread_detach(void);
+
+/* In the child of fork: the slot is the parent's, and so are the timer and what is pending. */
+void thread_forget(void);
+
+/* The gauges of this process, NULL when no slot was free. W: setup (process.c). */
+extern struct seg_process *thread_process __attribute__((visibility("hidden")));
+
+/* Adds n to a counter in the thread's slot. */
+static inline void thread_add(_Atomic uint64_t *counter, uint64_t n)
+{
+#if defined(__x86_64__)
+	if (self.is_exclusive) {
+		__asm__ volatile("addq %1, %0" : "+m"(*counter) : "er"(n) : "cc");
+		return;
+	}
+#endif
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static inline void thread_count(enum seg_counter counter)
+{
+	if (self.slot)
+		thread_add(&self.slot->counters[counter], 1);
+}

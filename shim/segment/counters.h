@@ -1,0 +1,178 @@
+#pragma once
+/* counters - every counted thing of a session, declared once.
+ * Context: signal. Lists only; each feeds the layout of the segment, the Prometheus text, the report and the documents.
+ * Appending to a list changes the layout: raise SEG_VERSION in layout.h.
+ */
+
+/* Interposed libc calls: X(ID, "name as the program calls it"). The report shows them as {name}. */
+#define SEG_CALLS(X)                                                                                                   \
+	X(ACCEPT, "accept")                                                                                            \
+	X(ACCEPT4, "accept4")                                                                                          \
+	X(CONNECT, "connect")                                                                                          \
+	X(LISTEN, "listen")                                                                                            \
+	X(SOCKET, "socket")                                                                                            \
+	X(READ, "read")                                                                                                \
+	X(READV, "readv")                                                                                              \
+	X(RECV, "recv")                                                                                                \
+	X(RECVFROM, "recvfrom")                                                                                        \
+	X(RECVMSG, "recvmsg")                                                                                          \
+	X(RECVMMSG, "recvmmsg")                                                                                        \
+	X(READ_CHK, "__read_chk")                                                                                      \
+	X(RECV_CHK, "__recv_chk")                                                                                      \
+	X(RECVFROM_CHK, "__recvfrom_chk")                                                                              \
+	X(WRITE, "write")                                                                                              \
+	X(WRITEV, "writev")                                                                                            \
+	X(SEND, "send")                                                                                                \
+	X(SENDTO, "sendto")                                                                                            \
+	X(SENDMSG, "sendmsg")                                                                                          \
+	X(SENDMMSG, "sendmmsg")                                                                                        \
+	X(SENDFILE, "sendfile")                                                                                        \
+	X(SENDFILE64, "sendfile64")                                                                                    \
+	X(SPLICE, "splice")                                                                                            \
+	X(CLOSE, "close")                                                                                              \
+	X(SHUTDOWN, "shutdown")                                                                                        \
+	X(DUP, "dup")                                                                                                  \
+	X(DUP2, "dup2")                                                                                                \
+	X(DUP3, "dup3")                                                                                                \
+	X(FCNTL, "fcntl")                                                                                              \
+	X(FCNTL64, "fcntl64")                                                                                          \
+	X(EPOLL_WAIT, "epoll_wait")                                                                                    \
+	X(EPOLL_PWAIT, "epoll_pwait")                                                                                  \
+	X(EPOLL_PWAIT2, "epoll_pwait2")                                                                                \
+	X(POLL, "poll")                                                                                                \
+	X(PPOLL, "ppoll")                                                                                              \
+	X(POLL_CHK, "__poll_chk")                                                                                      \
+	X(PPOLL_CHK, "__ppoll_chk")                                                                                    \
+	X(SELECT, "select")                                                                                            \
+	X(PSELECT, "pselect")                                                                                          \
+	X(PTHREAD_CREATE, "pthread_create")                                                                            \
+	X(SIGACTION, "sigaction")                                                                                      \
+	X(SIGNAL, "signal")                                                                                            \
+	X(FORK, "fork")                                                                                                \
+	X(DLOPEN, "dlopen")                                                                                            \
+	X(DLCLOSE, "dlclose")                                                                                          \
+	X(DL_ITERATE_PHDR, "dl_iterate_phdr")                                                                          \
+	X(EXECVE, "execve")                                                                                            \
+	X(EXECV, "execv")                                                                                              \
+	X(EXECVP, "execvp")                                                                                            \
+	X(EXECVPE, "execvpe")                                                                                          \
+	X(EXECL, "execl")                                                                                              \
+	X(EXECLE, "execle")                                                                                            \
+	X(EXECLP, "execlp")                                                                                            \
+	X(EXECVEAT, "execveat")                                                                                        \
+	X(FEXECVE, "fexecve")
+
+/* Protocols told apart by their bytes: X(ID, "name in labels"). UNKNOWN: nothing recognised yet, or given up. */
+#define SEG_PROTOCOLS(X)                                                                                               \
+	X(UNKNOWN, "unknown")                                                                                          \
+	X(HTTP, "http")                                                                                                \
+	X(REDIS, "redis")
+
+/* HTTP methods that become a label as they are (RFC 9110 clause 9, RFC 5789); any other token is _OTHER. */
+#define SEG_METHODS(X)                                                                                                 \
+	X(OTHER, "_OTHER")                                                                                             \
+	X(GET, "GET")                                                                                                  \
+	X(HEAD, "HEAD")                                                                                                \
+	X(POST, "POST")                                                                                                \
+	X(PUT, "PUT")                                                                                                  \
+	X(DELETE, "DELETE")                                                                                            \
+	X(CONNECT, "CONNECT")                                                                                          \
+	X(OPTIONS, "OPTIONS")                                                                                          \
+	X(TRACE, "TRACE")                                                                                              \
+	X(PATCH, "PATCH")
+
+/* Why a request failed where its status alone does not tell: X(ID, "value of error_type").
+ * A 5xx status is its own error_type and needs no entry. Redis: the first word of the error reply, from this closed list.
+ */
+#define SEG_ERRORS(X)                                                                                                  \
+	X(NONE, "")                                                                                                    \
+	X(RESET, "reset")                                                                                              \
+	X(PARSE, "parse")                                                                                              \
+	X(REDIS_ERR, "ERR")                                                                                            \
+	X(REDIS_WRONGTYPE, "WRONGTYPE")                                                                                \
+	X(REDIS_NOAUTH, "NOAUTH")                                                                                      \
+	X(REDIS_WRONGPASS, "WRONGPASS")                                                                                \
+	X(REDIS_NOPERM, "NOPERM")                                                                                      \
+	X(REDIS_NOSCRIPT, "NOSCRIPT")                                                                                  \
+	X(REDIS_NOPROTO, "NOPROTO")                                                                                    \
+	X(REDIS_EXECABORT, "EXECABORT")                                                                                \
+	X(REDIS_MOVED, "MOVED")                                                                                        \
+	X(REDIS_ASK, "ASK")                                                                                            \
+	X(REDIS_TRYAGAIN, "TRYAGAIN")                                                                                  \
+	X(REDIS_CLUSTERDOWN, "CLUSTERDOWN")                                                                            \
+	X(REDIS_CROSSSLOT, "CROSSSLOT")                                                                                \
+	X(REDIS_LOADING, "LOADING")                                                                                    \
+	X(REDIS_BUSY, "BUSY")                                                                                          \
+	X(REDIS_BUSYGROUP, "BUSYGROUP")                                                                                \
+	X(REDIS_BUSYKEY, "BUSYKEY")                                                                                    \
+	X(REDIS_NOGROUP, "NOGROUP")                                                                                    \
+	X(REDIS_READONLY, "READONLY")                                                                                  \
+	X(REDIS_MASTERDOWN, "MASTERDOWN")                                                                              \
+	X(REDIS_MISCONF, "MISCONF")                                                                                    \
+	X(REDIS_NOREPLICAS, "NOREPLICAS")                                                                              \
+	X(REDIS_UNKILLABLE, "UNKILLABLE")                                                                              \
+	X(REDIS_OOM, "OOM")                                                                                            \
+	X(OTHER, "_OTHER")
+
+/* Plain counters, one cell in every thread slot: X(ID, family, label key, label value, help).
+ * Entries of one family stand together and share their help text; "" means no label.
+ */
+#define SEG_COUNTERS(X)                                                                                                \
+	X(SAMPLES, "profshim_samples_total", "", "", "CPU samples taken.")                                             \
+	X(DROP_NO_SLOT, "profshim_samples_dropped_total", "reason", "no_slot",                                         \
+	  "CPU samples whose stack was lost, by reason; their time still counts for their endpoint.")                  \
+	X(DROP_FRAMES_FULL, "profshim_samples_dropped_total", "reason", "frames_full", "")                             \
+	X(DROP_NODES_FULL, "profshim_samples_dropped_total", "reason", "nodes_full", "")                               \
+	X(DROP_CELLS_FULL, "profshim_samples_dropped_total", "reason", "cells_full", "")                               \
+	X(DROP_UNWIND, "profshim_samples_dropped_total", "reason", "unwind_failed", "")                                \
+	X(DROP_LOADER, "profshim_samples_dropped_total", "reason", "loader_busy", "")                                  \
+	X(DROP_NESTED, "profshim_samples_dropped_total", "reason", "nested", "")                                       \
+	X(TRUNCATED, "profshim_samples_truncated_total", "", "", "CPU samples whose stack was deeper than is kept.")   \
+	X(TIMER_FAILED, "profshim_timers_failed_total", "", "",                                                        \
+	  "Threads that are not sampled because no timer could be made for them.")                                     \
+	X(UNCLASSIFIED_CONNECTIONS, "profshim_unclassified_connections_total", "", "",                                 \
+	  "Accepted connections whose bytes fit no known protocol.")                                                   \
+	X(LOST_POOL_FULL, "profshim_requests_lost_total", "reason", "pool_full",                                       \
+	  "Requests or connections that could not be followed, by reason.")                                            \
+	X(LOST_CONN_BUSY, "profshim_requests_lost_total", "reason", "connection_busy", "")                             \
+	X(LOST_FD_RANGE, "profshim_requests_lost_total", "reason", "descriptor_range", "")                             \
+	X(LOST_UNSEEN_BYTES, "profshim_requests_lost_total", "reason", "unseen_bytes", "")                             \
+	X(OVERFLOW_ENDPOINTS, "profshim_label_overflow_total", "family", "endpoint",                                   \
+	  "Observations that went to the overflow label set, by family of label sets.")                                \
+	X(OVERFLOW_SERIES, "profshim_label_overflow_total", "family", "series", "")                                    \
+	X(OVERFLOW_MODULES, "profshim_label_overflow_total", "family", "module", "")                                   \
+	X(OVERFLOW_THREADS, "profshim_label_overflow_total", "family", "thread_slot", "")                              \
+	X(OVERFLOW_PROCESSES, "profshim_label_overflow_total", "family", "process_slot", "")                           \
+	X(BLIND_IO_URING, "profshim_blind_calls_total", "kind", "io_uring",                                            \
+	  "Calls seen whose effect on requests cannot be followed, by kind.")                                          \
+	X(BLIND_RAW_SYSCALL, "profshim_blind_calls_total", "kind", "raw_socket_syscall", "")                           \
+	X(BLIND_VMSPLICE, "profshim_blind_calls_total", "kind", "vmsplice", "")                                        \
+	X(EXIT_CLEAN, "profshim_process_exits_total", "cause", "exit", "Processes of the session that ended, by cause.") \
+	X(EXIT_EXEC, "profshim_process_exits_total", "cause", "exec", "")                                              \
+	X(EXIT_KILLED, "profshim_process_exits_total", "cause", "killed", "")                                          \
+	X(CONFIG_ERRORS, "profshim_config_errors_total", "", "", "Configuration values that were refused.")            \
+	X(LOG_LOST, "profshim_log_lines_lost_total", "", "", "Log lines that had nowhere to go.")
+
+/* Where the profiler's own time goes, in nanoseconds: X(ID, "value of phase"). */
+#define SEG_PHASES(X)                                                                                                  \
+	X(HOOKS, "hooks")                                                                                              \
+	X(SAMPLING, "sampling")                                                                                        \
+	X(EXPORT, "export")
+
+#define SEG_ENUM_CALL(id, name) SEG_CALL_##id,
+enum seg_call { SEG_CALLS(SEG_ENUM_CALL) SEG_CALL_COUNT };
+
+#define SEG_ENUM_PROTOCOL(id, name) SEG_PROTOCOL_##id,
+enum seg_protocol { SEG_PROTOCOLS(SEG_ENUM_PROTOCOL) SEG_PROTOCOL_COUNT };
+
+#define SEG_ENUM_METHOD(id, name) SEG_METHOD_##id,
+enum seg_method { SEG_METHODS(SEG_ENUM_METHOD) SEG_METHOD_COUNT };
+
+#define SEG_ENUM_ERROR(id, name) SEG_ERROR_##id,
+enum seg_error { SEG_ERRORS(SEG_ENUM_ERROR) SEG_ERROR_COUNT };
+
+#define SEG_ENUM_COUNTER(id, family, key, value, help) SEG_COUNTER_##id,
+enum seg_counter { SEG_COUNTERS(SEG_ENUM_COUNTER) SEG_COUNTER_COUNT };
+
+#define SEG_ENUM_PHASE(id, name) SEG_PHASE_##id,
+enum seg_phase { SEG_PHASES(SEG_ENUM_PHASE) SEG_PHASE_COUNT };

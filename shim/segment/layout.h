@@ -1,0 +1,216 @@
+#pragma once
+/* layout - the bytes of a session's segment: one shared memory file that is the wall between who counts and who looks.
+ * Context: signal. Types and sizes only; no code but address arithmetic lives here.
+ *
+ * Rules that hold for every field:
+ * - Counters only grow. A reader subtracts two snapshots; nothing is ever reset, so no reader disturbs another.
+ * - A table entry is claimed by one compare-and-swap on its 64-bit key (table.h) and never freed. What stands behind the
+ *   key is zero until added to, so a writer killed between two stores leaves nothing that anyone would wait for.
+ * - Numbers inside tables name other entries by their index; a reader treats every index as input from a stranger.
+ * - Times are nanoseconds. *_mono_ns are CLOCK_MONOTONIC, *_boot_ns CLOCK_BOOTTIME, *_real_ns CLOCK_REALTIME.
+ */
+#include "counters.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define SEG_MAGIC 0x6d69687366727000ULL /* "\0prfshim", little endian */
+#define SEG_VERSION 1u
+
+#define SEG_TEXT_BYTES 256        /* paths, addresses and names in the header, with their final NUL */
+#define SEG_ENDPOINT_BYTES 192    /* name of an endpoint, with its final NUL */
+#define SEG_MODULE_PATH_BYTES 448 /* path of a module, with its final NUL; a longer one keeps its end */
+#define SEG_BUILD_ID_BYTES 20     /* SHA-1, what GNU ld and lld write by default */
+#define SEG_BOUNDS_MAX 30         /* latency buckets besides +Inf */
+#define SEG_SIZE_BOUNDS 10        /* body size buckets besides +Inf: see seg_size_bounds in segment.h */
+#define SEG_SHARDS_MAX 8
+#define SEG_DEPTH_MAX 512 /* frames kept of a stack */
+
+/* Modules with a meaning of their own; the loader's modules follow. */
+enum {
+	SEG_MODULE_NONE = 0,   /* no frame has it: a frame key is never 0 */
+	SEG_MODULE_CALL = 1,   /* offset = enum seg_call: an interposed call, shown as {recv} */
+	SEG_MODULE_PSEUDO = 2, /* offset = enum seg_pseudo */
+	SEG_MODULE_FIRST = 3,  /* index in the module table of the first real one */
+};
+enum seg_pseudo {
+	SEG_PSEUDO_UNKNOWN = 1, /* code outside of every module, such as a JIT's; shown as [unknown] */
+	SEG_PSEUDO_TRUNCATED,   /* stands at the root of a stack deeper than SEG_DEPTH_MAX; shown as [truncated] */
+	SEG_PSEUDO_LOST,        /* the whole stack of a sample that was dropped; shown as [lost] */
+};
+
+/* Endpoints with a meaning of their own: the first entries of the endpoint table. */
+enum {
+	SEG_ENDPOINT_BACKGROUND = 0, /* "_background": CPU outside any request */
+	SEG_ENDPOINT_IDLE = 1,       /* "_idle": the event loop's own */
+	SEG_ENDPOINT_OTHER = 2,      /* "_OTHER" for any protocol and method without an overflow entry of its own */
+	SEG_ENDPOINT_FIRST = 3,
+};
+
+/* frames: key = module << 48 | offset (an ELF virtual address: pc - load bias). Id = index + 1.
+ * For a caller the offset is that of the return address minus one, so that it points into the call instruction.
+ */
+struct seg_frame {
+	_Atomic uint64_t key;
+};
+
+/* nodes of the call tree: key = parent node id << 32 | frame id. Id = index + 1; parent 0 = the root, above main. */
+struct seg_node {
+	_Atomic uint64_t key;
+};
+
+/* cells: key = node id << 32 | endpoint << 8 | kind + 1. What was seen at one node for one endpoint. */
+enum seg_kind { SEG_KIND_CPU };
+struct seg_cell {
+	_Atomic uint64_t key;
+	_Atomic uint64_t samples;     /* samples whose leaf is this node */
+	_Atomic uint64_t weight_ns;   /* the CPU time they stand for */
+	_Atomic uint64_t activations; /* times this node was newly entered between two samples of a thread: a lower bound */
+};
+
+/* modules: key = hash of path and build-id, never 0. Id = index. Text is valid once ready is 1 (release/acquire). */
+struct seg_module {
+	_Atomic uint64_t key;
+	_Atomic uint32_t ready;
+	uint32_t build_id_bytes;
+	uint8_t build_id[SEG_BUILD_ID_BYTES];
+	char path[SEG_MODULE_PATH_BYTES];
+};
+
+/* endpoints: key = hash of protocol and name, never 0. Id = index. Text is valid once ready is 1 (release/acquire);
+ * whoever meets a claimed entry that is not ready writes the same text again, so that a killed writer costs nothing.
+ * name: HTTP: "GET /users/{id}"; Redis: "GET". The protocol gives the prefix that reports show ("redis GET").
+ */
+struct seg_endpoint {
+	_Atomic uint64_t key;
+	_Atomic uint32_t ready;
+	uint8_t protocol; /* enum seg_protocol */
+	uint8_t method;   /* enum seg_method; HTTP only */
+	uint16_t is_overflow;
+	_Atomic uint64_t cpu_samples;
+	_Atomic uint64_t cpu_ns;
+	char name[SEG_ENDPOINT_BYTES];
+};
+
+/* series: key = 1 << 63 | endpoint << 32 | status << 16 | error << 8 | scheme. One label set of a duration histogram. */
+enum seg_scheme { SEG_SCHEME_PLAIN /* http */, SEG_SCHEME_TLS /* https */ };
+struct seg_series {
+	_Atomic uint64_t key;
+};
+
+/* histograms: one for each series in each shard: index = shard * series.count + series. */
+struct seg_histogram {
+	_Atomic uint64_t buckets[SEG_BOUNDS_MAX + 1]; /* not cumulative; the last one in use is +Inf */
+	_Atomic uint64_t sum_ns;
+};
+
+/* body sizes: one for each endpoint in each shard: index = shard * endpoints.count + endpoint. */
+struct seg_sizes {
+	_Atomic uint64_t request_buckets[SEG_SIZE_BOUNDS + 1];
+	_Atomic uint64_t request_sum_bytes;
+	_Atomic uint64_t response_buckets[SEG_SIZE_BOUNDS + 1];
+	_Atomic uint64_t response_sum_bytes;
+};
+
+/* A thread's own counters. They belong to the slot, not to the thread: the next owner adds on, readers sum all slots.
+ * Slot 0 is shared by the threads that found no free one and is only added to with locked instructions (slot.h).
+ */
+struct seg_thread {
+	_Atomic uint64_t owner; /* pid << 32 | tid, 0 = free */
+	_Atomic uint64_t call_counts[SEG_CALL_COUNT];
+	_Atomic uint64_t call_ns[SEG_CALL_COUNT];
+	_Atomic uint64_t counters[SEG_COUNTER_COUNT];
+	_Atomic uint64_t overhead_ns[SEG_PHASE_COUNT];
+	_Atomic uint64_t accepted[SEG_PROTOCOL_COUNT]; /* connections, counted when their protocol is known or they close */
+	_Atomic uint64_t receive_bytes[SEG_PROTOCOL_COUNT];
+	_Atomic uint64_t transmit_bytes[SEG_PROTOCOL_COUNT];
+	/* The last sample's stack, root first, so that the next one walks only where it differs (sampling/tree.h).
+	 * W, R: the handler on the owning thread. */
+	uint32_t path_depth;
+	uint32_t path_nodes[SEG_DEPTH_MAX];
+	uint64_t path_pcs[SEG_DEPTH_MAX];
+};
+
+/* A process: only what must vanish with it. Gauges are signed, since one thread may add what another takes away. */
+struct seg_process {
+	_Atomic uint64_t owner;       /* pid, 0 = free */
+	_Atomic uint64_t since_boot_ns; /* later than the process's start: tells a reused pid from its first owner */
+	_Atomic uint32_t is_exiting;  /* said good-bye: its death is EXIT_CLEAN or EXIT_EXEC, already counted */
+	_Atomic int32_t threads;      /* attached threads */
+	_Atomic uint32_t has_server;  /* one of its threads serves or waits to */
+	_Atomic int64_t open_connections[SEG_PROTOCOL_COUNT];
+	_Atomic int64_t active_requests[SEG_METHOD_COUNT][2 /* enum seg_scheme */]; /* HTTP */
+};
+
+/* What readers must know of the configuration in force, whichever process serves. Written before ready, then constant,
+ * but for the atomic fields. */
+struct seg_config {
+	_Atomic uint32_t hz;         /* 0 = no sampling */
+	_Atomic uint32_t is_enabled; /* 0 = hooks pass through, nothing is sampled */
+	uint32_t max_routes;
+	uint32_t top;                      /* rows of a report */
+	uint32_t sort;                     /* enum seg_sort */
+	uint32_t log_level;                /* enum seg_log_level */
+	uint32_t report_at_exit;
+	uint32_t bound_count;              /* 1..SEG_BOUNDS_MAX */
+	uint64_t bounds_ns[SEG_BOUNDS_MAX]; /* rising */
+	uint64_t slow_ns;
+	char listen[SEG_TEXT_BYTES];  /* HOST:PORT, unix:/path or off, as configured */
+	char report[SEG_TEXT_BYTES];  /* stderr or a path with %p and %n */
+	char token[SEG_TEXT_BYTES];   /* "" = none */
+	char service[SEG_TEXT_BYTES]; /* service_name of target_info */
+	char unwind[16];              /* auto, tables, libunwind, fp */
+};
+enum seg_sort { SEG_SORT_TOTTIME, SEG_SORT_CUMTIME, SEG_SORT_NCALLS, SEG_SORT_NAME };
+enum seg_log_level { SEG_LOG_ERROR, SEG_LOG_WARN, SEG_LOG_INFO, SEG_LOG_DEBUG };
+
+/* Where a table lies in the segment. */
+struct seg_span {
+	uint64_t offset; /* from the start of the segment, a multiple of 64 */
+	uint32_t count;  /* entries */
+	uint32_t stride; /* bytes of an entry: sizeof of its struct, or the file is of another build */
+};
+
+enum seg_table {
+	SEG_TABLE_THREADS,
+	SEG_TABLE_PROCESSES,
+	SEG_TABLE_FRAMES,
+	SEG_TABLE_NODES,
+	SEG_TABLE_CELLS,
+	SEG_TABLE_MODULES,
+	SEG_TABLE_ENDPOINTS,
+	SEG_TABLE_SERIES,
+	SEG_TABLE_HISTOGRAMS,
+	SEG_TABLE_SIZES,
+	SEG_TABLE_COUNT
+};
+
+/* Bytes kept for a process-shared robust mutex (pthread_mutex_t is 40 on x86-64): who holds it serves HTTP. */
+#define SEG_ELECTION_BYTES 64
+
+struct segment {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t header_bytes; /* sizeof(struct segment) of the writer */
+	uint64_t total_bytes;
+	_Atomic uint32_t ready; /* 1 = all below is written (release/acquire) */
+	uint32_t shard_count;   /* 1..SEG_SHARDS_MAX */
+	struct seg_span tables[SEG_TABLE_COUNT];
+
+	uint64_t created_mono_ns;
+	uint64_t created_real_ns;
+	char program[SEG_TEXT_BYTES]; /* base name of the first program */
+	char session[SEG_TEXT_BYTES]; /* name of the session: what `profshim ls` lists and `profshim report` takes */
+	struct seg_config config;
+
+	_Alignas(64) uint8_t election[SEG_ELECTION_BYTES];
+	_Atomic uint32_t server_pid;        /* the process that serves, 0 = none yet */
+	_Atomic uint32_t standby_count;     /* processes with a thread that waits to serve */
+	_Atomic uint32_t has_listened;      /* some process of the session is a server */
+	_Atomic uint32_t reports_requested; /* raised by the report signal's handler; the server writes as many reports */
+	_Atomic uint32_t reports_written;   /* %n of the next report's path, less one */
+	_Atomic uint32_t routes_count;      /* endpoints made from requests, at most config.max_routes */
+	_Atomic uint64_t ended_mono_ns;     /* when the last process said good-bye; 0 = somebody lives, or was killed */
+	_Atomic uint32_t served_port;       /* so that the next server takes the same */
+	char served_address[SEG_TEXT_BYTES]; /* what to curl: "127.0.0.1:9465"; W: the server */
+};

@@ -1,0 +1,233 @@
+/* The tables share the ceiling by fixed proportions found by use: most stacks a program has are few, most cells are one
+ * endpoint's, and what a page does not use costs nothing, since the file is sparse. The ceiling scales the three tables
+ * that grow with the variety of stacks; the others have sizes of their own.
+ */
+#include "segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SEG_NAME(id, name) name,
+const char *const seg_call_names[SEG_CALL_COUNT] = { SEG_CALLS(SEG_NAME) };
+const char *const seg_protocol_names[SEG_PROTOCOL_COUNT] = { SEG_PROTOCOLS(SEG_NAME) };
+const char *const seg_method_names[SEG_METHOD_COUNT] = { SEG_METHODS(SEG_NAME) };
+const char *const seg_error_names[SEG_ERROR_COUNT] = { SEG_ERRORS(SEG_NAME) };
+const char *const seg_phase_names[SEG_PHASE_COUNT] = { SEG_PHASES(SEG_NAME) };
+
+#define SEG_COUNTER_INFO(id, family, key, value, help) { family, key, value, help },
+const struct seg_counter_info seg_counter_infos[SEG_COUNTER_COUNT] = { SEG_COUNTERS(SEG_COUNTER_INFO) };
+
+/* 256 B to 256 MiB: a cache line's worth of small answers up to downloads; the common web sizes in steps of four. */
+const uint64_t seg_size_bounds[SEG_SIZE_BOUNDS] = {
+	256, 1024, 4096, 16384, 65536, 262144, 1048576, 16777216, 67108864, 268435456,
+};
+
+static const uint32_t strides[SEG_TABLE_COUNT] = {
+	[SEG_TABLE_THREADS] = sizeof(struct seg_thread),
+	[SEG_TABLE_PROCESSES] = sizeof(struct seg_process),
+	[SEG_TABLE_FRAMES] = sizeof(struct seg_frame),
+	[SEG_TABLE_NODES] = sizeof(struct seg_node),
+	[SEG_TABLE_CELLS] = sizeof(struct seg_cell),
+	[SEG_TABLE_MODULES] = sizeof(struct seg_module),
+	[SEG_TABLE_ENDPOINTS] = sizeof(struct seg_endpoint),
+	[SEG_TABLE_SERIES] = sizeof(struct seg_series),
+	[SEG_TABLE_HISTOGRAMS] = sizeof(struct seg_histogram),
+	[SEG_TABLE_SIZES] = sizeof(struct seg_sizes),
+};
+
+enum {
+	THREADS = 512,    /* sampled at once with counters of their own; more share slot 0 */
+	PROCESSES = 1024, /* alive at once with gauges of their own */
+	MODULES = 1024,
+	ENDPOINTS = 512, /* PROFSHIM_MAX_ROUTES at its default, closed lists of commands, overflow entries */
+	SERIES = 1024,
+	STACKS_MIN = 1024,  /* entries of frames; nodes and cells follow */
+	STACKS_MAX = 65536, /* the same, at the default ceiling */
+	ALIGNMENT = 64,     /* a cache line */
+};
+
+const char *seg_problem_text(enum seg_problem problem)
+{
+	switch (problem) {
+	case SEG_OK: return "is a session";
+	case SEG_PROBLEM_OPEN: return "cannot be opened";
+	case SEG_PROBLEM_TRUNCATED: return "is cut short";
+	case SEG_PROBLEM_MAGIC: return "is not a profshim session";
+	case SEG_PROBLEM_VERSION: return "was written by another version of profshim";
+	case SEG_PROBLEM_NOT_READY: return "was left unfinished by the program that began it";
+	case SEG_PROBLEM_LAYOUT: return "is damaged: a table lies outside of the file";
+	}
+	return "cannot be read";
+}
+
+static void table_counts(uint32_t ret_counts[SEG_TABLE_COUNT], uint32_t stacks, uint32_t shard_count)
+{
+	ret_counts[SEG_TABLE_THREADS] = THREADS;
+	ret_counts[SEG_TABLE_PROCESSES] = PROCESSES;
+	ret_counts[SEG_TABLE_FRAMES] = stacks;
+	ret_counts[SEG_TABLE_NODES] = stacks * 4;
+	ret_counts[SEG_TABLE_CELLS] = stacks * 4;
+	ret_counts[SEG_TABLE_MODULES] = MODULES;
+	ret_counts[SEG_TABLE_ENDPOINTS] = ENDPOINTS;
+	ret_counts[SEG_TABLE_SERIES] = SERIES;
+	ret_counts[SEG_TABLE_HISTOGRAMS] = SERIES * shard_count;
+	ret_counts[SEG_TABLE_SIZES] = ENDPOINTS * shard_count;
+}
+
+/* Lays the tables out one after the other; returns the end of the last. */
+static uint64_t table_spans(struct seg_span ret_spans[SEG_TABLE_COUNT], uint32_t stacks, uint32_t shard_count)
+{
+	uint32_t counts[SEG_TABLE_COUNT];
+	uint64_t offset = sizeof(struct segment);
+
+	table_counts(counts, stacks, shard_count);
+	for (int table = 0; table < SEG_TABLE_COUNT; table++) {
+		offset = (offset + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+		ret_spans[table] = (struct seg_span){ offset, counts[table], strides[table] };
+		offset += (uint64_t)counts[table] * strides[table];
+	}
+	return offset;
+}
+
+/* The largest number of stacks, a power of two, whose segment keeps below the ceiling; 0 = none does. */
+static uint32_t stacks_for(size_t ceiling_bytes)
+{
+	struct seg_span spans[SEG_TABLE_COUNT];
+
+	for (uint32_t stacks = STACKS_MAX; stacks >= STACKS_MIN; stacks /= 2)
+		if (table_spans(spans, stacks, SEG_SHARDS_MAX) <= ceiling_bytes)
+			return stacks;
+	return 0;
+}
+
+size_t seg_bytes_for(size_t ceiling_bytes)
+{
+	struct seg_span spans[SEG_TABLE_COUNT];
+	uint32_t stacks = stacks_for(ceiling_bytes);
+
+	return stacks ? table_spans(spans, stacks, SEG_SHARDS_MAX) : 0;
+}
+
+void seg_format(void *base, size_t bytes, uint32_t shard_count)
+{
+	struct segment *head = base;
+
+	if (shard_count < 1)
+		shard_count = 1;
+	if (shard_count > SEG_SHARDS_MAX)
+		shard_count = SEG_SHARDS_MAX;
+	head->magic = SEG_MAGIC;
+	head->version = SEG_VERSION;
+	head->header_bytes = sizeof(struct segment);
+	head->total_bytes = bytes;
+	head->shard_count = shard_count;
+	table_spans(head->tables, stacks_for(bytes), shard_count);
+}
+
+void seg_publish(struct segment *head)
+{
+	atomic_store_explicit(&head->ready, 1, memory_order_release);
+}
+
+static bool span_is_sound(const struct segment *head, int table, size_t bytes)
+{
+	const struct seg_span *span = &head->tables[table];
+	bool is_hashed = table == SEG_TABLE_FRAMES || table == SEG_TABLE_NODES || table == SEG_TABLE_CELLS || table == SEG_TABLE_SERIES;
+
+	if (span->stride != strides[table] || span->offset % ALIGNMENT || span->offset < sizeof(*head) || span->offset > bytes)
+		return false;
+	if (!span->count || (is_hashed && span->count & (span->count - 1)))
+		return false;
+	return (uint64_t)span->count * span->stride <= bytes - span->offset;
+}
+
+static bool layout_is_sound(const struct segment *head, size_t bytes)
+{
+	for (int table = 0; table < SEG_TABLE_COUNT; table++)
+		if (!span_is_sound(head, table, bytes))
+			return false;
+	if (head->shard_count < 1 || head->shard_count > SEG_SHARDS_MAX)
+		return false;
+	if (head->config.bound_count > SEG_BOUNDS_MAX)
+		return false;
+	/* Readers index these two by shard, so their sizes must match what they are indexed by. */
+	return head->tables[SEG_TABLE_HISTOGRAMS].count == head->tables[SEG_TABLE_SERIES].count * head->shard_count &&
+	       head->tables[SEG_TABLE_SIZES].count == head->tables[SEG_TABLE_ENDPOINTS].count * head->shard_count &&
+	       head->tables[SEG_TABLE_ENDPOINTS].count > SEG_ENDPOINT_FIRST &&
+	       head->tables[SEG_TABLE_MODULES].count > SEG_MODULE_FIRST;
+}
+
+static void *table_at(struct seg_view *view, enum seg_table table)
+{
+	const struct seg_span *span = &view->head->tables[table];
+	void *entries = (char *)view->head + span->offset;
+
+	view->slots[table] = (struct seg_slots){ entries, span->count, span->stride };
+	return entries;
+}
+
+enum seg_problem seg_view_init(struct seg_view *ret_view, void *base, size_t bytes)
+{
+	struct segment *head = base;
+
+	if (bytes < sizeof(head->magic))
+		return SEG_PROBLEM_TRUNCATED;
+	if (head->magic != SEG_MAGIC)
+		return SEG_PROBLEM_MAGIC;
+	if (bytes < sizeof(*head))
+		return SEG_PROBLEM_TRUNCATED;
+	if (head->version != SEG_VERSION || head->header_bytes != sizeof(*head))
+		return SEG_PROBLEM_VERSION;
+	if (!atomic_load_explicit(&head->ready, memory_order_acquire))
+		return SEG_PROBLEM_NOT_READY;
+	if (head->total_bytes > bytes)
+		return SEG_PROBLEM_TRUNCATED;
+	if (!layout_is_sound(head, bytes))
+		return SEG_PROBLEM_LAYOUT;
+
+	ret_view->head = head;
+	ret_view->threads = table_at(ret_view, SEG_TABLE_THREADS);
+	ret_view->processes = table_at(ret_view, SEG_TABLE_PROCESSES);
+	ret_view->frames = table_at(ret_view, SEG_TABLE_FRAMES);
+	ret_view->nodes = table_at(ret_view, SEG_TABLE_NODES);
+	ret_view->cells = table_at(ret_view, SEG_TABLE_CELLS);
+	ret_view->modules = table_at(ret_view, SEG_TABLE_MODULES);
+	ret_view->endpoints = table_at(ret_view, SEG_TABLE_ENDPOINTS);
+	ret_view->series = table_at(ret_view, SEG_TABLE_SERIES);
+	ret_view->histograms = table_at(ret_view, SEG_TABLE_HISTOGRAMS);
+	ret_view->sizes = table_at(ret_view, SEG_TABLE_SIZES);
+	return SEG_OK;
+}
+
+enum seg_problem seg_open(struct seg_view *ret_view, const char *path, bool is_writable)
+{
+	struct stat status;
+	int fd = open(path, (is_writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return SEG_PROBLEM_OPEN;
+	if (fstat(fd, &status) < 0) {
+		close(fd);
+		return SEG_PROBLEM_OPEN;
+	}
+	size_t bytes = (size_t)status.st_size;
+	void *base = bytes ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, is_writable ? MAP_SHARED : MAP_PRIVATE, fd, 0) : MAP_FAILED;
+	close(fd);
+	if (base == MAP_FAILED)
+		return bytes ? SEG_PROBLEM_OPEN : SEG_PROBLEM_TRUNCATED;
+	enum seg_problem problem = seg_view_init(ret_view, base, bytes);
+	if (problem != SEG_OK)
+		munmap(base, bytes);
+	return problem;
+}
+
+void seg_close(struct seg_view *view)
+{
+	if (view->head)
+		munmap(view->head, view->head->total_bytes);
+	*view = (struct seg_view){ 0 };
+}

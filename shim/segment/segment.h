@@ -1,0 +1,88 @@
+#pragma once
+/* segment - makes, opens and checks the memory of a session; gives typed views of its tables.
+ * Context: setup for making and opening; the accessors of an open view: signal.
+ * Owns the mapping; never unmaps it inside a profiled program, since a handler may be looking.
+ */
+#include "layout.h"
+#include "table.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct seg_view {
+	struct segment *head; /* NULL = not open */
+	struct seg_thread *threads;
+	struct seg_process *processes;
+	struct seg_frame *frames;
+	struct seg_node *nodes;
+	struct seg_cell *cells;
+	struct seg_module *modules;
+	struct seg_endpoint *endpoints;
+	struct seg_series *series;
+	struct seg_histogram *histograms;
+	struct seg_sizes *sizes;
+	struct seg_slots slots[SEG_TABLE_COUNT]; /* the same tables, for table.h */
+};
+
+/* What can be wrong with a file that should be a segment; seg_problem_text says it in words. */
+enum seg_problem {
+	SEG_OK,
+	SEG_PROBLEM_OPEN,      /* errno tells */
+	SEG_PROBLEM_TRUNCATED, /* shorter than it says, or than a header */
+	SEG_PROBLEM_MAGIC,     /* no segment */
+	SEG_PROBLEM_VERSION,   /* of another version of profshim */
+	SEG_PROBLEM_NOT_READY, /* its maker died first */
+	SEG_PROBLEM_LAYOUT,    /* tables out of bounds or of another shape */
+};
+const char *seg_problem_text(enum seg_problem problem);
+
+/* Bytes that a segment of at most ceiling_bytes really takes, 0 if the ceiling is too low for any. */
+size_t seg_bytes_for(size_t ceiling_bytes);
+
+/* Lays a segment out in base (zeroed, bytes as seg_bytes_for gave). The caller then fills head->config and the names and
+ * calls seg_publish. */
+void seg_format(void *base, size_t bytes, uint32_t shard_count);
+void seg_publish(struct segment *head);
+
+/* Checks bytes at base and fills ret_view. Trusts nothing: base may be any file. */
+enum seg_problem seg_view_init(struct seg_view *ret_view, void *base, size_t bytes);
+
+/* Maps a segment's file to look at it (private mapping: what the reader writes by mistake reaches nobody) or, with
+ * is_writable, to take part in the session. seg_close unmaps; a profiled program never calls it. */
+enum seg_problem seg_open(struct seg_view *ret_view, const char *path, bool is_writable);
+void seg_close(struct seg_view *view);
+
+/* Names of the enums of counters.h, as labels show them. */
+extern const char *const seg_call_names[SEG_CALL_COUNT];
+extern const char *const seg_protocol_names[SEG_PROTOCOL_COUNT];
+extern const char *const seg_method_names[SEG_METHOD_COUNT];
+extern const char *const seg_error_names[SEG_ERROR_COUNT];
+extern const char *const seg_phase_names[SEG_PHASE_COUNT];
+
+struct seg_counter_info {
+	const char *family; /* Prometheus name */
+	const char *key;    /* label, "" = none */
+	const char *value;
+	const char *help; /* "" = as the entry before, of the same family */
+};
+extern const struct seg_counter_info seg_counter_infos[SEG_COUNTER_COUNT];
+
+/* Upper bounds of the body size buckets, in bytes. */
+extern const uint64_t seg_size_bounds[SEG_SIZE_BOUNDS];
+
+/* Keys, as layout.h gives them. */
+static inline uint64_t seg_frame_key(uint32_t module, uint64_t offset) { return (uint64_t)module << 48 | (offset & 0xffffffffffffULL); }
+static inline uint32_t seg_frame_module(uint64_t key) { return (uint32_t)(key >> 48); }
+static inline uint64_t seg_frame_offset(uint64_t key) { return key & 0xffffffffffffULL; }
+static inline uint64_t seg_node_key(uint32_t parent, uint32_t frame) { return (uint64_t)parent << 32 | frame; }
+static inline uint32_t seg_node_parent(uint64_t key) { return (uint32_t)(key >> 32); }
+static inline uint32_t seg_node_frame(uint64_t key) { return (uint32_t)key; }
+static inline uint64_t seg_cell_key(uint32_t node, uint32_t endpoint, enum seg_kind kind) { return (uint64_t)node << 32 | endpoint << 8 | ((uint32_t)kind + 1); }
+static inline uint32_t seg_cell_node(uint64_t key) { return (uint32_t)(key >> 32); }
+static inline uint32_t seg_cell_endpoint(uint64_t key) { return (uint32_t)key >> 8; }
+static inline uint32_t seg_cell_kind(uint64_t key) { return ((uint32_t)key & 0xff) - 1; }
+static inline uint64_t seg_series_key(uint32_t endpoint, uint32_t status, enum seg_error error, enum seg_scheme scheme) { return 1ULL << 63 | (uint64_t)endpoint << 32 | (uint64_t)(status & 0xffff) << 16 | (uint64_t)error << 8 | scheme; }
+static inline uint32_t seg_series_endpoint(uint64_t key) { return (uint32_t)(key >> 32) & 0x7fffffff; }
+static inline uint32_t seg_series_status(uint64_t key) { return (uint32_t)(key >> 16) & 0xffff; }
+static inline uint32_t seg_series_error(uint64_t key) { return (uint32_t)(key >> 8) & 0xff; }
+static inline uint32_t seg_series_scheme(uint64_t key) { return (uint32_t)key & 0xff; }

@@ -1,0 +1,94 @@
+/* A table is an array; a key's first place is given by its hash, and it lies there or in one of the next
+ * SEG_TABLE_PROBES - 1 entries. Entries are never freed, so a free entry ends a search, and the only race is two writers
+ * after one free entry: the loser of the compare-and-swap looks whether the winner brought the same key, else goes on.
+ */
+#include "table.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+static _Atomic uint64_t *entry_key(const struct seg_slots *slots, uint32_t index)
+{
+	return (_Atomic uint64_t *)((char *)slots->entries + (size_t)index * slots->stride);
+}
+
+/* The finalizer of MurmurHash3: every bit of the key moves every bit of the place. */
+static uint64_t mix(uint64_t key)
+{
+	key ^= key >> 33;
+	key *= 0xff51afd7ed558ccdULL;
+	key ^= key >> 33;
+	key *= 0xc4ceb9fe1a85ec53ULL;
+	return key ^ key >> 33;
+}
+
+uint32_t seg_table_find(const struct seg_slots *slots, uint64_t key)
+{
+	uint32_t mask = slots->count - 1;
+	uint32_t index = (uint32_t)mix(key) & mask;
+
+	for (uint32_t probe = 0; probe < SEG_TABLE_PROBES && probe <= mask; probe++) {
+		uint64_t seen = atomic_load_explicit(entry_key(slots, index), memory_order_relaxed);
+		if (seen == key)
+			return index;
+		if (seen == 0)
+			return SEG_NOT_FOUND;
+		index = (index + 1) & mask;
+	}
+	return SEG_NOT_FOUND;
+}
+
+/* Puts key into the entry at index if that is free. True: the entry now holds key. */
+static bool claim(const struct seg_slots *slots, uint32_t index, uint64_t key, bool *ret_is_new)
+{
+	_Atomic uint64_t *place = entry_key(slots, index);
+	uint64_t seen = atomic_load_explicit(place, memory_order_relaxed);
+
+	if (seen == 0 && atomic_compare_exchange_strong_explicit(place, &seen, key, memory_order_relaxed, memory_order_relaxed)) {
+		if (ret_is_new)
+			*ret_is_new = true;
+		return true;
+	}
+	return seen == key;
+}
+
+uint32_t seg_table_insert(const struct seg_slots *slots, uint64_t key, bool *ret_is_new)
+{
+	uint32_t mask = slots->count - 1;
+	uint32_t index = (uint32_t)mix(key) & mask;
+
+	if (ret_is_new)
+		*ret_is_new = false;
+	for (uint32_t probe = 0; probe < SEG_TABLE_PROBES && probe <= mask; probe++) {
+		if (claim(slots, index, key, ret_is_new))
+			return index;
+		index = (index + 1) & mask;
+	}
+	return SEG_NOT_FOUND;
+}
+
+uint32_t seg_table_append(const struct seg_slots *slots, uint32_t first, uint64_t key, bool *ret_is_new)
+{
+	if (ret_is_new)
+		*ret_is_new = false;
+	for (uint32_t index = first; index < slots->count; index++)
+		if (claim(slots, index, key, ret_is_new))
+			return index;
+	return SEG_NOT_FOUND;
+}
+
+uint64_t seg_key_of_bytes(const void *bytes, uint32_t n, uint64_t seed)
+{
+	const unsigned char *next = bytes;
+	uint64_t key = mix(seed + n + 1);
+
+	for (; n >= 8; n -= 8, next += 8) {
+		uint64_t word;
+		memcpy(&word, next, sizeof(word));
+		key = mix(key ^ word);
+	}
+	uint64_t tail = 0;
+	memcpy(&tail, next, n);
+	key = mix(key ^ tail);
+	return key ? key : 1;
+}

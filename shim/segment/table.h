@@ -1,0 +1,32 @@
+#pragma once
+/* table - a fixed open-addressing table of 64-bit keys, shared by any number of processes.
+ * Context: signal. Never waits, never allocates, makes no system call.
+ * Overlap: any number of seg_table_find and seg_table_insert with each other and with readers.
+ *
+ * An entry is an array element whose first member is `_Atomic uint64_t key`; 0 = free. One compare-and-swap claims and
+ * publishes it at once, hence no entry is ever half claimed and no writer waits for another.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+struct seg_slots {
+	void *entries;
+	uint32_t count;  /* a power of two, or any number where the caller hashes by itself */
+	uint32_t stride; /* bytes of an entry */
+};
+
+#define SEG_TABLE_PROBES 64     /* entries looked at before a table counts as full for a key */
+#define SEG_NOT_FOUND UINT32_MAX
+
+/* Index of key (not 0), or SEG_NOT_FOUND. */
+uint32_t seg_table_find(const struct seg_slots *slots, uint64_t key);
+
+/* Index of key (not 0), claimed now if need be (ret_is_new tells, may be NULL); SEG_NOT_FOUND: full for this key. */
+uint32_t seg_table_insert(const struct seg_slots *slots, uint64_t key, bool *ret_is_new);
+
+/* As seg_table_insert, searching from the first entry on, not from the key's hash, and never before first: for tables
+ * whose indexes are given out in order. Cost grows with the number of entries; for rare insertions. */
+uint32_t seg_table_append(const struct seg_slots *slots, uint32_t first, uint64_t key, bool *ret_is_new);
+
+/* A key for bytes: never 0. Not meant to resist collisions sought on purpose. */
+uint64_t seg_key_of_bytes(const void *bytes, uint32_t n, uint64_t seed);

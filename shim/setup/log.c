@@ -1,0 +1,59 @@
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { LINE_BYTES = 512 };
+
+_Atomic unsigned log_lines_lost;
+
+static enum seg_log_level log_level = SEG_LOG_WARN;
+static struct stat stderr_at_start; /* st_nlink 0 = there was none */
+
+void log_init(enum seg_log_level level)
+{
+	log_level = level;
+	if (fstat(STDERR_FILENO, &stderr_at_start) < 0)
+		memset(&stderr_at_start, 0, sizeof(stderr_at_start));
+}
+
+bool log_stderr_is_ours(void)
+{
+	struct stat now;
+
+	if (fstat(STDERR_FILENO, &now) < 0)
+		return false;
+	if (now.st_dev == stderr_at_start.st_dev && now.st_ino == stderr_at_start.st_ino)
+		return true;
+	/* Redirected since: terminals, /dev/null and pipes are logs, and so is a file that is only appended to. */
+	return S_ISCHR(now.st_mode) || S_ISFIFO(now.st_mode) || (fcntl(STDERR_FILENO, F_GETFL) & O_APPEND);
+}
+
+void log_line(enum seg_log_level level, const char *format, ...)
+{
+	static const char prefix[] = "profshim: ";
+	char line[LINE_BYTES];
+	int saved_errno = errno;
+	va_list arguments;
+
+	if (level > log_level)
+		return;
+	memcpy(line, prefix, sizeof(prefix) - 1);
+	va_start(arguments, format);
+	int n = vsnprintf(line + sizeof(prefix) - 1, sizeof(line) - sizeof(prefix), format, arguments);
+	va_end(arguments);
+	if (n < 0)
+		n = 0;
+	size_t bytes = sizeof(prefix) - 1 + (size_t)n;
+	if (bytes > sizeof(line) - 2)
+		bytes = sizeof(line) - 2;
+	line[bytes++] = '\n';
+	if (!log_stderr_is_ours() || write(STDERR_FILENO, line, bytes) < 0)
+		atomic_fetch_add_explicit(&log_lines_lost, 1, memory_order_relaxed);
+	errno = saved_errno;
+}

@@ -1,0 +1,20 @@
+#pragma once
+/* log - one line to the operator, "profshim: ...", on the program's stderr.
+ * Context: setup. One write(2) a line, so lines of several processes do not mix. errno is kept.
+ * Nothing is written where descriptor 2 has become something else than a log since the start (a program may close it
+ * and get the number back for a file of its own): such a line is counted in log_lines_lost.
+ */
+#include "../segment/segment.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+/* Remembers what descriptor 2 is now. */
+void log_init(enum seg_log_level level);
+
+__attribute__((format(printf, 2, 3))) void log_line(enum seg_log_level level, const char *format, ...);
+
+/* True: descriptor 2 is a place for our text. */
+bool log_stderr_is_ours(void);
+
+extern _Atomic unsigned log_lines_lost;

@@ -206,6 +206,7 @@ struct segment {
 	_Alignas(64) uint8_t election[SEG_ELECTION_BYTES];
 	_Atomic uint32_t server_pid;        /* the process that serves, 0 = none yet */
 	_Atomic uint32_t standby_count;     /* processes with a thread that waits to serve */
+	_Atomic int32_t forks_pending;      /* children that are not in the table of processes yet */
 	_Atomic uint32_t has_listened;      /* some process of the session is a server */
 	_Atomic uint32_t reports_requested; /* raised by the report signal's handler; the server writes as many reports */
 	_Atomic uint32_t reports_written;   /* %n of the next report's path, less one */

@@ -46,7 +46,7 @@ enum {
 	ENDPOINTS = 512, /* PROFSHIM_MAX_ROUTES at its default, closed lists of commands, overflow entries */
 	SERIES = 1024,
 	STACKS_MIN = 1024,  /* entries of frames; nodes and cells follow */
-	STACKS_MAX = 65536, /* the same, at the default ceiling */
+	STACKS_MAX = 1 << 20, /* the same, beyond which a larger ceiling changes nothing */
 	ALIGNMENT = 64,     /* a cache line */
 };
 

@@ -1,0 +1,79 @@
+#pragma once
+/* real - the true libc functions behind those that profshim interposes, under the same names.
+ * Context: signal once resolved; real_resolve: setup, or the first hook called before our constructor.
+ * A function that this libc lacks is NULL; hooks of such answer ENOSYS.
+ */
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+
+struct dl_phdr_info;
+
+/* X(result, name, parameters) */
+#define REAL_FUNCTIONS(X)                                                                                              \
+	X(int, accept, (int, struct sockaddr *, socklen_t *))                                                          \
+	X(int, accept4, (int, struct sockaddr *, socklen_t *, int))                                                    \
+	X(int, connect, (int, const struct sockaddr *, socklen_t))                                                     \
+	X(int, listen, (int, int))                                                                                     \
+	X(int, socket, (int, int, int))                                                                                \
+	X(ssize_t, read, (int, void *, size_t))                                                                        \
+	X(ssize_t, readv, (int, const struct iovec *, int))                                                            \
+	X(ssize_t, recv, (int, void *, size_t, int))                                                                   \
+	X(ssize_t, recvfrom, (int, void *, size_t, int, struct sockaddr *, socklen_t *))                               \
+	X(ssize_t, recvmsg, (int, struct msghdr *, int))                                                               \
+	X(int, recvmmsg, (int, struct mmsghdr *, unsigned, int, struct timespec *))                                    \
+	X(ssize_t, __read_chk, (int, void *, size_t, size_t))                                                          \
+	X(ssize_t, __recv_chk, (int, void *, size_t, size_t, int))                                                     \
+	X(ssize_t, __recvfrom_chk, (int, void *, size_t, size_t, int, struct sockaddr *, socklen_t *))                 \
+	X(ssize_t, write, (int, const void *, size_t))                                                                 \
+	X(ssize_t, writev, (int, const struct iovec *, int))                                                           \
+	X(ssize_t, send, (int, const void *, size_t, int))                                                             \
+	X(ssize_t, sendto, (int, const void *, size_t, int, const struct sockaddr *, socklen_t))                       \
+	X(ssize_t, sendmsg, (int, const struct msghdr *, int))                                                         \
+	X(int, sendmmsg, (int, struct mmsghdr *, unsigned, int))                                                       \
+	X(ssize_t, sendfile, (int, int, off_t *, size_t))                                                              \
+	X(ssize_t, sendfile64, (int, int, off64_t *, size_t))                                                          \
+	X(ssize_t, splice, (int, off64_t *, int, off64_t *, size_t, unsigned))                                         \
+	X(int, close, (int))                                                                                           \
+	X(int, shutdown, (int, int))                                                                                   \
+	X(int, dup, (int))                                                                                             \
+	X(int, dup2, (int, int))                                                                                       \
+	X(int, dup3, (int, int, int))                                                                                  \
+	X(int, fcntl, (int, int, ...))                                                                                 \
+	X(int, fcntl64, (int, int, ...))                                                                               \
+	X(int, epoll_wait, (int, struct epoll_event *, int, int))                                                      \
+	X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))                                   \
+	X(int, epoll_pwait2, (int, struct epoll_event *, int, const struct timespec *, const sigset_t *))              \
+	X(int, poll, (struct pollfd *, nfds_t, int))                                                                   \
+	X(int, ppoll, (struct pollfd *, nfds_t, const struct timespec *, const sigset_t *))                            \
+	X(int, __poll_chk, (struct pollfd *, nfds_t, int, size_t))                                                     \
+	X(int, __ppoll_chk, (struct pollfd *, nfds_t, const struct timespec *, const sigset_t *, size_t))              \
+	X(int, select, (int, fd_set *, fd_set *, fd_set *, struct timeval *))                                          \
+	X(int, pselect, (int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *))                \
+	X(int, pthread_create, (pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))                       \
+	X(int, sigaction, (int, const struct sigaction *, struct sigaction *))                                         \
+	X(sighandler_t, signal, (int, sighandler_t))                                                                   \
+	X(pid_t, fork, (void))                                                                                         \
+	X(void *, dlopen, (const char *, int))                                                                         \
+	X(int, dlclose, (void *))                                                                                      \
+	X(int, dl_iterate_phdr, (int (*)(struct dl_phdr_info *, size_t, void *), void *))                              \
+	X(int, execve, (const char *, char *const[], char *const[]))                                                   \
+	X(int, execvpe, (const char *, char *const[], char *const[]))                                                  \
+	X(int, execveat, (int, const char *, char *const[], char *const[], int))                                       \
+	X(int, fexecve, (int, char *const[], char *const[]))                                                           \
+	X(void, _exit, (int))
+
+#define REAL_POINTER(result, name, parameters) result(*name) parameters;
+struct real {
+	REAL_FUNCTIONS(REAL_POINTER)
+};
+extern struct real real __attribute__((visibility("hidden")));
+
+void real_resolve(void);

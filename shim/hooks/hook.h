@@ -1,0 +1,83 @@
+#pragma once
+/* hook - what every interposed call has in common: whether it is ours to see, its count, its time, its errno.
+ * Context: call.
+ *
+ *	ssize_t recv(int fd, void *buffer, size_t bytes, int flags)
+ *	{
+ *		struct hook hook;
+ *		if (!hook_enter(&hook, SEG_CALL_RECV))
+ *			return real.recv(fd, buffer, bytes, flags);
+ *		... before ...
+ *		ssize_t result = real.recv(fd, buffer, bytes, flags);
+ *		hook_returned(&hook);
+ *		... one tracking call, with hook.end_ns ...
+ *		hook_leave(&hook);
+ *		return result;
+ *	}
+ *
+ * Between hook_enter and hook_returned the program may run (signal handlers, cancellation, longjmp), so nothing is held
+ * then; self.call tells the sampler where we are. Between hook_returned and hook_leave own_depth is raised: what profshim
+ * itself calls passes through uncounted, and so does a handler of the program that interrupts those nanoseconds.
+ */
+#include "../base/clock.h"
+#include "../base/real.h"
+#include "../base/thread.h"
+#include "../base/work.h"
+#include "../setup/shim.h"
+
+#include <errno.h>
+#include <stdbool.h>
+
+#define HOOK __attribute__((visibility("default")))
+
+/* One call in this many pays for a clock reading that tells what our part of it costs; the sum is scaled up. */
+enum { HOOK_OVERHEAD_EVERY = 64 };
+
+struct hook {
+	uint64_t start_ns;
+	uint64_t end_ns;
+	uint32_t outer_call; /* self.call of the call that this one interrupts */
+	enum seg_call call;
+	int saved_errno;
+};
+
+/* The slow answers: not active, or a thread that is met for the first time. */
+bool hook_enter_slowly(void);
+
+static inline bool hook_enter(struct hook *hook, enum seg_call call)
+{
+	if (__builtin_expect(atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE || (self.own_depth | self.in_handler) || !self.slot, 0) &&
+	    !hook_enter_slowly())
+		return false;
+	thread_add(&self.slot->call_counts[call], 1);
+	hook->call = call;
+	hook->outer_call = self.call;
+	self.call = (uint32_t)call + 1;
+	hook->start_ns = clock_now_ns();
+	return true;
+}
+
+/* The real call came back: keeps its errno, takes its time. */
+static inline void hook_returned(struct hook *hook)
+{
+	hook->saved_errno = errno;
+	hook->end_ns = clock_now_ns();
+	self.own_depth++;
+	thread_add(&self.slot->call_ns[hook->call], hook->end_ns - hook->start_ns);
+}
+
+static inline void hook_leave(const struct hook *hook)
+{
+	if (__builtin_expect(hook->end_ns % HOOK_OVERHEAD_EVERY == 0, 0))
+		thread_add(&self.slot->overhead_ns[SEG_PHASE_HOOKS], (clock_now_ns() - hook->end_ns) * HOOK_OVERHEAD_EVERY);
+	self.own_depth--;
+	self.call = hook->outer_call;
+	errno = hook->saved_errno;
+}
+
+/* For calls with nothing to track. */
+static inline void hook_done(struct hook *hook)
+{
+	hook_returned(hook);
+	hook_leave(hook);
+}

@@ -1,0 +1,205 @@
+/* process - fork, exec and the end. What a profiled program executes keeps the preload and the session in its
+ * environment (setup/environment.h). exec may be called in a child of vfork, which borrows its parent's memory: nothing
+ * is written then but our own stack.
+ */
+#include "hook.h"
+
+#include "../setup/environment.h"
+#include "../setup/shim.h"
+
+#include <alloca.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { ENTRIES_MAX = 65536 }; /* of an environment that is rebuilt on the stack: half a MiB */
+
+HOOK pid_t fork(void)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_FORK))
+		return real.fork();
+	pid_t child = real.fork();
+	if (child == 0) {
+		/* The child is a new thread of a new process: it has counted nothing, and its slot is another. */
+		self.call = hook.outer_call;
+		return child;
+	}
+	if (child < 0)
+		shim_fork_failed();
+	hook_done(&hook);
+	return child;
+}
+
+/* The environment for the new program; original where nothing needs to be added or room fails. Memory: the caller's
+ * stack frame, hence a macro around alloca. */
+#define WITH_SESSION(original)                                                                                         \
+	__extension__({                                                                                                \
+		char **entries_ = NULL;                                                                                \
+		size_t count_ = atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE ||              \
+						atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_DORMANT ? \
+					environment_count(original) :                                                  \
+					0;                                                                             \
+		if (count_ && count_ <= ENTRIES_MAX) {                                                                 \
+			entries_ = alloca(count_ * sizeof(*entries_));                                                 \
+			environment_fill(original, entries_, alloca(ENVIRONMENT_PRELOAD_BYTES));                       \
+		}                                                                                                      \
+		entries_ ? entries_ : (char **)(uintptr_t)(original);                                                  \
+	})
+
+struct execution {
+	struct hook hook;
+	bool is_counted;
+	bool is_begun;
+};
+
+static void begin_execution(struct execution *execution, enum seg_call call)
+{
+	execution->is_counted = hook_enter(&execution->hook, call);
+	execution->is_begun = execution->is_counted && shim_exec_begin();
+}
+
+/* The call came back, so it failed. */
+static int failed(struct execution *execution, int result)
+{
+	if (execution->is_begun)
+		shim_exec_failed();
+	if (execution->is_counted)
+		hook_done(&execution->hook);
+	return result;
+}
+
+HOOK int execve(const char *path, char *const arguments[], char *const environment[])
+{
+	struct execution execution;
+	char **extended = WITH_SESSION(environment);
+
+	begin_execution(&execution, SEG_CALL_EXECVE);
+	return failed(&execution, real.execve(path, arguments, extended));
+}
+
+HOOK int execv(const char *path, char *const arguments[])
+{
+	struct execution execution;
+	char **extended = WITH_SESSION(environ);
+
+	begin_execution(&execution, SEG_CALL_EXECV);
+	return failed(&execution, real.execve(path, arguments, extended));
+}
+
+HOOK int execvp(const char *file, char *const arguments[])
+{
+	struct execution execution;
+	char **extended = WITH_SESSION(environ);
+
+	begin_execution(&execution, SEG_CALL_EXECVP);
+	return failed(&execution, real.execvpe(file, arguments, extended));
+}
+
+HOOK int execvpe(const char *file, char *const arguments[], char *const environment[])
+{
+	struct execution execution;
+	char **extended = WITH_SESSION(environment);
+
+	begin_execution(&execution, SEG_CALL_EXECVPE);
+	return failed(&execution, real.execvpe(file, arguments, extended));
+}
+
+HOOK int execveat(int directory, const char *path, char *const arguments[], char *const environment[], int flags)
+{
+	struct execution execution;
+	char **extended = WITH_SESSION(environment);
+
+	begin_execution(&execution, SEG_CALL_EXECVEAT);
+	return failed(&execution, real.execveat(directory, path, arguments, extended, flags));
+}
+
+HOOK int fexecve(int fd, char *const arguments[], char *const environment[])
+{
+	struct execution execution;
+	char **extended = WITH_SESSION(environment);
+
+	begin_execution(&execution, SEG_CALL_FEXECVE);
+	return failed(&execution, real.fexecve(fd, arguments, extended));
+}
+
+/* Number of arguments of a list that ends with NULL, first among them. Leaves list past the NULL. */
+static size_t count_arguments(const char *first, va_list list)
+{
+	size_t count = 0;
+
+	for (const char *argument = first; argument; argument = va_arg(list, const char *))
+		count++;
+	return count;
+}
+
+static void collect_arguments(char **ret_arguments, const char *first, va_list list)
+{
+	for (const char *argument = first; argument; argument = va_arg(list, const char *))
+		*ret_arguments++ = (char *)(uintptr_t)argument;
+	*ret_arguments = NULL;
+}
+
+/* The arguments of an execl call as an array on the caller's stack; list is left past the final NULL. */
+#define ARGUMENTS_OF(first, list)                                                                                      \
+	__extension__({                                                                                                \
+		va_list counting_;                                                                                     \
+		va_copy(counting_, list);                                                                              \
+		char **arguments_ = alloca((count_arguments(first, counting_) + 1) * sizeof(*arguments_));             \
+		va_end(counting_);                                                                                     \
+		collect_arguments(arguments_, first, list);                                                            \
+		arguments_;                                                                                            \
+	})
+
+HOOK int execl(const char *path, const char *first, ...)
+{
+	struct execution execution;
+	va_list list;
+
+	va_start(list, first);
+	char **arguments = ARGUMENTS_OF(first, list);
+	va_end(list);
+	char **extended = WITH_SESSION(environ);
+	begin_execution(&execution, SEG_CALL_EXECL);
+	return failed(&execution, real.execve(path, arguments, extended));
+}
+
+HOOK int execlp(const char *file, const char *first, ...)
+{
+	struct execution execution;
+	va_list list;
+
+	va_start(list, first);
+	char **arguments = ARGUMENTS_OF(first, list);
+	va_end(list);
+	char **extended = WITH_SESSION(environ);
+	begin_execution(&execution, SEG_CALL_EXECLP);
+	return failed(&execution, real.execvpe(file, arguments, extended));
+}
+
+HOOK int execle(const char *path, const char *first, ...)
+{
+	struct execution execution;
+	va_list list;
+
+	va_start(list, first);
+	char **arguments = ARGUMENTS_OF(first, list);
+	char *const *environment = va_arg(list, char *const *);
+	va_end(list);
+	char **extended = WITH_SESSION(environment);
+	begin_execution(&execution, SEG_CALL_EXECLE);
+	return failed(&execution, real.execve(path, arguments, extended));
+}
+
+/* Not counted: only so that the process is not taken for killed. */
+HOOK void _exit(int status)
+{
+	shim_process_ends();
+	if (!real._exit)
+		real_resolve();
+	real._exit(status);
+	__builtin_unreachable();
+}
+
+HOOK void _Exit(int status) __attribute__((alias("_exit")));

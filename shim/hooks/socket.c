@@ -1,0 +1,426 @@
+/* socket - the calls that make connections and move bytes through them. */
+#include "hook.h"
+
+#include "../requests/connection.h"
+#include "../setup/server.h"
+
+#include <fcntl.h>
+#include <sys/sendfile.h>
+
+/* Flags whose bytes are not (or not only now) taken out of the stream. */
+static bool flags_leave_stream(int flags)
+{
+	return flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB);
+}
+
+static void track_received(const struct hook *hook, int fd, const struct iovec *iov, size_t iov_count, ssize_t result, int flags)
+{
+	if (flags_leave_stream(flags))
+		return;
+	if (result < 0)
+		conn_receive_failed(fd, hook->saved_errno, hook->end_ns);
+	else if ((flags & MSG_TRUNC) && result > 0)
+		conn_received_unseen(fd, (size_t)result, hook->end_ns); /* thrown away unseen, tcp(7) */
+	else
+		conn_received(fd, iov, iov_count, (size_t)result, hook->end_ns);
+}
+
+static void track_sent(const struct hook *hook, int fd, const struct iovec *iov, size_t iov_count, ssize_t result, int flags)
+{
+	if (flags & MSG_OOB)
+		return;
+	if (result < 0)
+		conn_send_failed(fd, hook->saved_errno, hook->end_ns);
+	else if (result > 0)
+		conn_sent(fd, iov, iov_count, (size_t)result, hook->end_ns);
+}
+
+static void track_sent_unseen(const struct hook *hook, int fd, ssize_t result)
+{
+	if (result < 0)
+		conn_send_failed(fd, hook->saved_errno, hook->end_ns);
+	else if (result > 0)
+		conn_sent_unseen(fd, (size_t)result, hook->end_ns);
+}
+
+/* Around the transfer of one buffer: the same for every call that has a descriptor and a buffer. */
+static void finish_receive(struct hook *hook, int fd, void *buffer, ssize_t result, int flags)
+{
+	hook_returned(hook);
+	if (conn_is_tracked(fd)) {
+		struct iovec iov = { buffer, result > 0 ? (size_t)result : 0 };
+		track_received(hook, fd, &iov, 1, result, flags);
+	}
+	hook_leave(hook);
+}
+
+static void finish_send(struct hook *hook, int fd, const void *buffer, ssize_t result, int flags)
+{
+	hook_returned(hook);
+	if (conn_is_tracked(fd)) {
+		struct iovec iov = { (void *)(uintptr_t)buffer, result > 0 ? (size_t)result : 0 };
+		track_sent(hook, fd, &iov, 1, result, flags);
+	}
+	hook_leave(hook);
+}
+
+/* --- making connections --- */
+
+static void accepted(struct hook *hook, int fd)
+{
+	hook_returned(hook);
+	if (fd >= 0)
+		conn_accepted(fd, hook->end_ns);
+	hook_leave(hook);
+}
+
+/* A dormant program that serves clients wakes up; one that is profiled stands by to serve reports. */
+static void became_server(void)
+{
+	if (self.own_depth)
+		return;
+	if (atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_DORMANT)
+		shim_activate();
+	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE)
+		return;
+	atomic_store_explicit(&seg.head->has_listened, 1, memory_order_relaxed);
+	server_offer();
+}
+
+HOOK int accept(int listener, struct sockaddr *restrict address, socklen_t *restrict bytes)
+{
+	struct hook hook;
+
+	became_server();
+	if (!hook_enter(&hook, SEG_CALL_ACCEPT))
+		return real.accept(listener, address, bytes);
+	int fd = real.accept(listener, address, bytes);
+	accepted(&hook, fd);
+	return fd;
+}
+
+HOOK int accept4(int listener, struct sockaddr *restrict address, socklen_t *restrict bytes, int flags)
+{
+	struct hook hook;
+
+	became_server();
+	if (!hook_enter(&hook, SEG_CALL_ACCEPT4))
+		return real.accept4(listener, address, bytes, flags);
+	int fd = real.accept4(listener, address, bytes, flags);
+	accepted(&hook, fd);
+	return fd;
+}
+
+HOOK int listen(int fd, int backlog)
+{
+	struct hook hook;
+
+	became_server();
+	if (!hook_enter(&hook, SEG_CALL_LISTEN))
+		return real.listen(fd, backlog);
+	int result = real.listen(fd, backlog);
+	hook_done(&hook);
+	return result;
+}
+
+HOOK int connect(int fd, const struct sockaddr *address, socklen_t bytes)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_CONNECT))
+		return real.connect(fd, address, bytes);
+	int result = real.connect(fd, address, bytes);
+	hook_done(&hook);
+	return result;
+}
+
+HOOK int socket(int domain, int type, int protocol)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_SOCKET))
+		return real.socket(domain, type, protocol);
+	int fd = real.socket(domain, type, protocol);
+	hook_done(&hook);
+	return fd;
+}
+
+HOOK int shutdown(int fd, int how)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_SHUTDOWN))
+		return real.shutdown(fd, how);
+	int result = real.shutdown(fd, how);
+	hook_returned(&hook);
+	if (result == 0 && conn_is_tracked(fd))
+		conn_shut_down(fd, how, hook.end_ns);
+	hook_leave(&hook);
+	return result;
+}
+
+/* --- receiving --- */
+
+HOOK ssize_t read(int fd, void *buffer, size_t bytes)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_READ))
+		return real.read(fd, buffer, bytes);
+	conn_receiving(fd);
+	ssize_t result = real.read(fd, buffer, bytes);
+	finish_receive(&hook, fd, buffer, result, 0);
+	return result;
+}
+
+HOOK ssize_t recv(int fd, void *buffer, size_t bytes, int flags)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_RECV))
+		return real.recv(fd, buffer, bytes, flags);
+	conn_receiving(fd);
+	ssize_t result = real.recv(fd, buffer, bytes, flags);
+	finish_receive(&hook, fd, buffer, result, flags);
+	return result;
+}
+
+HOOK ssize_t recvfrom(int fd, void *restrict buffer, size_t bytes, int flags, struct sockaddr *restrict address,
+		      socklen_t *restrict address_bytes)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_RECVFROM))
+		return real.recvfrom(fd, buffer, bytes, flags, address, address_bytes);
+	conn_receiving(fd);
+	ssize_t result = real.recvfrom(fd, buffer, bytes, flags, address, address_bytes);
+	finish_receive(&hook, fd, buffer, result, flags);
+	return result;
+}
+
+/* What fortified programs call (-D_FORTIFY_SOURCE): the size of the buffer is checked by the real ones. */
+HOOK ssize_t __read_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes);
+HOOK ssize_t __recv_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes, int flags);
+HOOK ssize_t __recvfrom_chk(int fd, void *restrict buffer, size_t bytes, size_t buffer_bytes, int flags,
+			    struct sockaddr *restrict address, socklen_t *restrict address_bytes);
+
+HOOK ssize_t __read_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_READ_CHK))
+		return real.__read_chk(fd, buffer, bytes, buffer_bytes);
+	conn_receiving(fd);
+	ssize_t result = real.__read_chk(fd, buffer, bytes, buffer_bytes);
+	finish_receive(&hook, fd, buffer, result, 0);
+	return result;
+}
+
+HOOK ssize_t __recv_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes, int flags)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_RECV_CHK))
+		return real.__recv_chk(fd, buffer, bytes, buffer_bytes, flags);
+	conn_receiving(fd);
+	ssize_t result = real.__recv_chk(fd, buffer, bytes, buffer_bytes, flags);
+	finish_receive(&hook, fd, buffer, result, flags);
+	return result;
+}
+
+HOOK ssize_t __recvfrom_chk(int fd, void *restrict buffer, size_t bytes, size_t buffer_bytes, int flags,
+			    struct sockaddr *restrict address, socklen_t *restrict address_bytes)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_RECVFROM_CHK))
+		return real.__recvfrom_chk(fd, buffer, bytes, buffer_bytes, flags, address, address_bytes);
+	conn_receiving(fd);
+	ssize_t result = real.__recvfrom_chk(fd, buffer, bytes, buffer_bytes, flags, address, address_bytes);
+	finish_receive(&hook, fd, buffer, result, flags);
+	return result;
+}
+
+HOOK ssize_t readv(int fd, const struct iovec *iov, int iov_count)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_READV))
+		return real.readv(fd, iov, iov_count);
+	conn_receiving(fd);
+	ssize_t result = real.readv(fd, iov, iov_count);
+	hook_returned(&hook);
+	if (conn_is_tracked(fd))
+		track_received(&hook, fd, iov, (size_t)iov_count, result, 0);
+	hook_leave(&hook);
+	return result;
+}
+
+HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_RECVMSG))
+		return real.recvmsg(fd, message, flags);
+	conn_receiving(fd);
+	ssize_t result = real.recvmsg(fd, message, flags);
+	hook_returned(&hook);
+	if (conn_is_tracked(fd))
+		track_received(&hook, fd, message->msg_iov, message->msg_iovlen, result, flags);
+	hook_leave(&hook);
+	return result;
+}
+
+HOOK int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_RECVMMSG))
+		return real.recvmmsg(fd, messages, count, flags, timeout);
+	conn_receiving(fd);
+	int result = real.recvmmsg(fd, messages, count, flags, timeout);
+	hook_returned(&hook);
+	if (conn_is_tracked(fd)) {
+		if (result < 0)
+			conn_receive_failed(fd, hook.saved_errno, hook.end_ns);
+		for (int i = 0; i < result; i++)
+			track_received(&hook, fd, messages[i].msg_hdr.msg_iov, messages[i].msg_hdr.msg_iovlen, messages[i].msg_len,
+				       flags);
+	}
+	hook_leave(&hook);
+	return result;
+}
+
+/* --- sending --- */
+
+HOOK ssize_t write(int fd, const void *buffer, size_t bytes)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_WRITE))
+		return real.write(fd, buffer, bytes);
+	conn_sending(fd);
+	ssize_t result = real.write(fd, buffer, bytes);
+	finish_send(&hook, fd, buffer, result, 0);
+	return result;
+}
+
+HOOK ssize_t send(int fd, const void *buffer, size_t bytes, int flags)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_SEND))
+		return real.send(fd, buffer, bytes, flags);
+	conn_sending(fd);
+	ssize_t result = real.send(fd, buffer, bytes, flags);
+	finish_send(&hook, fd, buffer, result, flags);
+	return result;
+}
+
+HOOK ssize_t sendto(int fd, const void *buffer, size_t bytes, int flags, const struct sockaddr *address,
+		    socklen_t address_bytes)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_SENDTO))
+		return real.sendto(fd, buffer, bytes, flags, address, address_bytes);
+	conn_sending(fd);
+	ssize_t result = real.sendto(fd, buffer, bytes, flags, address, address_bytes);
+	finish_send(&hook, fd, buffer, result, flags);
+	return result;
+}
+
+HOOK ssize_t writev(int fd, const struct iovec *iov, int iov_count)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_WRITEV))
+		return real.writev(fd, iov, iov_count);
+	conn_sending(fd);
+	ssize_t result = real.writev(fd, iov, iov_count);
+	hook_returned(&hook);
+	if (conn_is_tracked(fd))
+		track_sent(&hook, fd, iov, (size_t)iov_count, result, 0);
+	hook_leave(&hook);
+	return result;
+}
+
+HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_SENDMSG))
+		return real.sendmsg(fd, message, flags);
+	conn_sending(fd);
+	ssize_t result = real.sendmsg(fd, message, flags);
+	hook_returned(&hook);
+	if (conn_is_tracked(fd))
+		track_sent(&hook, fd, message->msg_iov, message->msg_iovlen, result, flags);
+	hook_leave(&hook);
+	return result;
+}
+
+HOOK int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_SENDMMSG))
+		return real.sendmmsg(fd, messages, count, flags);
+	conn_sending(fd);
+	int result = real.sendmmsg(fd, messages, count, flags);
+	hook_returned(&hook);
+	if (conn_is_tracked(fd)) {
+		if (result < 0)
+			conn_send_failed(fd, hook.saved_errno, hook.end_ns);
+		for (int i = 0; i < result; i++)
+			track_sent(&hook, fd, messages[i].msg_hdr.msg_iov, messages[i].msg_hdr.msg_iovlen, messages[i].msg_len, flags);
+	}
+	hook_leave(&hook);
+	return result;
+}
+
+HOOK ssize_t sendfile(int to, int from, off_t *offset, size_t bytes)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_SENDFILE))
+		return real.sendfile(to, from, offset, bytes);
+	conn_sending(to);
+	ssize_t result = real.sendfile(to, from, offset, bytes);
+	hook_returned(&hook);
+	if (conn_is_tracked(to))
+		track_sent_unseen(&hook, to, result);
+	hook_leave(&hook);
+	return result;
+}
+
+HOOK ssize_t sendfile64(int to, int from, off64_t *offset, size_t bytes)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_SENDFILE64))
+		return real.sendfile64(to, from, offset, bytes);
+	conn_sending(to);
+	ssize_t result = real.sendfile64(to, from, offset, bytes);
+	hook_returned(&hook);
+	if (conn_is_tracked(to))
+		track_sent_unseen(&hook, to, result);
+	hook_leave(&hook);
+	return result;
+}
+
+HOOK ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_offset, size_t bytes, unsigned flags)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_SPLICE))
+		return real.splice(from, from_offset, to, to_offset, bytes, flags);
+	ssize_t result = real.splice(from, from_offset, to, to_offset, bytes, flags);
+	hook_returned(&hook);
+	if (result > 0 && conn_is_tracked(from))
+		conn_received_unseen(from, (size_t)result, hook.end_ns);
+	if (conn_is_tracked(to))
+		track_sent_unseen(&hook, to, result);
+	hook_leave(&hook);
+	return result;
+}

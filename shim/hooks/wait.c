@@ -1,0 +1,131 @@
+/* wait - the calls in which event loops rest. While a thread waits it works for nobody; what it then wakes up for is not
+ * known until it touches a connection (base/work.h).
+ */
+#include "hook.h"
+
+#include "loader.h"
+#include "../setup/server.h"
+
+static void begin_wait(void)
+{
+	if (self.own_depth)
+		return;
+	server_offer();
+	loader_settle();
+}
+
+static bool enter(struct hook *hook, enum seg_call call)
+{
+	begin_wait();
+	if (!hook_enter(hook, call))
+		return false;
+	work_wait();
+	return true;
+}
+
+static int leave(struct hook *hook, int result)
+{
+	hook_returned(hook);
+	if (result > 0)
+		work_woke();
+	hook_leave(hook);
+	return result;
+}
+
+static int missing(void)
+{
+	errno = ENOSYS;
+	return -1;
+}
+
+HOOK int epoll_wait(int epoll, struct epoll_event *events, int max, int timeout_ms)
+{
+	struct hook hook;
+
+	if (!enter(&hook, SEG_CALL_EPOLL_WAIT))
+		return real.epoll_wait(epoll, events, max, timeout_ms);
+	return leave(&hook, real.epoll_wait(epoll, events, max, timeout_ms));
+}
+
+HOOK int epoll_pwait(int epoll, struct epoll_event *events, int max, int timeout_ms, const sigset_t *mask)
+{
+	struct hook hook;
+
+	if (!enter(&hook, SEG_CALL_EPOLL_PWAIT))
+		return real.epoll_pwait(epoll, events, max, timeout_ms, mask);
+	return leave(&hook, real.epoll_pwait(epoll, events, max, timeout_ms, mask));
+}
+
+/* Declared here for C libraries that do not; since glibc 2.35. */
+HOOK int epoll_pwait2(int epoll, struct epoll_event *events, int max, const struct timespec *timeout, const sigset_t *mask);
+
+HOOK int epoll_pwait2(int epoll, struct epoll_event *events, int max, const struct timespec *timeout, const sigset_t *mask)
+{
+	struct hook hook;
+
+	if (!real.epoll_pwait2 && real.read)
+		return missing();
+	if (!enter(&hook, SEG_CALL_EPOLL_PWAIT2))
+		return real.epoll_pwait2(epoll, events, max, timeout, mask);
+	return leave(&hook, real.epoll_pwait2(epoll, events, max, timeout, mask));
+}
+
+HOOK int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+	struct hook hook;
+
+	if (!enter(&hook, SEG_CALL_POLL))
+		return real.poll(fds, count, timeout_ms);
+	return leave(&hook, real.poll(fds, count, timeout_ms));
+}
+
+HOOK int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
+{
+	struct hook hook;
+
+	if (!enter(&hook, SEG_CALL_PPOLL))
+		return real.ppoll(fds, count, timeout, mask);
+	return leave(&hook, real.ppoll(fds, count, timeout, mask));
+}
+
+/* What fortified programs call (-D_FORTIFY_SOURCE): the size of the array is checked by the real ones. */
+HOOK int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t fds_bytes);
+HOOK int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask, size_t fds_bytes);
+
+HOOK int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t fds_bytes)
+{
+	struct hook hook;
+
+	if (!enter(&hook, SEG_CALL_POLL_CHK))
+		return real.__poll_chk(fds, count, timeout_ms, fds_bytes);
+	return leave(&hook, real.__poll_chk(fds, count, timeout_ms, fds_bytes));
+}
+
+HOOK int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask, size_t fds_bytes)
+{
+	struct hook hook;
+
+	if (!enter(&hook, SEG_CALL_PPOLL_CHK))
+		return real.__ppoll_chk(fds, count, timeout, mask, fds_bytes);
+	return leave(&hook, real.__ppoll_chk(fds, count, timeout, mask, fds_bytes));
+}
+
+HOOK int select(int count, fd_set *restrict reads, fd_set *restrict writes, fd_set *restrict errors,
+		struct timeval *restrict timeout)
+{
+	struct hook hook;
+
+	if (!enter(&hook, SEG_CALL_SELECT))
+		return real.select(count, reads, writes, errors, timeout);
+	return leave(&hook, real.select(count, reads, writes, errors, timeout));
+}
+
+HOOK int pselect(int count, fd_set *restrict reads, fd_set *restrict writes, fd_set *restrict errors,
+		 const struct timespec *restrict timeout, const sigset_t *restrict mask)
+{
+	struct hook hook;
+
+	if (!enter(&hook, SEG_CALL_PSELECT))
+		return real.pselect(count, reads, writes, errors, timeout, mask);
+	return leave(&hook, real.pselect(count, reads, writes, errors, timeout, mask));
+}

@@ -1,0 +1,122 @@
+#include "environment.h"
+
+#include "../segment/layout.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { KEPT_MAX = 32, KEPT_BYTES = 16384 };
+
+static char library[PATH_MAX];                   /* "" = not known, environments pass unchanged */
+static char session_entry[PATH_MAX + 32];        /* PROFSHIM_SESSION=... */
+static char kept_text[KEPT_BYTES];               /* copies: the program may change its environment */
+static char *kept[KEPT_MAX];
+static size_t kept_count;
+
+static size_t name_bytes(const char *entry)
+{
+	return strcspn(entry, "=") + 1;
+}
+
+static void keep(const char *entry)
+{
+	static size_t used;
+	size_t n = strlen(entry) + 1;
+
+	if (kept_count == KEPT_MAX || n > KEPT_BYTES - used)
+		return;
+	kept[kept_count++] = memcpy(kept_text + used, entry, n);
+	used += n;
+}
+
+void environment_init(const char *session)
+{
+	Dl_info own;
+
+	if (!dladdr((void *)&environment_init, &own) || !own.dli_fname || own.dli_fname[0] != '/' ||
+	    strlen(own.dli_fname) >= sizeof(library))
+		return;
+	for (char **entry = environ; entry && *entry; entry++)
+		if (strncmp(*entry, "PROFSHIM_", 9) == 0 && strncmp(*entry, "PROFSHIM_SESSION=", 17) != 0)
+			keep(*entry);
+	snprintf(session_entry, sizeof(session_entry), "PROFSHIM_SESSION=%s", *session ? session : "none");
+	keep(session_entry);
+	strcpy(library, own.dli_fname);
+}
+
+size_t environment_count(char *const *original)
+{
+	size_t n = 0;
+
+	if (!library[0])
+		return 0;
+	while (original && original[n])
+		n++;
+	return n + kept_count + 2; /* LD_PRELOAD, NULL */
+}
+
+/* Our library is one of the entries of an LD_PRELOAD value (separated by colons or spaces, ld.so(8)). */
+static bool is_preloaded(const char *value)
+{
+	size_t n = strlen(library);
+
+	while (*value) {
+		size_t entry_bytes = strcspn(value, ": ");
+		if (entry_bytes == n && memcmp(value, library, n) == 0)
+			return true;
+		value += entry_bytes;
+		value += strspn(value, ": ");
+	}
+	return false;
+}
+
+/* The LD_PRELOAD entry to use in place of original (NULL = there was none); original itself if it will do. */
+static char *preload_entry(char *original, char ret_preload[static ENVIRONMENT_PRELOAD_BYTES])
+{
+	static const char name[] = "LD_PRELOAD=";
+	const char *others = original ? original + sizeof(name) - 1 : "";
+
+	if (original && is_preloaded(others))
+		return original;
+	size_t needed = sizeof(name) + strlen(library) + 1 + strlen(others);
+	if (needed > ENVIRONMENT_PRELOAD_BYTES)
+		return original;
+	char *end = stpcpy(stpcpy(ret_preload, name), library);
+	if (*others) {
+		*end++ = ':';
+		strcpy(end, others);
+	}
+	return ret_preload;
+}
+
+static bool has_entry(char *const *entries, size_t count, const char *entry)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strncmp(entries[i], entry, name_bytes(entry)) == 0)
+			return true;
+	return false;
+}
+
+void environment_fill(char *const *original, char **ret_entries, char ret_preload[static ENVIRONMENT_PRELOAD_BYTES])
+{
+	char *old_preload = NULL;
+	size_t count = 0;
+
+	for (; original && *original; original++) {
+		if (strncmp(*original, "LD_PRELOAD=", 11) == 0)
+			old_preload = *original;
+		else if (strncmp(*original, "PROFSHIM_SESSION=", 17) != 0)
+			ret_entries[count++] = *original;
+	}
+	size_t theirs = count;
+	for (size_t i = 0; i < kept_count; i++)
+		if (!has_entry(ret_entries, theirs, kept[i]))
+			ret_entries[count++] = kept[i];
+	char *preload = preload_entry(old_preload, ret_preload);
+	if (preload)
+		ret_entries[count++] = preload;
+	ret_entries[count] = NULL;
+}

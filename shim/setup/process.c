@@ -1,0 +1,166 @@
+/* A place in the table is claimed by a compare-and-swap on its owner and freed by whoever holds it or, if that one was
+ * killed, by the server. Gauges live in the place and vanish with it; everything else was added to cells that belong to
+ * nobody and needs no burial.
+ */
+#include "process.h"
+
+#include "../base/clock.h"
+#include "../base/thread.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static pid_t entered_pid;
+
+static uint32_t table_count(void)
+{
+	return seg.slots[SEG_TABLE_PROCESSES].count;
+}
+
+static void clear_gauges(struct seg_process *process)
+{
+	atomic_store_explicit(&process->threads, 0, memory_order_relaxed);
+	atomic_store_explicit(&process->has_server, 0, memory_order_relaxed);
+	for (int i = 0; i < SEG_PROTOCOL_COUNT; i++)
+		atomic_store_explicit(&process->open_connections[i], 0, memory_order_relaxed);
+	for (int i = 0; i < SEG_METHOD_COUNT; i++)
+		for (int scheme = 0; scheme < 2; scheme++)
+			atomic_store_explicit(&process->active_requests[i][scheme], 0, memory_order_relaxed);
+}
+
+void process_enter(void)
+{
+	entered_pid = getpid();
+	thread_process = NULL;
+	for (uint32_t i = 0; i < table_count(); i++) {
+		struct seg_process *process = &seg.processes[i];
+		uint64_t nobody = 0;
+		if (atomic_load_explicit(&process->owner, memory_order_relaxed) != 0 ||
+		    !atomic_compare_exchange_strong_explicit(&process->owner, &nobody, (uint64_t)entered_pid, memory_order_acquire,
+							     memory_order_relaxed))
+			continue;
+		atomic_store_explicit(&process->since_boot_ns, clock_boot_ns(), memory_order_relaxed);
+		atomic_store_explicit(&process->is_exiting, 0, memory_order_relaxed);
+		clear_gauges(process);
+		thread_process = process;
+		atomic_store_explicit(&seg.head->ended_mono_ns, 0, memory_order_relaxed);
+		return;
+	}
+	thread_count(SEG_COUNTER_OVERFLOW_PROCESSES);
+}
+
+bool process_is_self(void)
+{
+	return entered_pid == getpid();
+}
+
+bool process_leave(enum seg_counter cause)
+{
+	struct seg_process *process = thread_process;
+
+	if (!process || !process_is_self())
+		return false;
+	thread_process = NULL;
+	thread_count(cause);
+	atomic_store_explicit(&process->is_exiting, 1, memory_order_relaxed);
+	clear_gauges(process);
+	if (process_is_last())
+		atomic_store_explicit(&seg.head->ended_mono_ns, clock_now_ns(), memory_order_relaxed);
+	atomic_store_explicit(&process->owner, 0, memory_order_release);
+	return true;
+}
+
+bool process_is_last(void)
+{
+	if (atomic_load_explicit(&seg.head->forks_pending, memory_order_relaxed) > 0)
+		return false;
+	for (uint32_t i = 0; i < table_count(); i++) {
+		pid_t pid = (pid_t)atomic_load_explicit(&seg.processes[i].owner, memory_order_relaxed);
+		if (pid > 0 && pid != entered_pid && (kill(pid, 0) == 0 || errno != ESRCH))
+			return false;
+	}
+	return true;
+}
+
+/* Of /proc/PID/stat (proc(5)): the state, and field 22, the start in clock ticks since boot. False: cannot tell. */
+static bool read_stat(pid_t pid, char *ret_state, uint64_t *ret_start_boot_ns)
+{
+	char path[32], text[512];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	ssize_t n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	char *field = strrchr(text, ')'); /* the name before it may hold anything */
+	if (!field || !field[1])
+		return false;
+	*ret_state = field[2];
+	for (int i = 2; field && i < 22; i++)
+		field = strchr(field + 1, ' ');
+	if (!field)
+		return false;
+	*ret_start_boot_ns = strtoull(field, NULL, 10) * (1000000000ULL / (uint64_t)sysconf(_SC_CLK_TCK));
+	return true;
+}
+
+static bool is_dead(const struct seg_process *process, pid_t pid, bool is_thorough)
+{
+	uint64_t start_ns;
+	char state;
+
+	if (kill(pid, 0) < 0 && errno == ESRCH)
+		return true;
+	if (!is_thorough || !read_stat(pid, &state, &start_ns))
+		return false;
+	/* Started later than it entered: another process with the same number. */
+	return state == 'Z' || state == 'X' || start_ns > atomic_load_explicit(&process->since_boot_ns, memory_order_relaxed);
+}
+
+static void bury_processes(bool is_thorough)
+{
+	uint32_t server_count = 0;
+
+	for (uint32_t i = 0; i < table_count(); i++) {
+		struct seg_process *process = &seg.processes[i];
+		uint64_t owner = atomic_load_explicit(&process->owner, memory_order_acquire);
+		if (!owner)
+			continue;
+		if ((pid_t)owner == entered_pid || !is_dead(process, (pid_t)owner, is_thorough)) {
+			server_count += atomic_load_explicit(&process->has_server, memory_order_relaxed);
+			continue;
+		}
+		clear_gauges(process);
+		if (!atomic_load_explicit(&process->is_exiting, memory_order_relaxed))
+			thread_count(SEG_COUNTER_EXIT_KILLED);
+		atomic_compare_exchange_strong_explicit(&process->owner, &owner, 0, memory_order_release, memory_order_relaxed);
+	}
+	atomic_store_explicit(&seg.head->standby_count, server_count, memory_order_relaxed);
+}
+
+static void bury_threads(void)
+{
+	for (uint32_t i = 1; i < seg.slots[SEG_TABLE_THREADS].count; i++) {
+		uint64_t owner = atomic_load_explicit(&seg.threads[i].owner, memory_order_acquire);
+		if (owner && syscall(SYS_tgkill, (pid_t)(owner >> 32), (pid_t)(uint32_t)owner, 0) < 0 && errno == ESRCH)
+			atomic_compare_exchange_strong_explicit(&seg.threads[i].owner, &owner, 0, memory_order_release,
+								memory_order_relaxed);
+	}
+}
+
+void process_bury(bool is_thorough)
+{
+	bury_processes(is_thorough);
+	if (is_thorough)
+		bury_threads();
+}

@@ -1,0 +1,255 @@
+#include "server.h"
+
+#include "../../exporter/exporter.h"
+#include "../base/thread.h"
+#include "descriptors.h"
+#include "log.h"
+#include "process.h"
+#include "session.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	STANDBY_MAX = 4,           /* processes with a thread that serves or waits to */
+	STACK_BYTES = 512 * 1024,  /* of address space: DWARF is read on it; pages that are not touched cost nothing */
+	THOROUGH_TICKS = 5,        /* ticks between looks into /proc: one second */
+	FORK_WAIT_MS = 50,
+};
+
+typedef int serve_function(const struct exporter_host *host);
+
+_Static_assert(sizeof(pthread_mutex_t) <= SEG_ELECTION_BYTES, "the election is a pthread mutex");
+
+static _Atomic bool is_started;
+static _Atomic bool is_stopping;
+static _Atomic bool is_loading;  /* the exporter is being opened: locks are held */
+static _Atomic unsigned forks_in_progress;
+static unsigned start_delay_ms;
+static struct exporter_host host;
+
+static pthread_mutex_t *election(void)
+{
+	return (pthread_mutex_t *)(void *)seg.head->election;
+}
+
+void server_format_election(struct segment *head)
+{
+	pthread_mutexattr_t attributes;
+
+	pthread_mutexattr_init(&attributes);
+	pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init((pthread_mutex_t *)(void *)head->election, &attributes);
+	pthread_mutexattr_destroy(&attributes);
+}
+
+static void sleep_ms(unsigned ms)
+{
+	struct timespec left = { ms / 1000, (long)(ms % 1000) * 1000000 };
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR)
+		;
+}
+
+/* What ticks do besides burying: our own lost log lines become a counter that readers see. */
+static void publish_lost_lines(void)
+{
+	unsigned lost = atomic_exchange_explicit(&log_lines_lost, 0, memory_order_relaxed);
+
+	if (lost && self.slot)
+		thread_add(&self.slot->counters[SEG_COUNTER_LOG_LOST], lost);
+}
+
+static bool host_tick(void)
+{
+	static unsigned ticks;
+
+	process_bury(++ticks % THOROUGH_TICKS == 0);
+	publish_lost_lines();
+	return !atomic_load_explicit(&is_stopping, memory_order_relaxed);
+}
+
+static void host_log(enum seg_log_level level, const char *line)
+{
+	log_line(level, "%s", line);
+}
+
+/* libprofshim-exporter.so lies beside libprofshim.so: in the build tree in its own folder, installed in the same. */
+static bool exporter_path(char ret_path[static PATH_MAX], const char *relative)
+{
+	Dl_info own;
+
+	if (!dladdr((void *)&exporter_path, &own) || !own.dli_fname)
+		return false;
+	const char *slash = strrchr(own.dli_fname, '/');
+	int directory_bytes = slash ? (int)(slash - own.dli_fname) + 1 : 0;
+	int n = snprintf(ret_path, PATH_MAX, "%.*s%s", directory_bytes, own.dli_fname, relative);
+	return n > 0 && n < PATH_MAX && access(ret_path, R_OK) == 0;
+}
+
+static void *open_exporter(void)
+{
+	static const char *const places[] = { "libprofshim-exporter.so", "../../exporter/serve/libprofshim-exporter.so" };
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		if (!exporter_path(path, places[i]))
+			continue;
+		void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+		if (!library)
+			log_line(SEG_LOG_WARN, "%s cannot be opened (%s), there will be no reports", path, dlerror());
+		return library;
+	}
+	log_line(SEG_LOG_WARN, "libprofshim-exporter.so is not beside libprofshim.so, there will be no reports");
+	return NULL;
+}
+
+static serve_function *find_exporter(const char *name)
+{
+	static void *library;
+
+	if (!library)
+		library = open_exporter();
+	if (!library)
+		return NULL;
+	serve_function *function;
+	*(void **)&function = dlsym(library, name);
+	if (!function)
+		log_line(SEG_LOG_WARN, "libprofshim-exporter.so lacks %s, there will be no reports", name);
+	return function;
+}
+
+static void fill_host(void)
+{
+	host = (struct exporter_host){ .seg = seg,
+				       .log = host_log,
+				       .tick = host_tick,
+				       .descriptor_opened = descriptors_add,
+				       .descriptor_closed = descriptors_remove };
+}
+
+/* Blocks until this process is the server. False: the mutex is broken beyond use. */
+static bool win_election(void)
+{
+	int problem = pthread_mutex_lock(election());
+
+	if (problem == EOWNERDEAD)
+		problem = pthread_mutex_consistent(election());
+	if (problem)
+		log_line(SEG_LOG_WARN, "cannot take part in the election of the serving process (%s)", strerror(problem));
+	return problem == 0;
+}
+
+/* Opens the exporter at a moment when no fork is under way. */
+static serve_function *load_exporter(void)
+{
+	atomic_store(&is_loading, true);
+	while (atomic_load(&forks_in_progress)) {
+		atomic_store(&is_loading, false);
+		sleep_ms(1);
+		atomic_store(&is_loading, true);
+	}
+	serve_function *serve = find_exporter("profshim_exporter_serve");
+	atomic_store(&is_loading, false);
+	return serve;
+}
+
+static void *server_main(void *unused)
+{
+	(void)unused;
+	self.own_depth = 1; /* for good: this thread is ours */
+	prctl(PR_SET_NAME, "profshim");
+	if (start_delay_ms)
+		sleep_ms(start_delay_ms);
+	thread_attach();
+	if (!win_election())
+		return NULL;
+	serve_function *serve = load_exporter();
+	fill_host();
+	int problem = serve ? serve(&host) : -ENOENT;
+	/* Ticks go on without an exporter, for the dead must be buried. */
+	while (problem && host_tick())
+		sleep_ms(EXPORTER_TICK_MS);
+	pthread_mutex_unlock(election());
+	return NULL;
+}
+
+void server_start(unsigned delay_ms)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	sigset_t all, before;
+
+	if (atomic_exchange_explicit(&is_started, true, memory_order_relaxed))
+		return;
+	start_delay_ms = delay_ms;
+	if (thread_process)
+		atomic_store_explicit(&thread_process->has_server, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&seg.head->standby_count, 1, memory_order_relaxed);
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, STACK_BYTES);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	self.own_depth++;
+	int problem = pthread_create(&thread, &attributes, server_main, NULL);
+	self.own_depth--;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attributes);
+	if (problem)
+		log_line(SEG_LOG_WARN, "no thread for the reports could be started (%s)", strerror(problem));
+}
+
+void server_offer(void)
+{
+	if (atomic_load_explicit(&is_started, memory_order_relaxed) || !seg.head ||
+	    !atomic_load_explicit(&seg.head->has_listened, memory_order_relaxed) ||
+	    atomic_load_explicit(&seg.head->standby_count, memory_order_relaxed) >= STANDBY_MAX)
+		return;
+	server_start(0);
+}
+
+void server_report_now(void)
+{
+	serve_function *report = find_exporter("profshim_exporter_report");
+
+	if (!report)
+		return;
+	fill_host();
+	report(&host);
+}
+
+void server_stop(void)
+{
+	atomic_store_explicit(&is_stopping, true, memory_order_relaxed);
+}
+
+void server_fork_prepare(void)
+{
+	atomic_fetch_add(&forks_in_progress, 1);
+	for (int waited_ms = 0; atomic_load(&is_loading) && waited_ms < FORK_WAIT_MS; waited_ms++)
+		sleep_ms(1);
+}
+
+void server_fork_parent(void)
+{
+	atomic_fetch_sub(&forks_in_progress, 1);
+}
+
+void server_fork_child(void)
+{
+	atomic_store(&forks_in_progress, 0);
+	atomic_store(&is_loading, false);
+	atomic_store(&is_started, false);
+	atomic_store(&is_stopping, false);
+}

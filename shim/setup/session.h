@@ -1,0 +1,22 @@
+#pragma once
+/* session - the segment of this session: where its file lies, who makes it, who joins it.
+ * Context: setup. Owns the session's directory and file names; the mapping itself is never undone.
+ */
+#include "config.h"
+
+#include <stdbool.h>
+
+/* Makes the segment, in a file if a directory for it can be had, else in memory for this process and its forks (one line
+ * is logged). Sets the global seg. False: no memory at all (logged). */
+bool session_begin(const struct config *config, const char *program);
+
+/* Maps the segment of config->session, made by the process that executed us. Sets the global seg. */
+bool session_join(const struct config *config);
+
+/* Path of the segment's file, "" if it lies in memory only. What a program that we execute needs to join. */
+const char *session_path(void);
+
+/* The session is over for good: removes the file if nothing worth reading is in it, and else the oldest files of sessions
+ * whose processes are all gone, but for the newest SESSION_KEEP. */
+enum { SESSION_KEEP = 16 };
+void session_end(void);

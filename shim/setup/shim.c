@@ -1,0 +1,263 @@
+/* The constructor decides once what this process is to be (shim.h); everything after that is event-driven: a dormant
+ * program that listens, a fork, a thread, an exec, the end.
+ */
+#include "shim.h"
+
+#include "../base/clock.h"
+#include "../base/real.h"
+#include "../base/thread.h"
+#include "../base/work.h"
+#include "../requests/connection.h"
+#include "../requests/route.h"
+#include "../sampling/modules.h"
+#include "../sampling/sampling.h"
+#include "config.h"
+#include "descriptors.h"
+#include "environment.h"
+#include "log.h"
+#include "process.h"
+#include "report_signal.h"
+#include "server.h"
+#include "session.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	SERVER_DELAY_MS = 100, /* programs that end sooner pay for a thread, and for nothing that it would open */
+};
+
+_Atomic int shim_state = SHIM_EARLY;
+
+static struct config config;
+static char program_path[PATH_MAX]; /* of the executable; "" = not known */
+static pthread_key_t thread_key;    /* its destructor tells of a thread's end */
+static bool has_thread_key;
+
+static const char *program_name(void)
+{
+	const char *slash = strrchr(program_path, '/');
+
+	return slash ? slash + 1 : program_path[0] ? program_path : "program";
+}
+
+static void read_program_path(void)
+{
+	ssize_t n = readlink("/proc/self/exe", program_path, sizeof(program_path) - 1);
+
+	if (n > 0)
+		program_path[n] = '\0';
+	else
+		strncpy(program_path, program_invocation_name, sizeof(program_path) - 1);
+}
+
+/* --- threads --- */
+
+/* Destructors of other keys may still call hooks; ours asks to be called again until the last round, then lets go. */
+static void on_thread_end(void *round)
+{
+	uintptr_t next = (uintptr_t)round + 1;
+
+	if (next < PTHREAD_DESTRUCTOR_ITERATIONS && pthread_setspecific(thread_key, (void *)next) == 0)
+		return;
+	self.own_depth++; /* for good: the thread has no slot any more */
+	sampling_thread_stop();
+	thread_detach();
+}
+
+void shim_thread_begin(void)
+{
+	self.own_depth++;
+	thread_attach();
+	sampling_thread_start();
+	if (has_thread_key)
+		pthread_setspecific(thread_key, (void *)1);
+	self.own_depth--;
+}
+
+/* --- fork --- */
+
+static void before_fork(void)
+{
+	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE)
+		return;
+	/* A parent may end before its child has entered: the session is not over while this is above 0. */
+	atomic_fetch_add_explicit(&seg.head->forks_pending, 1, memory_order_relaxed);
+	server_fork_prepare();
+}
+
+static void after_fork_in_parent(void)
+{
+	if (atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE)
+		server_fork_parent();
+}
+
+void shim_fork_failed(void)
+{
+	if (atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE)
+		atomic_fetch_sub_explicit(&seg.head->forks_pending, 1, memory_order_relaxed);
+}
+
+static void after_fork_in_child(void)
+{
+	int saved_errno = errno;
+
+	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE)
+		return;
+	self.own_depth++;
+	thread_forget();
+	server_fork_child();
+	descriptors_close_all();
+	process_enter();
+	atomic_fetch_sub_explicit(&seg.head->forks_pending, 1, memory_order_relaxed);
+	thread_attach();
+	conn_forked();
+	sampling_forked();
+	self.own_depth--;
+	errno = saved_errno;
+}
+
+/* --- begin --- */
+
+static void log_problems(void)
+{
+	for (uint32_t i = 0; i < config.problem_count && i < CONFIG_PROBLEMS_MAX; i++)
+		log_line(SEG_LOG_WARN, "%s", config.problems[i]);
+}
+
+static void count_problems(void)
+{
+	for (uint32_t i = 0; i < config.problem_count; i++)
+		thread_count(SEG_COUNTER_CONFIG_ERRORS);
+}
+
+static void set_routes(bool is_first)
+{
+	const char *problem = config.routes ? route_templates_set(config.routes) : NULL;
+
+	if (!problem || !is_first)
+		return;
+	log_line(SEG_LOG_WARN, "PROFSHIM_ROUTES=%.60s is not understood (%s), routes are inferred", config.routes, problem);
+	thread_count(SEG_COUNTER_CONFIG_ERRORS);
+}
+
+/* The segment is open: takes part in the session. What the configuration got wrong is counted once, by its first process. */
+static void begin(bool is_first)
+{
+	process_enter();
+	has_thread_key = pthread_key_create(&thread_key, on_thread_end) == 0;
+	modules_refresh();
+	thread_attach();
+	if (is_first)
+		count_problems();
+	set_routes(is_first);
+	conn_init();
+	sampling_start();
+	report_signal_init(config.report_signal, config.report_signal_is_explicit);
+	sampling_thread_start();
+	if (has_thread_key)
+		pthread_setspecific(thread_key, (void *)1);
+	sampling_adopt_threads();
+	atomic_store_explicit(&shim_state, SHIM_ACTIVE, memory_order_release);
+}
+
+void shim_activate(void)
+{
+	int expected = SHIM_DORMANT;
+
+	/* Off while it happens: other threads' hooks pass through, and a second caller goes on without waiting. */
+	if (!atomic_compare_exchange_strong_explicit(&shim_state, &expected, SHIM_OFF, memory_order_relaxed, memory_order_relaxed))
+		return;
+	self.own_depth++;
+	/* A session that is over and removed cannot be joined: this server then begins one of its own. */
+	bool is_joined = session_join(&config);
+	if (is_joined || session_begin(&config, program_name())) {
+		environment_init(session_path());
+		begin(!is_joined);
+		server_start(0);
+	}
+	self.own_depth--;
+}
+
+__attribute__((constructor)) static void shim_constructor(void)
+{
+	int saved_errno = errno;
+
+	self.own_depth++;
+	real_resolve();
+	read_program_path();
+	config_read(&config, environ, program_name());
+	log_init((enum seg_log_level)config.shared.log_level);
+	if (!config_matches_exe(config.exe, program_path) || (config.session && strcmp(config.session, "none") == 0)) {
+		atomic_store_explicit(&shim_state, SHIM_OFF, memory_order_release);
+	} else {
+		clock_init();
+		pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+		if (config.session) {
+			atomic_store_explicit(&shim_state, SHIM_DORMANT, memory_order_release);
+		} else if (log_problems(), session_begin(&config, program_name())) {
+			environment_init(session_path());
+			begin(true);
+			server_start(SERVER_DELAY_MS);
+		} else {
+			atomic_store_explicit(&shim_state, SHIM_OFF, memory_order_release);
+		}
+	}
+	self.own_depth--;
+	errno = saved_errno;
+}
+
+/* --- end --- */
+
+void shim_process_ends(void)
+{
+	int saved_errno = errno;
+
+	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE || !process_is_self())
+		return;
+	self.own_depth++;
+	work_set(SEG_ENDPOINT_BACKGROUND);
+	sampling_pause();
+	server_stop();
+	bool is_last = process_is_last();
+	if (is_last && seg.head->config.report_at_exit)
+		server_report_now();
+	if (process_leave(SEG_COUNTER_EXIT_CLEAN) && is_last)
+		session_end();
+	atomic_store_explicit(&shim_state, SHIM_OFF, memory_order_release);
+	self.own_depth--;
+	errno = saved_errno;
+}
+
+__attribute__((destructor)) static void shim_destructor(void)
+{
+	shim_process_ends();
+}
+
+bool shim_exec_begin(void)
+{
+	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE || !process_is_self())
+		return false;
+	self.own_depth++;
+	work_set(SEG_ENDPOINT_BACKGROUND);
+	sampling_pause();
+	process_leave(SEG_COUNTER_EXIT_EXEC);
+	thread_detach();
+	self.own_depth--;
+	return true;
+}
+
+void shim_exec_failed(void)
+{
+	int saved_errno = errno;
+
+	self.own_depth++;
+	process_enter();
+	thread_attach();
+	sampling_resume();
+	self.own_depth--;
+	errno = saved_errno;
+}

@@ -1,0 +1,31 @@
+#pragma once
+/* shim - the life of profshim in this process: what the hooks ask of it.
+ * Context: as said at each.
+ *
+ *   EARLY    before our constructor: hooks pass through
+ *   OFF      not to be profiled (PROFSHIM_EXE, no memory): hooks pass through for good
+ *   DORMANT  executed by a profiled program, and not (yet) a server: hooks pass through until it listens or accepts
+ *   ACTIVE   profiled
+ */
+#include <stdatomic.h>
+#include <stdbool.h>
+
+enum shim_state { SHIM_EARLY, SHIM_OFF, SHIM_DORMANT, SHIM_ACTIVE };
+extern _Atomic int shim_state __attribute__((visibility("hidden")));
+
+/* A dormant process turns out to be a server. Context: call, once in a process's life. */
+void shim_activate(void);
+
+/* The calling thread is met for the first time: slot, timer, and the reminder to end both with the thread. Context: call. */
+void shim_thread_begin(void);
+
+/* The process is about to end by _exit; a normal exit comes here by our destructor. Context: call. */
+void shim_process_ends(void);
+
+/* fork gave no child. Context: call. */
+void shim_fork_failed(void);
+
+/* Around exec: nothing of ours may be pending in the new program; ended without effect if exec failed. False: this is a
+ * child of vfork, nothing was done and shim_exec_failed must not be called. Context: call. */
+bool shim_exec_begin(void);
+void shim_exec_failed(void);

@@ -1,0 +1,89 @@
+#pragma once
+/* model - what a snapshot means: the call tree, tables of functions, lines or modules made from it, and endpoints.
+ * Context: the exporter's threads. A model borrows its snapshot and its names, which must outlive it, and owns the rest.
+ *
+ * A function is (module, first address), so equal names in different places stay apart; a line is (module, file, line,
+ * function). In a table
+ *   tottime    is the CPU time of samples whose leaf lies in the row;
+ *   cumtime    is that of samples in whose stack the row occurs, counted once however often it occurs;
+ *   ncalls     counts the activations that the samples saw, a lower bound: is_exact is false. Of interposed calls
+ *              (frames {recv}) the calls themselves are counted, exactly, unless the table is of one endpoint only;
+ *   primitive  counts those whose row was not already on the stack.
+ */
+#include "names.h"
+#include "snapshot.h"
+
+enum model_by { MODEL_BY_FUNCTION, MODEL_BY_LINE, MODEL_BY_MODULE };
+
+struct model_row {
+	uint32_t module;         /* index, SEG_MODULE_CALL or SEG_MODULE_PSEUDO */
+	const char *module_name; /* base name of its path, "" for calls and pseudo frames */
+	const char *function;    /* with its braces or brackets for calls and pseudo frames; NULL = no name known */
+	const char *file;        /* where the function is declared, or of the line; NULL = not known */
+	uint32_t line;
+	uint64_t start; /* first address of the function */
+	bool is_exact;
+	uint64_t samples, tottime_ns, cumtime_ns;
+	uint64_t calls, primitive_calls;
+};
+
+struct model_table {
+	struct model_row *rows;
+	uint32_t count;
+};
+
+/* A histogram as it is in the segment, summed over whatever is asked for. */
+struct model_histogram {
+	uint64_t buckets[SEG_BOUNDS_MAX + 1];
+	uint64_t sum_ns, count;
+};
+
+/* What has one name in reports: several overflow entries may be one "_OTHER". */
+struct model_endpoint {
+	char *name;            /* "GET /users/{id}", "redis GET", "_idle" */
+	const char *protocol;  /* "" for _background, _idle, and _OTHER of no protocol */
+	const char *method;    /* HTTP's, else "" */
+	const char *route;     /* HTTP's, within name, else "" */
+	uint64_t requests, errors; /* errors: requests that have an error_type */
+	uint64_t cpu_samples, cpu_ns;
+	uint64_t lost_samples, lost_ns; /* part of the two above whose stack was dropped and is in no node */
+	uint64_t request_bytes, response_bytes;
+	struct model_histogram latency;
+};
+
+struct model {
+	const struct snapshot *snapshot;
+	const struct names *names;
+	struct model_endpoint *endpoints; /* by falling CPU time, then by name; those that did nothing are left out */
+	uint32_t endpoint_count;
+	uint32_t *endpoint_of;         /* by id: index into endpoints, or UINT32_MAX */
+	uint64_t cpu_ns, requests;     /* of all endpoints */
+	uint64_t samples, dropped;
+	uint32_t *first_child, *next_sibling; /* by node id, 0 = none; first_child[0] is the first root */
+};
+
+/* NULL: no memory. */
+struct model *model_build(const struct snapshot *snapshot, const struct names *names);
+void model_free(struct model *model);
+
+/* Whether an endpoint of the segment goes by that name in reports. Several may: "_OTHER" is of every protocol. */
+bool model_endpoint_matches(const struct model *model, uint32_t endpoint_id, const char *name /* NULL = any */);
+bool model_has_endpoint(const struct model *model, const char *name);
+
+/* 0 or -ENOMEM. Rows come in no order. with_lost: a row [lost] holds what was sampled but is in no node. */
+int model_tabulate(const struct model *model, enum model_by by, const char *endpoint, bool with_lost,
+                   struct model_table *ret_table);
+void model_table_sort(struct model_table *table, enum seg_sort sort);
+void model_table_free(struct model_table *table);
+
+/* Of a request with this label set: its error_type, "" = it did not fail. A 5xx status is written into ret_text. */
+const char *model_error_type(uint32_t status, enum seg_error error, char ret_text[static 8]);
+
+/* As histogram_quantile of Prometheus computes it: linear within the bucket, the last bound where it lies above all
+ * (is_above), 0 if there is nothing. is_first: it lies in the first bucket, so that only its bound is sure. */
+struct model_quantile {
+	uint64_t ns;
+	bool is_first, is_above;
+};
+struct model_quantile model_quantile(const struct model_histogram *histogram, const struct seg_config *config,
+                                     unsigned per_mille);

@@ -85,13 +85,18 @@ static bool parse_duration(const char *value, uint64_t *ret_ns)
 		{ "", 1000000000 }, { "s", 1000000000 }, { "ms", 1000000 }, { "us", 1000 }, { "m", 60000000000 },
 	};
 	const char *end = value;
-	uint64_t ignored;
+	uint64_t ns;
 
-	if (!parse_decimal_ns(&end, 1000000000, &ignored))
+	if (!parse_decimal_ns(&end, 1000000000, &ns))
 		return false;
-	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
-		if (strcmp(end, units[i].suffix) == 0)
-			return parse_decimal_ns(&value, units[i].ns, ret_ns) && *ret_ns > 0;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (strcmp(end, units[i].suffix) != 0)
+			continue;
+		if (!parse_decimal_ns(&value, units[i].ns, &ns) || ns == 0)
+			return false;
+		*ret_ns = ns;
+		return true;
+	}
 	return false;
 }
 

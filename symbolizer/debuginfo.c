@@ -1,0 +1,252 @@
+/* Which unit covers an address is known from the ranges of the units' first entries; compilers write .debug_aranges less
+ * and less (clang not at all), so it is not used. A unit's lines and functions are decoded together, once.
+ */
+#include "debuginfo.h"
+#include "dwarf.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FILE_NAME_MAX = 4096 };
+
+struct unit {
+	struct dwarf_unit place;
+	struct dwarf_lines lines;
+	struct spans functions; /* ids: entries' offsets in the unit */
+	struct spans inner;     /* also those inside of other functions; filled when the others do not cover an address */
+	bool has_lines, has_functions, has_inner; /* decoding was tried */
+};
+
+struct debuginfo {
+	struct dwarf *dwarf;
+	struct dwarf_section sections[DWARF_SECTIONS_MAX]; /* bytes owned */
+	uint32_t section_count;
+	struct unit *units;
+	uint32_t unit_count;
+	struct spans covered; /* ids: indexes of units */
+	uint64_t held_bytes;
+};
+
+/* Locations, types by signature, macros and indexes are not needed for lines. */
+static const char *const section_names[] = {
+	".debug_info", ".debug_abbrev", ".debug_line",     ".debug_str",        ".debug_line_str",
+	".debug_addr", ".debug_ranges", ".debug_rnglists", ".debug_str_offsets",
+};
+
+_Static_assert(sizeof(section_names) / sizeof(*section_names) <= DWARF_SECTIONS_MAX, "room for all sections");
+
+static int read_sections(struct debuginfo *debuginfo, struct image *image, uint64_t max_bytes)
+{
+	for (size_t i = 0; i < sizeof(section_names) / sizeof(*section_names); i++) {
+		struct image_section section = { 0 };
+		int failed = image_read_section(image, section_names[i], max_bytes - debuginfo->held_bytes, &section);
+
+		if (failed == -ENOENT && i > 0)
+			continue;
+		if (failed)
+			return failed;
+		debuginfo->held_bytes += section.size;
+		debuginfo->sections[debuginfo->section_count++] =
+			(struct dwarf_section){ .name = section_names[i], .bytes = section.bytes, .size = section.size };
+	}
+	return 0;
+}
+
+static int list_units(struct debuginfo *debuginfo)
+{
+	struct dwarf_unit *places = NULL;
+	int failed = dwarf_read_units(debuginfo->dwarf, &places, &debuginfo->unit_count, &debuginfo->covered);
+
+	debuginfo->units = failed ? NULL : calloc(debuginfo->unit_count + 1, sizeof(*debuginfo->units));
+	if (!debuginfo->units) {
+		free(places);
+		debuginfo->unit_count = 0;
+		return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < debuginfo->unit_count; i++)
+		debuginfo->units[i].place = places[i];
+	free(places);
+	debuginfo->held_bytes += debuginfo->unit_count * sizeof(*debuginfo->units) + spans_bytes(&debuginfo->covered);
+	return 0;
+}
+
+int debuginfo_open(struct image *image, uint64_t max_bytes, struct debuginfo **ret_debuginfo)
+{
+	struct debuginfo *debuginfo = calloc(1, sizeof(*debuginfo));
+	int failed;
+
+	if (!debuginfo)
+		return -ENOMEM;
+	failed = read_sections(debuginfo, image, max_bytes);
+	if (!failed)
+		failed = dwarf_open(debuginfo->sections, debuginfo->section_count, &debuginfo->dwarf);
+	if (!failed)
+		failed = list_units(debuginfo);
+	if (failed) {
+		debuginfo_close(debuginfo);
+		return failed;
+	}
+	*ret_debuginfo = debuginfo;
+	return 0;
+}
+
+void debuginfo_close(struct debuginfo *debuginfo)
+{
+	if (!debuginfo)
+		return;
+	dwarf_close(debuginfo->dwarf);
+	for (uint32_t i = 0; i < debuginfo->unit_count; i++) {
+		dwarf_lines_free(&debuginfo->units[i].lines);
+		spans_free(&debuginfo->units[i].functions);
+		spans_free(&debuginfo->units[i].inner);
+	}
+	for (uint32_t i = 0; i < debuginfo->section_count; i++)
+		free(debuginfo->sections[i].bytes);
+	free(debuginfo->units);
+	spans_free(&debuginfo->covered);
+	free(debuginfo);
+}
+
+uint64_t debuginfo_bytes(const struct debuginfo *debuginfo)
+{
+	return debuginfo ? debuginfo->held_bytes : 0;
+}
+
+static const struct dwarf_lines *lines_of(struct debuginfo *debuginfo, struct unit *unit)
+{
+	if (!unit->has_lines) {
+		unit->has_lines = true;
+		if (dwarf_read_lines(debuginfo->dwarf, &unit->place, &unit->lines) != 0)
+			unit->lines = (struct dwarf_lines){ 0 };
+		debuginfo->held_bytes += unit->lines.row_count * sizeof(*unit->lines.rows) +
+		                         unit->lines.file_count * sizeof(*unit->lines.files) +
+		                         spans_bytes(&unit->lines.sequences);
+	}
+	return &unit->lines;
+}
+
+static const struct span *find_function(struct debuginfo *debuginfo, struct unit *unit, uint64_t address)
+{
+	const struct span *function;
+
+	if (!unit->has_functions) {
+		unit->has_functions = true;
+		dwarf_read_functions(debuginfo->dwarf, &unit->place, false, &unit->functions);
+		debuginfo->held_bytes += spans_bytes(&unit->functions);
+	}
+	function = spans_find(&unit->functions, address);
+	if (function)
+		return function;
+	if (!unit->has_inner) {
+		unit->has_inner = true;
+		dwarf_read_functions(debuginfo->dwarf, &unit->place, true, &unit->inner);
+		debuginfo->held_bytes += spans_bytes(&unit->inner);
+	}
+	return spans_find(&unit->inner, address);
+}
+
+/* The unit in which the entry at this offset lies, NULL = none. */
+static struct unit *unit_of_entry(struct debuginfo *debuginfo, uint64_t entry)
+{
+	uint32_t low = 0, high = debuginfo->unit_count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (debuginfo->units[middle].place.end <= entry)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < debuginfo->unit_count ? &debuginfo->units[low] : NULL;
+}
+
+/* Writes a directory and its slash, unless it is unknown or "." says nothing. */
+static size_t put_directory(char *path, size_t used, const char *directory)
+{
+	int n;
+
+	if (!directory || !directory[0] || strcmp(directory, ".") == 0)
+		return used;
+	n = snprintf(path + used, FILE_NAME_MAX - used, "%s%s", directory, directory[strlen(directory) - 1] == '/' ? "" : "/");
+	return n > 0 && (size_t)n < FILE_NAME_MAX - used ? used + (size_t)n : used;
+}
+
+/* The file's full path as the compiler knew it: relative names count from the file's directory, that from the one of
+ * compilation. */
+static const char *keep_file(struct strings *strings, const struct dwarf_lines *lines, uint32_t number)
+{
+	const struct dwarf_file *file = number < lines->file_count ? &lines->files[number] : NULL;
+	char path[FILE_NAME_MAX];
+	size_t used = 0;
+
+	if (!file || !file->name || !file->name[0])
+		return NULL;
+	if (file->name[0] != '/') {
+		if (!file->directory || file->directory[0] != '/')
+			used = put_directory(path, used, lines->directory);
+		used = put_directory(path, used, file->directory);
+	}
+	snprintf(path + used, sizeof(path) - used, "%s", file->name);
+	return strings_keep(strings, path);
+}
+
+/* The last row at or before address in the sequence, which contains it. */
+static const struct dwarf_row *find_row(const struct dwarf_lines *lines, const struct span *sequence, uint64_t address)
+{
+	uint32_t first = sequence->id - lines->rows[sequence->id].line, low = first, high = sequence->id;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (lines->rows[middle].address <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low > first ? &lines->rows[low - 1] : NULL;
+}
+
+static void find_line(struct debuginfo *debuginfo, struct unit *unit, struct strings *strings, uint64_t address,
+                      struct debuginfo_source *source)
+{
+	const struct dwarf_lines *lines = lines_of(debuginfo, unit);
+	const struct span *sequence = spans_find(&lines->sequences, address);
+	const struct dwarf_row *row = sequence ? find_row(lines, sequence, address) : NULL;
+
+	if (!row)
+		return;
+	source->file = keep_file(strings, lines, row->file);
+	source->line = source->file ? row->line : 0;
+}
+
+static void find_declaration(struct debuginfo *debuginfo, struct unit *unit, struct strings *strings, uint64_t address,
+                             struct debuginfo_source *source)
+{
+	const struct span *place = find_function(debuginfo, unit, address);
+	struct dwarf_function function;
+	struct unit *file_unit;
+
+	if (!place)
+		return;
+	dwarf_describe_function(debuginfo->dwarf, unit->place.start + place->id, &function);
+	if (function.name)
+		source->function = strings_keep(strings, function.name);
+	file_unit = function.file != DWARF_NO_FILE ? unit_of_entry(debuginfo, function.file_unit_entry) : NULL;
+	if (!file_unit)
+		return;
+	source->function_file = keep_file(strings, lines_of(debuginfo, file_unit), function.file);
+	source->function_line = source->function_file ? function.line : 0;
+}
+
+void debuginfo_find(struct debuginfo *debuginfo, struct strings *strings, uint64_t address, struct debuginfo_source *source)
+{
+	const struct span *covered = spans_find(&debuginfo->covered, address);
+
+	if (!covered)
+		return;
+	find_line(debuginfo, &debuginfo->units[covered->id], strings, address, source);
+	find_declaration(debuginfo, &debuginfo->units[covered->id], strings, address, source);
+}

@@ -1,0 +1,587 @@
+/* The only user of libdwarf (20210528, the interface of out-parameters and Dwarf_Error). The sections are handed to it
+ * as memory, so it never opens a file, and what it decodes is copied into tables at once and given back: its objects
+ * cost some hundred bytes per line and entry.
+ *
+ * Every call gets an error pointer, for without one libdwarf prints and aborts. DW_DLV_NO_ENTRY (1) and DW_DLV_ERROR (-1)
+ * mean the same here: nothing to be had.
+ */
+#include "dwarf.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <libdwarf/dwarf.h>
+#include <libdwarf/libdwarf.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Bounds that sound files do not reach: nested scopes, references from one entry to the next, and files of a unit (a
+ * program linked by -flto can be one unit; libdwarf finds file n in n steps). */
+enum { SCOPES_MAX = 64, REFERENCES_MAX = 8, FILES_MAX = 32768 };
+
+struct dwarf {
+	Dwarf_Debug debug;
+	struct Dwarf_Obj_Access_Interface_s access;
+	struct dwarf_section sections[DWARF_SECTIONS_MAX + 1]; /* 0 is the empty one that ELF has, too */
+	uint32_t count;
+	Dwarf_Error error; /* of the last call; given back by succeeded() */
+};
+
+/* Was the call's result that there is a result? */
+static bool succeeded(struct dwarf *dwarf, int result)
+{
+	if (result == DW_DLV_ERROR && dwarf->error)
+		dwarf_dealloc_error(dwarf->debug, dwarf->error);
+	dwarf->error = NULL;
+	return result == DW_DLV_OK;
+}
+
+static int get_section_info(void *object, Dwarf_Half index, Dwarf_Obj_Access_Section *ret_section, int *ret_error)
+{
+	const struct dwarf *dwarf = object;
+
+	(void)ret_error;
+	if (index > dwarf->count)
+		return DW_DLV_NO_ENTRY;
+	*ret_section = (Dwarf_Obj_Access_Section){
+		.addr = dwarf->sections[index].address,
+		.type = index ? SHT_PROGBITS : SHT_NULL,
+		.size = dwarf->sections[index].size,
+		.name = dwarf->sections[index].name,
+	};
+	return DW_DLV_OK;
+}
+
+static Dwarf_Endianness get_byte_order(void *object)
+{
+	(void)object;
+	return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? DW_OBJECT_LSB : DW_OBJECT_MSB;
+}
+
+static Dwarf_Small get_length_size(void *object)
+{
+	(void)object;
+	return 4; /* of 32-bit DWARF; units of the 64-bit format say so themselves */
+}
+
+static Dwarf_Small get_pointer_size(void *object)
+{
+	(void)object;
+	return sizeof(void *);
+}
+
+static Dwarf_Unsigned get_section_count(void *object)
+{
+	return ((const struct dwarf *)object)->count + 1;
+}
+
+static int load_section(void *object, Dwarf_Half index, Dwarf_Small **ret_bytes, int *ret_error)
+{
+	const struct dwarf *dwarf = object;
+
+	(void)ret_error;
+	if (index == 0 || index > dwarf->count)
+		return DW_DLV_NO_ENTRY;
+	*ret_bytes = dwarf->sections[index].bytes;
+	return DW_DLV_OK;
+}
+
+static const struct Dwarf_Obj_Access_Methods_s methods = {
+	.get_section_info = get_section_info,
+	.get_byte_order = get_byte_order,
+	.get_length_size = get_length_size,
+	.get_pointer_size = get_pointer_size,
+	.get_section_count = get_section_count,
+	.load_section = load_section,
+};
+
+int dwarf_open(const struct dwarf_section *sections, uint32_t count, struct dwarf **ret_dwarf)
+{
+	struct dwarf *dwarf = calloc(1, sizeof(*dwarf));
+
+	if (!dwarf)
+		return -ENOMEM;
+	dwarf->count = count < DWARF_SECTIONS_MAX ? count : DWARF_SECTIONS_MAX;
+	dwarf->sections[0].name = "";
+	memcpy(dwarf->sections + 1, sections, dwarf->count * sizeof(*sections));
+	dwarf->access = (struct Dwarf_Obj_Access_Interface_s){ .object = dwarf, .methods = &methods };
+	if (!succeeded(dwarf, dwarf_object_init_b(&dwarf->access, NULL, NULL, DW_GROUPNUMBER_ANY, &dwarf->debug,
+	                                          &dwarf->error))) {
+		free(dwarf);
+		return -ENOEXEC;
+	}
+	*ret_dwarf = dwarf;
+	return 0;
+}
+
+void dwarf_close(struct dwarf *dwarf)
+{
+	if (!dwarf)
+		return;
+	succeeded(dwarf, dwarf_object_finish(dwarf->debug, &dwarf->error));
+	free(dwarf);
+}
+
+static bool has_section(const struct dwarf *dwarf, const char *name)
+{
+	for (uint32_t i = 1; i <= dwarf->count; i++)
+		if (strcmp(dwarf->sections[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+static bool find_attribute(struct dwarf *dwarf, Dwarf_Die die, Dwarf_Half name, Dwarf_Attribute *ret_attribute,
+                           Dwarf_Half *ret_form)
+{
+	if (!succeeded(dwarf, dwarf_attr(die, name, ret_attribute, &dwarf->error)))
+		return false;
+	if (succeeded(dwarf, dwarf_whatform(*ret_attribute, ret_form, &dwarf->error)))
+		return true;
+	dwarf_dealloc_attribute(*ret_attribute);
+	return false;
+}
+
+/* A constant. Tried unsigned first: read as signed, a file number of 200 in one byte would be negative. */
+static bool read_number(struct dwarf *dwarf, Dwarf_Die die, Dwarf_Half name, uint32_t *ret_number)
+{
+	Dwarf_Attribute attribute;
+	Dwarf_Half form;
+	Dwarf_Unsigned number;
+	Dwarf_Signed constant;
+	bool is_read;
+
+	if (!find_attribute(dwarf, die, name, &attribute, &form))
+		return false;
+	is_read = form != DW_FORM_implicit_const && succeeded(dwarf, dwarf_formudata(attribute, &number, &dwarf->error));
+	if (!is_read && succeeded(dwarf, dwarf_formsdata(attribute, &constant, &dwarf->error))) {
+		is_read = constant >= 0;
+		number = (Dwarf_Unsigned)constant;
+	}
+	dwarf_dealloc_attribute(attribute);
+	if (is_read && number < UINT32_MAX)
+		*ret_number = (uint32_t)number;
+	return is_read && number < UINT32_MAX;
+}
+
+/* A text, or NULL; also where it lies in another file (dwz's common file), which we do not open. */
+static const char *read_text(struct dwarf *dwarf, Dwarf_Die die, Dwarf_Half name)
+{
+	Dwarf_Attribute attribute;
+	Dwarf_Half form;
+	char *text = NULL;
+
+	if (!find_attribute(dwarf, die, name, &attribute, &form))
+		return NULL;
+	if (form == DW_FORM_GNU_strp_alt || form == DW_FORM_strp_sup ||
+	    !succeeded(dwarf, dwarf_formstring(attribute, &text, &dwarf->error)))
+		text = NULL;
+	dwarf_dealloc_attribute(attribute);
+	return text && text[0] ? text : NULL;
+}
+
+static bool read_reference(struct dwarf *dwarf, Dwarf_Die die, Dwarf_Half name, Dwarf_Off *ret_offset)
+{
+	Dwarf_Attribute attribute;
+	Dwarf_Half form;
+	bool is_read;
+
+	if (!find_attribute(dwarf, die, name, &attribute, &form))
+		return false;
+	is_read = (form == DW_FORM_ref1 || form == DW_FORM_ref2 || form == DW_FORM_ref4 || form == DW_FORM_ref8 ||
+	           form == DW_FORM_ref_udata || form == DW_FORM_ref_addr) &&
+	          succeeded(dwarf, dwarf_global_formref(attribute, ret_offset, &dwarf->error));
+	dwarf_dealloc_attribute(attribute);
+	return is_read;
+}
+
+/* Functions that the linker left out are said to begin at 0, or at 1 in range lists (-1 and -2: LLVM's tombstones). */
+static int add_range(struct spans *spans, uint64_t start, uint64_t end, uint32_t id)
+{
+	return start <= 1 || start >= UINT64_MAX - 1 ? 0 : spans_add(spans, start, end, id);
+}
+
+/* DWARF 2 to 4: pairs of addresses relative to a base, at first the unit's. */
+static int add_ranges_4(struct dwarf *dwarf, Dwarf_Die die, Dwarf_Attribute attribute, uint64_t base, struct spans *spans,
+                        uint32_t id)
+{
+	Dwarf_Ranges *ranges = NULL;
+	Dwarf_Signed count = 0;
+	Dwarf_Off offset, true_offset;
+	int failed = 0;
+
+	if (!succeeded(dwarf, dwarf_global_formref(attribute, &offset, &dwarf->error)) ||
+	    !succeeded(dwarf, dwarf_get_ranges_b(dwarf->debug, offset, die, &true_offset, &ranges, &count, NULL,
+	                                         &dwarf->error)))
+		return 0;
+	for (Dwarf_Signed i = 0; i < count && !failed; i++) {
+		if (ranges[i].dwr_type == DW_RANGES_END)
+			break;
+		if (ranges[i].dwr_type == DW_RANGES_ADDRESS_SELECTION)
+			base = ranges[i].dwr_addr2;
+		else if (ranges[i].dwr_addr1 < ranges[i].dwr_addr2)
+			failed = add_range(spans, base + ranges[i].dwr_addr1, base + ranges[i].dwr_addr2, id);
+	}
+	dwarf_ranges_dealloc(dwarf->debug, ranges, count);
+	return failed;
+}
+
+/* DWARF 5: libdwarf resolves bases and indexes ("cooked"). */
+static int add_ranges_5(struct dwarf *dwarf, Dwarf_Attribute attribute, Dwarf_Half form, struct spans *spans, uint32_t id)
+{
+	Dwarf_Rnglists_Head head = NULL;
+	Dwarf_Unsigned value, count = 0, start, end;
+	Dwarf_Bool is_unresolved;
+	unsigned int kind;
+	int failed = 0;
+
+	if (!has_section(dwarf, ".debug_rnglists") ||
+	    !succeeded(dwarf, form == DW_FORM_rnglistx ? dwarf_formudata(attribute, &value, &dwarf->error)
+	                                               : dwarf_global_formref(attribute, &value, &dwarf->error)) ||
+	    !succeeded(dwarf, dwarf_rnglists_get_rle_head(attribute, form, value, &head, &count, NULL, &dwarf->error)))
+		return 0;
+	for (Dwarf_Unsigned i = 0; i < count && !failed; i++) {
+		if (!succeeded(dwarf, dwarf_get_rnglists_entry_fields_a(head, i, NULL, &kind, NULL, NULL, &is_unresolved,
+		                                                        &start, &end, &dwarf->error)))
+			break;
+		if (kind != DW_RLE_end_of_list && kind != DW_RLE_base_address && kind != DW_RLE_base_addressx && !is_unresolved)
+			failed = add_range(spans, start, end, id);
+	}
+	dwarf_dealloc_rnglists_head(head);
+	return failed;
+}
+
+static uint64_t read_low(struct dwarf *dwarf, Dwarf_Die die)
+{
+	Dwarf_Addr low;
+
+	return succeeded(dwarf, dwarf_lowpc(die, &low, &dwarf->error)) ? low : 0;
+}
+
+/* The addresses that an entry covers, by its ranges or by its low and high end. */
+static int add_entry_ranges(struct dwarf *dwarf, Dwarf_Die die, uint64_t base, struct spans *spans, uint32_t id)
+{
+	Dwarf_Half form, version, offset_bytes;
+	Dwarf_Attribute attribute;
+	enum Dwarf_Form_Class form_class = DW_FORM_CLASS_UNKNOWN;
+	Dwarf_Addr high;
+	uint64_t low;
+	int failed = 0;
+
+	if (find_attribute(dwarf, die, DW_AT_ranges, &attribute, &form)) {
+		if (dwarf_get_version_of_die(die, &version, &offset_bytes) == DW_DLV_OK)
+			failed = version >= 5 ? add_ranges_5(dwarf, attribute, form, spans, id)
+			                      : add_ranges_4(dwarf, die, attribute, base, spans, id);
+		dwarf_dealloc_attribute(attribute);
+		return failed;
+	}
+	low = read_low(dwarf, die);
+	if (!low || !succeeded(dwarf, dwarf_highpc_b(die, &high, &form, &form_class, &dwarf->error)))
+		return 0;
+	return add_range(spans, low, form_class == DW_FORM_CLASS_CONSTANT ? low + high : high, id);
+}
+
+/* The first entry of the unit that dwarf_next_cu_header_d has just come to. */
+static int add_unit(struct dwarf *dwarf, struct dwarf_unit *unit, uint32_t id, struct spans *covered)
+{
+	Dwarf_Die die;
+	Dwarf_Off offset;
+	int failed = 0;
+
+	if (!succeeded(dwarf, dwarf_siblingof_b(dwarf->debug, NULL, 1, &die, &dwarf->error)))
+		return 0;
+	if (succeeded(dwarf, dwarf_dieoffset(die, &offset, &dwarf->error))) {
+		unit->start = offset;
+		failed = add_entry_ranges(dwarf, die, read_low(dwarf, die), covered, id);
+	}
+	dwarf_dealloc_die(die);
+	return failed;
+}
+
+static int grow_units(struct dwarf_unit **units, uint32_t count)
+{
+	struct dwarf_unit *grown;
+
+	if (count & (count - 1)) /* capacities are powers of two */
+		return 0;
+	grown = count < UINT32_MAX / 2 ? realloc(*units, (count ? count * 2 : 1) * sizeof(*grown)) : NULL;
+	if (!grown)
+		return -ENOMEM;
+	*units = grown;
+	return 0;
+}
+
+int dwarf_read_units(struct dwarf *dwarf, struct dwarf_unit **ret_units, uint32_t *ret_count, struct spans *ret_covered)
+{
+	Dwarf_Unsigned length, type_offset, next = 0, previous = 0;
+	Dwarf_Half version, address_bytes, offset_bytes, extension_bytes, kind;
+	Dwarf_Off abbreviations;
+	Dwarf_Sig8 signature;
+	struct dwarf_unit *units = NULL;
+	uint32_t count = 0;
+	int failed = 0;
+
+	while (!failed && succeeded(dwarf, dwarf_next_cu_header_d(dwarf->debug, 1, &length, &version, &abbreviations,
+	                                                          &address_bytes, &offset_bytes, &extension_bytes, &signature,
+	                                                          &type_offset, &next, &kind, &dwarf->error))) {
+		failed = next > previous ? grow_units(&units, count) : -ENOEXEC;
+		if (failed)
+			break;
+		units[count] = (struct dwarf_unit){ .start = previous, .end = next };
+		failed = add_unit(dwarf, &units[count], count, ret_covered);
+		previous = next;
+		count++;
+	}
+	spans_sort(ret_covered);
+	*ret_units = units;
+	*ret_count = count;
+	return failed == -ENOMEM ? failed : 0;
+}
+
+static int read_files(struct dwarf *dwarf, Dwarf_Line_Context context, struct dwarf_lines *lines)
+{
+	Dwarf_Signed base = 0, count = 0, end = 0;
+	const char *directory;
+
+	if (succeeded(dwarf, dwarf_srclines_comp_dir(context, &directory, &dwarf->error)))
+		lines->directory = directory;
+	if (!succeeded(dwarf, dwarf_srclines_files_indexes(context, &base, &count, &end, &dwarf->error)) || end <= 0)
+		return 0;
+	lines->file_count = end < FILES_MAX ? (uint32_t)end : FILES_MAX;
+	lines->files = calloc(lines->file_count, sizeof(*lines->files));
+	if (!lines->files)
+		return -ENOMEM;
+	for (Dwarf_Signed i = base; i < lines->file_count; i++) {
+		struct dwarf_file *file = &lines->files[i];
+		Dwarf_Unsigned index = 0;
+
+		if (!succeeded(dwarf, dwarf_srclines_files_data_b(context, i, &file->name, &index, NULL, NULL, NULL,
+		                                                  &dwarf->error)))
+			continue;
+		/* Before DWARF 5 directory 0 is the one of compilation, and not in the table. */
+		if (!succeeded(dwarf, dwarf_srclines_include_dir_data(context, (Dwarf_Signed)index, &file->directory,
+		                                                      &dwarf->error)))
+			file->directory = NULL;
+	}
+	return 0;
+}
+
+struct row {
+	struct dwarf_row row;
+	bool is_end;
+};
+
+static bool read_row(struct dwarf *dwarf, Dwarf_Line line, uint32_t file_count, struct row *ret_row)
+{
+	Dwarf_Unsigned number = 0, file = 0;
+	Dwarf_Addr address;
+	Dwarf_Bool is_end;
+
+	if (!succeeded(dwarf, dwarf_lineaddr(line, &address, &dwarf->error)) ||
+	    !succeeded(dwarf, dwarf_lineno(line, &number, &dwarf->error)) ||
+	    !succeeded(dwarf, dwarf_line_srcfileno(line, &file, &dwarf->error)) ||
+	    !succeeded(dwarf, dwarf_lineendsequence(line, &is_end, &dwarf->error)))
+		return false;
+	ret_row->row = (struct dwarf_row){
+		.address = address,
+		.line = number < UINT32_MAX ? (uint32_t)number : 0,
+		.file = file < file_count ? (uint32_t)file : DWARF_NO_FILE,
+	};
+	ret_row->is_end = is_end;
+	return true;
+}
+
+/* Copies the rows and notes the sequences: runs of rows with rising addresses, each closed by an end. */
+static int read_rows(struct dwarf *dwarf, Dwarf_Line *table, Dwarf_Signed count, struct dwarf_lines *lines)
+{
+	uint32_t first = 0;
+	struct row row;
+	int failed = 0;
+
+	lines->rows = calloc((size_t)count, sizeof(*lines->rows));
+	if (!lines->rows)
+		return -ENOMEM;
+	for (Dwarf_Signed i = 0; i < count && !failed; i++) {
+		if (!read_row(dwarf, table[i], lines->file_count, &row))
+			break;
+		if (row.is_end) {
+			row.row.line = lines->row_count - first;
+			failed = add_range(&lines->sequences, lines->rows[first].address, row.row.address, lines->row_count);
+			first = lines->row_count + 1;
+		}
+		lines->rows[lines->row_count++] = row.row;
+	}
+	spans_sort(&lines->sequences);
+	return failed;
+}
+
+int dwarf_read_lines(struct dwarf *dwarf, const struct dwarf_unit *unit, struct dwarf_lines *ret_lines)
+{
+	Dwarf_Line_Context context;
+	Dwarf_Unsigned version;
+	Dwarf_Small table_count = 0;
+	Dwarf_Line *table = NULL;
+	Dwarf_Signed count = 0;
+	Dwarf_Die die;
+	bool is_read;
+	int failed;
+
+	*ret_lines = (struct dwarf_lines){ 0 };
+	if (!has_section(dwarf, ".debug_line") ||
+	    !succeeded(dwarf, dwarf_offdie_b(dwarf->debug, unit->start, 1, &die, &dwarf->error)))
+		return -ENOENT;
+	is_read = succeeded(dwarf, dwarf_srclines_b(die, &version, &table_count, &context, &dwarf->error));
+	dwarf_dealloc_die(die);
+	if (!is_read)
+		return -ENOENT;
+	failed = read_files(dwarf, context, ret_lines);
+	if (!failed && succeeded(dwarf, dwarf_srclines_from_linecontext(context, &table, &count, &dwarf->error)) && count > 0)
+		failed = read_rows(dwarf, table, count, ret_lines);
+	dwarf_srclines_dealloc_b(context);
+	if (failed)
+		dwarf_lines_free(ret_lines);
+	return failed;
+}
+
+void dwarf_lines_free(struct dwarf_lines *lines)
+{
+	free(lines->rows);
+	free(lines->files);
+	spans_free(&lines->sequences);
+	*lines = (struct dwarf_lines){ 0 };
+}
+
+struct walk {
+	struct dwarf *dwarf;
+	const struct dwarf_unit *unit;
+	uint64_t base; /* of the unit's range lists */
+	bool is_deep;
+	struct spans *functions;
+};
+
+/* Scopes that hold functions which are not inside of others. */
+static bool is_outer_scope(Dwarf_Half tag)
+{
+	return tag == DW_TAG_namespace || tag == DW_TAG_module || tag == DW_TAG_class_type || tag == DW_TAG_structure_type ||
+	       tag == DW_TAG_union_type || tag == DW_TAG_enumeration_type;
+}
+
+static bool is_inner_scope(Dwarf_Half tag)
+{
+	return tag == DW_TAG_subprogram || tag == DW_TAG_lexical_block;
+}
+
+static int walk_children(const struct walk *walk, Dwarf_Die parent, uint32_t depth);
+
+static int visit(const struct walk *walk, Dwarf_Die die, Dwarf_Off offset, uint32_t depth)
+{
+	Dwarf_Half tag;
+	int failed = 0;
+
+	if (!succeeded(walk->dwarf, dwarf_tag(die, &tag, &walk->dwarf->error)))
+		return 0;
+	if (tag == DW_TAG_subprogram)
+		failed = add_entry_ranges(walk->dwarf, die, walk->base, walk->functions, (uint32_t)(offset - walk->unit->start));
+	if (!failed && depth < SCOPES_MAX && (is_outer_scope(tag) || (walk->is_deep && is_inner_scope(tag))))
+		failed = walk_children(walk, die, depth + 1);
+	return failed;
+}
+
+/* Each entry must lie behind the one before it, or a damaged file could lead us in circles. */
+static int walk_children(const struct walk *walk, Dwarf_Die parent, uint32_t depth)
+{
+	struct dwarf *dwarf = walk->dwarf;
+	Dwarf_Off previous = 0, offset;
+	Dwarf_Die die, next;
+	int failed = 0;
+
+	if (!succeeded(dwarf, dwarf_child(parent, &die, &dwarf->error)))
+		return 0;
+	while (!failed) {
+		if (!succeeded(dwarf, dwarf_dieoffset(die, &offset, &dwarf->error)) || offset <= previous ||
+		    offset < walk->unit->start || offset >= walk->unit->end)
+			break;
+		previous = offset;
+		failed = visit(walk, die, offset, depth);
+		if (failed || !succeeded(dwarf, dwarf_siblingof_b(dwarf->debug, die, 1, &next, &dwarf->error)))
+			break;
+		dwarf_dealloc_die(die);
+		die = next;
+	}
+	dwarf_dealloc_die(die);
+	return failed;
+}
+
+int dwarf_read_functions(struct dwarf *dwarf, const struct dwarf_unit *unit, bool is_deep, struct spans *ret_functions)
+{
+	struct walk walk = { .dwarf = dwarf, .unit = unit, .is_deep = is_deep, .functions = ret_functions };
+	Dwarf_Die die;
+	int failed;
+
+	if (!succeeded(dwarf, dwarf_offdie_b(dwarf->debug, unit->start, 1, &die, &dwarf->error)))
+		return -ENOENT;
+	walk.base = read_low(dwarf, die);
+	failed = walk_children(&walk, die, 0);
+	dwarf_dealloc_die(die);
+	spans_sort(ret_functions);
+	return failed;
+}
+
+/* Takes from the entry what is not known yet. */
+static void describe_by_entry(struct dwarf *dwarf, Dwarf_Die die, uint64_t entry, struct dwarf_function *function,
+                              bool *has_linkage_name)
+{
+	const char *name = *has_linkage_name ? NULL : read_text(dwarf, die, DW_AT_linkage_name);
+
+	if (name) {
+		function->name = name;
+		*has_linkage_name = true;
+	} else if (!function->name) {
+		function->name = read_text(dwarf, die, DW_AT_name);
+	}
+	if (function->line == 0)
+		read_number(dwarf, die, DW_AT_decl_line, &function->line);
+	if (function->file == DWARF_NO_FILE && read_number(dwarf, die, DW_AT_decl_file, &function->file))
+		function->file_unit_entry = entry;
+}
+
+/* A function's code may stand in an entry that says no more than where its abstract origin is, and that one may name the
+ * declaration it specifies. What is said nearest to the code wins: the definition's line over that of its declaration. */
+void dwarf_describe_function(struct dwarf *dwarf, uint64_t entry, struct dwarf_function *ret_function)
+{
+	bool has_linkage_name = false;
+	Dwarf_Off next = entry;
+
+	*ret_function = (struct dwarf_function){ .file = DWARF_NO_FILE, .file_unit_entry = entry };
+	for (uint32_t i = 0; i < REFERENCES_MAX; i++) {
+		Dwarf_Die die;
+		bool has_next;
+
+		entry = next;
+		if (!succeeded(dwarf, dwarf_offdie_b(dwarf->debug, entry, 1, &die, &dwarf->error)))
+			return;
+		describe_by_entry(dwarf, die, entry, ret_function, &has_linkage_name);
+		has_next = read_reference(dwarf, die, DW_AT_abstract_origin, &next) ||
+		           read_reference(dwarf, die, DW_AT_specification, &next);
+		dwarf_dealloc_die(die);
+		if (!has_next)
+			return;
+	}
+}
+
+int dwarf_read_frames(struct dwarf *dwarf, struct spans *ret_frames)
+{
+	Dwarf_Cie *cies;
+	Dwarf_Fde *fdes;
+	Dwarf_Signed cie_count, fde_count;
+	Dwarf_Addr start;
+	Dwarf_Unsigned length;
+	int failed = 0;
+
+	if (!succeeded(dwarf, dwarf_get_fde_list_eh(dwarf->debug, &cies, &cie_count, &fdes, &fde_count, &dwarf->error)))
+		return -ENOENT;
+	for (Dwarf_Signed i = 0; i < fde_count && !failed; i++)
+		if (succeeded(dwarf, dwarf_get_fde_range(fdes[i], &start, &length, NULL, NULL, NULL, NULL, NULL, &dwarf->error)))
+			failed = add_range(ret_frames, start, start + length, 0);
+	dwarf_fde_cie_list_dealloc(dwarf->debug, cies, cie_count, fdes, fde_count);
+	spans_sort(ret_frames);
+	return failed;
+}

@@ -1,0 +1,71 @@
+#pragma once
+/* dwarf - DWARF sections read into plain tables.
+ * Context: any thread; one owner at a time, and no two threads in here at once: libdwarf keeps static buffers.
+ * Damaged DWARF gives fewer entries, never an error that stops the rest.
+ */
+#include "spans.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { DWARF_SECTIONS_MAX = 16, DWARF_NO_FILE = UINT32_MAX };
+
+struct dwarf_section {
+	const char *name;
+	uint8_t *bytes; /* borrowed until dwarf_close; zeros must follow, see image.h */
+	uint64_t size, address;
+};
+
+struct dwarf_unit {
+	uint64_t start, end; /* offsets in .debug_info of its first entry, and of the next unit */
+};
+
+struct dwarf_row {
+	uint64_t address;
+	uint32_t line; /* 0 = of no line */
+	uint32_t file; /* index into files, DWARF_NO_FILE = none */
+};
+
+struct dwarf_file {
+	const char *directory; /* borrowed from the sections, may be NULL */
+	const char *name;      /* borrowed from the sections */
+};
+
+/* The line table of one unit. */
+struct dwarf_lines {
+	struct dwarf_row *rows; /* owned */
+	uint32_t row_count;
+	struct spans sequences;   /* runs of rows with rising addresses; ids are indexes of the row that ends each, whose
+	                             line is the number of rows before it */
+	struct dwarf_file *files; /* owned; by the file numbers of the unit */
+	uint32_t file_count;
+	const char *directory; /* of compilation; borrowed from the sections, may be NULL */
+};
+
+struct dwarf_function {
+	const char *name;         /* borrowed from the sections, may be NULL; mangled where the language does that */
+	uint32_t file, line;      /* of the declaration; DWARF_NO_FILE and 0 = not known */
+	uint64_t file_unit_entry; /* an entry of the unit whose line table numbers the file */
+};
+
+struct dwarf;
+
+/* 0 or -errno: -ENOMEM, -ENOEXEC when libdwarf finds no sense in the sections. */
+int dwarf_open(const struct dwarf_section *sections, uint32_t count, struct dwarf **ret_dwarf);
+void dwarf_close(struct dwarf *dwarf);
+
+/* All units, in order, and the addresses they cover (ids are indexes of units). ret_units is to be freed. 0 or -ENOMEM. */
+int dwarf_read_units(struct dwarf *dwarf, struct dwarf_unit **ret_units, uint32_t *ret_count, struct spans *ret_covered);
+
+/* The line table of a unit. 0 or -errno: -ENOENT has none. */
+int dwarf_read_lines(struct dwarf *dwarf, const struct dwarf_unit *unit, struct dwarf_lines *ret_lines);
+void dwarf_lines_free(struct dwarf_lines *lines);
+
+/* The functions of a unit that have code; ids are offsets of entries from the unit's start. is_deep: also those that lie
+ * inside of other functions, which takes far longer. 0 or -errno. */
+int dwarf_read_functions(struct dwarf *dwarf, const struct dwarf_unit *unit, bool is_deep, struct spans *ret_functions);
+
+void dwarf_describe_function(struct dwarf *dwarf, uint64_t entry, struct dwarf_function *ret_function);
+
+/* The functions that .eh_frame describes; ids 0. 0 or -errno. */
+int dwarf_read_frames(struct dwarf *dwarf, struct spans *ret_frames);

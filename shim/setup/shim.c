@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -78,7 +79,27 @@ void shim_thread_begin(void)
 	self.own_depth--;
 }
 
-/* --- fork --- */
+/* --- fork ---
+ *
+ * A fork of a large process takes longer than a sampling period, and a signal that arrives meanwhile makes the kernel
+ * begin it anew, for ever at a high rate. So SIGPROF waits until fork is done.
+ */
+
+static __thread sigset_t mask_before_fork __attribute__((tls_model("initial-exec")));
+
+static void hold_samples(void)
+{
+	sigset_t held;
+
+	sigemptyset(&held);
+	sigaddset(&held, SIGPROF);
+	pthread_sigmask(SIG_BLOCK, &held, &mask_before_fork);
+}
+
+static void release_samples(void)
+{
+	pthread_sigmask(SIG_SETMASK, &mask_before_fork, NULL);
+}
 
 static void before_fork(void)
 {
@@ -87,12 +108,15 @@ static void before_fork(void)
 	/* A parent may end before its child has entered: the session is not over while this is above 0. */
 	atomic_fetch_add_explicit(&seg.head->forks_pending, 1, memory_order_relaxed);
 	server_fork_prepare();
+	hold_samples();
 }
 
 static void after_fork_in_parent(void)
 {
-	if (atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE)
-		server_fork_parent();
+	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE)
+		return;
+	release_samples();
+	server_fork_parent();
 }
 
 void shim_fork_failed(void)
@@ -116,6 +140,7 @@ static void after_fork_in_child(void)
 	thread_attach();
 	conn_forked();
 	sampling_forked();
+	release_samples();
 	self.own_depth--;
 	errno = saved_errno;
 }

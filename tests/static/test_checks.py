@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""test_checks - the checks of this folder find what they are there for, in little trees made here."""
+import os
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+HEADER = "#pragma once\n/* x - a thing.\n * Context: signal.\n */\n"
+
+
+def write(tree, path, text):
+    full = os.path.join(tree, path)
+    os.makedirs(os.path.dirname(full), exist_ok=True)
+    with open(full, "w", encoding="utf-8") as file:
+        file.write(text)
+    return full
+
+
+def includes_said(files, exceptions=""):
+    """Exit code and output of check_includes on a tree of these files."""
+    with tempfile.TemporaryDirectory() as tree:
+        for path, text in files.items():
+            write(tree, path, text)
+        listed = write(tree, "exceptions", exceptions)
+        result = subprocess.run([sys.executable, os.path.join(HERE, "check_includes.py"), tree, listed],
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return result.returncode, result.stdout
+
+
+def exports_said(code, exported, *link_args):
+    """Exit code and output of check_exports on a library of this code."""
+    with tempfile.TemporaryDirectory() as tree:
+        source = write(tree, "x.c", code)
+        version_script = write(tree, "x.map", "{ /* note: global */ global: %s local: *; };" % exported)
+        library = os.path.join(tree, "x.so")
+        subprocess.check_call(["gcc", "-shared", "-fPIC", "-o", library, source, *link_args])
+        result = subprocess.run([sys.executable, os.path.join(HERE, "check_exports.py"), library, version_script],
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return result.returncode, result.stdout
+
+
+GOOD = {"shim/segment/a.h": HEADER, "shim/base/b.c": '#include "../segment/a.h"\n#include <stdio.h>\n',
+        "exporter/cli/c.c": '#include "../../shim/segment/a.h"\n#include <zlib.h>\n'}
+UPWARD = {"shim/segment/a.h": HEADER + '#include "../base/b.h"\n', "shim/base/b.h": HEADER}
+UPWARD_ALLOWED = "shim/segment/a.h shim/base/b.h  # a test's reason\n"
+
+CASES = {
+    "a tree that keeps the rules passes": lambda: includes_said(GOOD) == (0, ""),
+    "an include against the arrows is found":
+        lambda: includes_said(UPWARD)[0] == 1 and "shim/segment/a.h includes shim/base/b.h" in includes_said(UPWARD)[1],
+    "an exception with a reason is accepted": lambda: includes_said(UPWARD, UPWARD_ALLOWED) == (0, ""),
+    "an exception without a reason is refused":
+        lambda: "not of the form" in includes_said(UPWARD, "shim/segment/a.h shim/base/b.h\n")[1],
+    "an exception that nothing needs is found": lambda: "is not needed" in includes_said(GOOD, UPWARD_ALLOWED)[1],
+    "the exporter may not include the hooks":
+        lambda: "exporter/c.c includes" in includes_said({"exporter/c.c": '#include "../shim/hooks/h.h"\n'})[1],
+    "the symbolizer may not include the segment":
+        lambda: "symbolizer/s.c" in includes_said({"symbolizer/s.c": '#include "../shim/segment/a.h"\n'})[1],
+    "a foreign library in two files is found":
+        lambda: "zlib is included by 2 files" in includes_said(dict(GOOD, **{"exporter/d.c": "# include <zlib.h>\n"}))[1],
+    "a header of the shim without its context is found":
+        lambda: "Context" in includes_said({"shim/base/b.h": "#pragma once\n"})[1],
+    "exactly the exports of the map pass": lambda: exports_said("int one(void) { return 1; }", "one;") == (0, ""),
+    "an export that the map does not name is found":
+        lambda: "exports two" in exports_said("int one; int two;", "one;")[1],
+    "a name of the map that is not exported is found":
+        lambda: "does not export two" in exports_said("int one;", "one; two;")[1],
+    "a needed library besides libc is found":
+        lambda: "needs libm.so.6" in exports_said("int one;", "one;", "-Wl,--no-as-needed", "-lm")[1],
+}
+
+print("1..%d" % len(CASES))
+failed_count = 0
+for number, (title, holds) in enumerate(CASES.items(), 1):
+    passed = holds()
+    failed_count += not passed
+    print("%sok %d - %s" % ("" if passed else "not ", number, title))
+sys.exit(1 if failed_count else 0)

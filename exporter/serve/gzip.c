@@ -1,0 +1,34 @@
+#include "gzip.h"
+
+#include <limits.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <zlib.h>
+
+enum {
+	LEVEL = 1,            /* fastest: the CPU is the profiled program's, and text of this kind shrinks tenfold anyway */
+	WINDOW_GZIP = 15 + 16, /* largest window; 16 more asks zlib for the gzip frame */
+	MEMORY = 8,           /* zlib's default */
+};
+
+char *gzip_compress(const char *bytes, size_t count, size_t *ret_count)
+{
+	z_stream stream = { 0 };
+	char *out = NULL;
+
+	if (count > UINT_MAX / 2 || deflateInit2(&stream, LEVEL, Z_DEFLATED, WINDOW_GZIP, MEMORY, Z_DEFAULT_STRATEGY) != Z_OK)
+		return NULL;
+	size_t bound = deflateBound(&stream, count);
+	out = malloc(bound);
+	stream.next_in = (Bytef *)(uintptr_t)bytes;
+	stream.avail_in = (uInt)count;
+	stream.next_out = (Bytef *)out;
+	stream.avail_out = (uInt)bound;
+	if (out && (deflate(&stream, Z_FINISH) != Z_STREAM_END || stream.total_out >= count)) {
+		free(out);
+		out = NULL;
+	}
+	*ret_count = stream.total_out;
+	deflateEnd(&stream);
+	return out;
+}

@@ -1,0 +1,669 @@
+/* libmicrohttpd runs in its external mode on our one thread: we poll its epoll descriptor and our listening socket, then
+ * let it run. We accept ourselves, so that each descriptor is known to the host before anything else can happen to it,
+ * and so that a full house leaves newcomers in the backlog instead of refusing them.
+ *
+ * A connection that libmicrohttpd tells of is a struct client, from notify STARTED to CLOSED; a request on it is its
+ * exchange, from the first call of the access handler to notify COMPLETED. A request with seconds=N keeps a snapshot in
+ * its exchange and is suspended; http_turn resumes it when it is due, or when its client has hung up.
+ *
+ * Limits (an exporter serves a few scrapers and people, all trusted to read but not to be gentle): CLIENTS_MAX
+ * connections; when all are taken and somebody waits, the one that has been idle, or has been dribbling its request, for
+ * longest is closed. libmicrohttpd ends connections on which nothing moves; requests that take for ever to arrive, and
+ * answers that take for ever to be read, have deadlines here.
+ *
+ * libmicrohttpd's answer to the impossible is MHD_PANIC, which aborts the process. The impossible here is a program that
+ * closes descriptors it does not own, by a way that the hooks do not see. Our panic handler jumps out of the library
+ * instead; what it had is leaked, since freeing it would close descriptors that may be somebody else's now.
+ */
+#include "http.h"
+
+#include "gzip.h"
+#include "negotiate.h"
+#include "route.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	CLIENTS_MAX = 64,
+	WAITERS_MAX = 16,            /* requests with seconds=N at once: each holds a snapshot */
+	HEAD_BYTES_MAX = 16384,      /* request line and headers, and libmicrohttpd's state of a connection */
+	STALL_SECONDS = 20,          /* nothing moved on the connection */
+	REQUEST_SECONDS = 30,        /* from the first byte of silence or of a request to the end of its head */
+	ANSWER_SECONDS = 120,        /* from the end of the head to the last byte of the answer, waiting not counted */
+	EVICTABLE_SECONDS = 1,       /* idle for less is no idleness, just a client between two requests */
+	PLAIN_BYTES_MAX = 512,       /* an answer that fits into one packet anyway is not worth compressing */
+	LOSSES_MAX = 3,              /* times that we begin anew after our descriptors were closed */
+};
+
+struct exchange {
+	struct route route;
+	bool accepts_gzip;
+	bool is_waiting;             /* the connection is suspended until due_ns */
+	bool is_gone;                /* the client hung up while waiting */
+	uint64_t due_ns;
+	struct snapshot *earlier;    /* of a request with seconds=N; owned */
+};
+
+struct client {
+	struct client *next, **place; /* in http->clients; place points at whatever points here */
+	struct http *http;
+	struct MHD_Connection *connection;
+	int fd;
+	uint64_t since_ns;           /* when it began to be idle, or, with an exchange, to be answered */
+	struct exchange *exchange;   /* NULL = between requests, or the head is still incomplete */
+};
+
+struct http {
+	const struct exporter_host *host;
+	struct reading *reading;
+	struct address address;
+	char token[SEG_TEXT_BYTES];
+	struct route_rules rules;
+	struct MHD_Daemon *daemon;
+	int listen_fd, epoll_fd;
+	dev_t listen_device;         /* what listen_fd is, to notice that its number means something else */
+	ino_t listen_inode;
+	struct client *clients;
+	unsigned client_count, waiter_count, loss_count;
+	bool is_accept_paused;       /* accepting failed for want of descriptors or memory: until the next tick */
+	bool is_inside;              /* libmicrohttpd is running on our thread and panic may be jumped out of */
+	jmp_buf panic;
+};
+
+/* Whose daemon is running on this thread; how the panic handler tells our thread from the program's own. */
+static __thread struct http *running;
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t seconds_ns(uint64_t seconds)
+{
+	return seconds * 1000000000u;
+}
+
+/* --- answering */
+
+static void free_exchange(struct http *http, struct exchange *exchange)
+{
+	if (!exchange)
+		return;
+	if (exchange->earlier) {
+		snapshot_free(exchange->earlier);
+		http->waiter_count--;
+	}
+	free(exchange);
+}
+
+/* Headers that every answer has, and those of its route. MHD_NO (no memory) is not checked: an answer without is better
+ * than none. */
+static void add_headers(struct MHD_Response *response, const struct route *route, const char *content_type, bool is_gzip)
+{
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+	MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+	if (route->view)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_VARY, "Accept, Accept-Encoding");
+	if (is_gzip)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
+	if (route->allow)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, route->allow);
+	if (route->asks_token)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer realm=\"profshim\"");
+}
+
+/* Queues body, which is freed with the response if must_free, else copied. MHD_NO closes the connection. */
+static enum MHD_Result queue(struct MHD_Connection *connection, const struct route *route, const char *content_type,
+                             char *body, size_t bytes, bool is_gzip, bool must_free)
+{
+	struct MHD_Response *response =
+	        MHD_create_response_from_buffer(bytes, body, must_free ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_MUST_COPY);
+
+	if (!response) {
+		if (must_free)
+			free(body);
+		return MHD_NO;
+	}
+	add_headers(response, route, content_type, is_gzip);
+	enum MHD_Result result = MHD_queue_response(connection, route->status, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+static enum MHD_Result queue_text(struct MHD_Connection *connection, struct route *route)
+{
+	return queue(connection, route, "text/plain; charset=utf-8", route->text, strlen(route->text), false, false);
+}
+
+static enum MHD_Result queue_failure(struct MHD_Connection *connection, struct route *route, unsigned status, const char *sentence)
+{
+	route->status = status;
+	route->view = NULL;
+	snprintf(route->text, sizeof(route->text), "%s\n", sentence);
+	return queue_text(connection, route);
+}
+
+static enum MHD_Result queue_view(struct MHD_Connection *connection, struct exchange *exchange, struct strbuf *text)
+{
+	const char *content_type = exchange->route.view->content_type(&exchange->route.params);
+	size_t bytes = text->length, packed_bytes;
+	char *packed = NULL;
+
+	if (exchange->accepts_gzip && bytes > PLAIN_BYTES_MAX)
+		packed = gzip_compress(text->text, bytes, &packed_bytes);
+	if (packed) {
+		strbuf_free(text);
+		return queue(connection, &exchange->route, content_type, packed, packed_bytes, true, true);
+	}
+	if (!text->text)
+		return queue(connection, &exchange->route, content_type, (char[1]){ 0 }, 0, false, false);
+	char *plain = text->text; /* handed over to the response */
+	*text = STRBUF_EMPTY;
+	return queue(connection, &exchange->route, content_type, plain, bytes, false, true);
+}
+
+static enum MHD_Result render(struct http *http, struct MHD_Connection *connection, struct exchange *exchange)
+{
+	struct route *route = &exchange->route;
+	struct strbuf text = STRBUF_EMPTY;
+	char problem[VIEW_PROBLEM_BYTES];
+
+	switch (reading_render(http->reading, route->view, &route->params, exchange->earlier, &text, problem)) {
+	case READING_OK:
+		return queue_view(connection, exchange, &text);
+	case READING_BAD_PARAMETER:
+		strbuf_free(&text);
+		return queue_failure(connection, route, 400, problem);
+	case READING_NO_MEMORY:
+		break;
+	}
+	strbuf_free(&text);
+	return queue_failure(connection, route, 503, "There is not enough memory for this answer.");
+}
+
+/* Begins the wait of a request with seconds=N. */
+static enum MHD_Result begin_wait(struct http *http, struct MHD_Connection *connection, struct exchange *exchange)
+{
+	if (http->waiter_count >= WAITERS_MAX)
+		return queue_failure(connection, &exchange->route, 503, "Too many requests with seconds= are waiting already.");
+	exchange->earlier = reading_snapshot(http->reading);
+	if (!exchange->earlier)
+		return queue_failure(connection, &exchange->route, 503, "There is not enough memory for this answer.");
+	http->waiter_count++;
+	exchange->due_ns = now_ns() + seconds_ns(exchange->route.params.seconds);
+	exchange->is_waiting = true;
+	MHD_suspend_connection(connection);
+	return MHD_YES;
+}
+
+static enum MHD_Result answer(struct http *http, struct MHD_Connection *connection, struct exchange *exchange)
+{
+	struct route *route = &exchange->route;
+
+	if (exchange->is_gone)
+		return MHD_NO;
+	if (route->view && route->params.seconds && !exchange->earlier)
+		return begin_wait(http, connection, exchange);
+	if (route->view)
+		return render(http, connection, exchange);
+	if (route->is_ready_check && !atomic_load_explicit(&http->reading->seg.head->ready, memory_order_acquire))
+		return queue_failure(connection, route, 503, "The session cannot be read.");
+	return queue_text(connection, route);
+}
+
+static enum MHD_Result take_param(void *context, enum MHD_ValueKind kind, const char *name, size_t name_bytes, const char *value,
+                                  size_t value_bytes)
+{
+	struct request *request = context;
+
+	(void)kind;
+	if (request->param_count == ROUTE_PARAMS_MAX || strlen(name) != name_bytes || (value && strlen(value) != value_bytes)) {
+		request->is_malformed = true;
+		return MHD_NO;
+	}
+	request->params[request->param_count++] = (struct request_param){ name, value ? value : "" };
+	return MHD_YES;
+}
+
+static const char *header(struct MHD_Connection *connection, const char *name)
+{
+	return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+}
+
+static struct exchange *new_exchange(struct http *http, struct MHD_Connection *connection, const char *method, const char *path)
+{
+	struct exchange *exchange = calloc(1, sizeof(*exchange));
+	struct request request = {
+		.method = method,
+		.path = path,
+		.accept = header(connection, MHD_HTTP_HEADER_ACCEPT),
+		.accept_encoding = header(connection, MHD_HTTP_HEADER_ACCEPT_ENCODING),
+		.authorization = header(connection, MHD_HTTP_HEADER_AUTHORIZATION),
+		.host = header(connection, MHD_HTTP_HEADER_HOST),
+	};
+
+	if (!exchange)
+		return NULL;
+	MHD_get_connection_values_n(connection, MHD_GET_ARGUMENT_KIND, take_param, &request);
+	route_request(&exchange->route, &http->rules, &request);
+	exchange->accepts_gzip = negotiate_gzip(request.accept_encoding);
+	return exchange;
+}
+
+static struct client *client_of(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info ? info->socket_context : NULL;
+}
+
+/* libmicrohttpd calls this once when the head of a request is there, once for each piece of its body (of which we want
+ * none), once at its end, and again when a suspended connection is resumed. */
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *path, const char *method,
+                                  const char *version, const char *body, size_t *body_bytes, void **request_context)
+{
+	struct http *http = context;
+	struct client *client = client_of(connection);
+	bool is_new = !*request_context;
+
+	(void)version, (void)body;
+	if (!client)
+		return MHD_NO; /* no memory when it was accepted */
+	if (is_new) {
+		client->exchange = new_exchange(http, connection, method, path);
+		client->since_ns = now_ns();
+		*request_context = client->exchange;
+		if (!client->exchange)
+			return MHD_NO;
+	}
+	bool is_reading = !strcmp(method, "GET") || !strcmp(method, "HEAD");
+	if (is_new && is_reading)
+		return MHD_YES; /* answered at the request's end: only so can the connection be kept for the next */
+	*body_bytes = 0;
+	return answer(http, connection, client->exchange);
+}
+
+static void on_completed(void *context, struct MHD_Connection *connection, void **request_context,
+                         enum MHD_RequestTerminationCode code)
+{
+	struct client *client = client_of(connection);
+
+	(void)code;
+	free_exchange(context, *request_context);
+	*request_context = NULL;
+	if (client) {
+		client->exchange = NULL;
+		client->since_ns = now_ns();
+	}
+}
+
+/* --- connections */
+
+static void add_client(struct http *http, struct MHD_Connection *connection, void **socket_context)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct client *client = calloc(1, sizeof(*client));
+
+	*socket_context = client;
+	if (!client)
+		return; /* its requests will be refused */
+	*client = (struct client){ .next = http->clients, .place = &http->clients, .http = http, .connection = connection,
+		                   .fd = info->connect_fd, .since_ns = now_ns() };
+	if (client->next)
+		client->next->place = &client->next;
+	http->clients = client;
+}
+
+static void remove_client(struct client *client)
+{
+	*client->place = client->next;
+	if (client->next)
+		client->next->place = client->place;
+	free(client);
+}
+
+static void on_connection(void *context, struct MHD_Connection *connection, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+	struct http *http = context;
+
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		http->client_count++;
+		add_client(http, connection, socket_context);
+		return;
+	}
+	http->client_count--;
+	/* Told before libmicrohttpd closes it: afterwards the number could already be the program's. */
+	http->host->descriptor_closed(MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd);
+	if (*socket_context)
+		remove_client(*socket_context);
+}
+
+/* Closes the connection that has been idle for longest, so that somebody else gets its place. libmicrohttpd finds it at
+ * its end and cleans up. */
+static void evict_idle(struct http *http)
+{
+	struct client *oldest = NULL;
+
+	for (struct client *client = http->clients; client; client = client->next)
+		if (!client->exchange && (!oldest || client->since_ns < oldest->since_ns))
+			oldest = client;
+	if (oldest && now_ns() - oldest->since_ns > seconds_ns(EVICTABLE_SECONDS))
+		shutdown(oldest->fd, SHUT_RDWR);
+}
+
+static bool is_somebody_waiting(const struct http *http)
+{
+	struct pollfd poll_fd = { .fd = http->listen_fd, .events = POLLIN };
+
+	return poll(&poll_fd, 1, 0) > 0;
+}
+
+static void accept_one(struct http *http, int fd, const struct sockaddr_storage *peer, socklen_t bytes)
+{
+	http->host->descriptor_opened(fd);
+	if (MHD_add_connection(http->daemon, fd, (const struct sockaddr *)peer, bytes) == MHD_YES)
+		return;
+	/* libmicrohttpd closed it: no memory. Nothing could have taken the number meanwhile but ourselves. */
+	http->host->descriptor_closed(fd);
+}
+
+static void accept_all(struct http *http)
+{
+	struct sockaddr_storage peer = { 0 };
+
+	while (http->client_count < CLIENTS_MAX) {
+		socklen_t bytes = sizeof(peer);
+		int fd = accept4(http->listen_fd, (struct sockaddr *)&peer, &bytes, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd >= 0) {
+			accept_one(http, fd, &peer, bytes);
+		} else if (errno != EINTR && errno != ECONNABORTED) {
+			/* Left in the backlog it would wake us at once, again and again. */
+			http->is_accept_paused = errno != EAGAIN;
+			return;
+		}
+	}
+	if (is_somebody_waiting(http))
+		evict_idle(http);
+}
+
+/* The client hung up, or closed its sending side, which a client that still waits for an answer hardly ever does. */
+static bool has_hung_up(const struct client *client)
+{
+	struct pollfd poll_fd = { .fd = client->fd, .events = POLLRDHUP };
+
+	return poll(&poll_fd, 1, 0) > 0 && poll_fd.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL);
+}
+
+static void watch_waiter(struct client *client, uint64_t now)
+{
+	struct exchange *exchange = client->exchange;
+
+	exchange->is_gone = has_hung_up(client);
+	if (!exchange->is_gone && now < exchange->due_ns)
+		return;
+	exchange->is_waiting = false;
+	client->since_ns = now;
+	MHD_resume_connection(client->connection);
+}
+
+static void watch_clients(struct http *http)
+{
+	uint64_t now = now_ns();
+
+	for (struct client *client = http->clients; client; client = client->next) {
+		uint64_t limit_ns = seconds_ns(client->exchange ? ANSWER_SECONDS : REQUEST_SECONDS);
+		if (client->exchange && client->exchange->is_waiting)
+			watch_waiter(client, now);
+		else if (now - client->since_ns > limit_ns)
+			shutdown(client->fd, SHUT_RDWR);
+	}
+}
+
+/* --- life */
+
+static void say(const struct http *http, enum seg_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void say(const struct http *http, enum seg_log_level level, const char *format, ...)
+{
+	char line[3 * SEG_TEXT_BYTES];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	http->host->log(level, line);
+}
+
+static void on_panic(void *context, const char *file, unsigned line, const char *reason)
+{
+	(void)context, (void)file, (void)line, (void)reason;
+	if (running && running->is_inside)
+		longjmp(running->panic, 1);
+	/* The program itself uses libmicrohttpd and one of its own threads is here. The library cannot go on, and its
+	 * default, which we displaced, is this. */
+	abort();
+}
+
+static int start_daemon(struct http *http)
+{
+	MHD_set_panic_func(on_panic, NULL);
+	http->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+	                                on_request, http,
+	                                MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+	                                MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
+	                                MHD_OPTION_CONNECTION_LIMIT, (unsigned)CLIENTS_MAX,
+	                                MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_BYTES_MAX,
+	                                MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)STALL_SECONDS,
+	                                MHD_OPTION_END);
+	if (!http->daemon)
+		return -ENOMEM;
+	http->epoll_fd = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+	http->host->descriptor_opened(http->epoll_fd);
+	return 0;
+}
+
+/* Writes down what http_new took and where that is. */
+static void publish(struct http *http)
+{
+	struct segment *head = http->reading->seg.head;
+	struct stat status = { 0 };
+
+	fstat(http->listen_fd, &status);
+	http->listen_device = status.st_dev;
+	http->listen_inode = status.st_ino;
+	http->host->descriptor_opened(http->listen_fd);
+	address_text(&http->address, head->served_address);
+	atomic_store_explicit(&head->served_port, address_port(&http->address), memory_order_relaxed);
+	http->rules.token = !http->address.is_private && http->token[0] ? http->token : NULL;
+	http->rules.checks_host = http->address.is_private && http->address.kind == ADDRESS_INET;
+}
+
+/* Takes an address. False: none could be had, which is logged, or HTTP is off. */
+static bool take_address(struct http *http)
+{
+	char configured_text[SEG_TEXT_BYTES], text[SEG_TEXT_BYTES];
+	struct address configured;
+	struct segment *head = http->reading->seg.head;
+
+	snprintf(configured_text, sizeof(configured_text), "%.*s", SEG_TEXT_BYTES - 1, head->config.listen);
+	if (address_parse(&configured, configured_text)) {
+		say(http, SEG_LOG_ERROR, "cannot serve at %s: not HOST:PORT, unix:/path or off", configured_text);
+		return false;
+	}
+	if (configured.kind == ADDRESS_OFF)
+		return false;
+	struct address_choice choice = address_choose(&configured, (uint16_t)atomic_load_explicit(&head->served_port, memory_order_relaxed));
+	address_text(&choice.address, text);
+	if (choice.fd < 0 && choice.taken)
+		say(http, SEG_LOG_WARN, "%s and the ports after it up to %s cannot be served at: %s; reports by signal still work",
+		    configured_text, text, strerrordesc_np(-choice.fd));
+	else if (choice.fd < 0)
+		say(http, SEG_LOG_WARN, "cannot serve at %s: %s; reports by signal still work", text, strerrordesc_np(-choice.fd));
+	else if (choice.taken)
+		say(http, SEG_LOG_WARN, "%s is taken, serving at %s", configured_text, text);
+	else
+		say(http, SEG_LOG_INFO, "serving at %s", text);
+	http->listen_fd = choice.fd;
+	http->address = choice.address;
+	return choice.fd >= 0;
+}
+
+/* 0; 1: no address; -ENOMEM. */
+static int open_all(struct http *http)
+{
+	if (!take_address(http))
+		return 1;
+	publish(http);
+	int result = start_daemon(http);
+	if (result) {
+		http->host->descriptor_closed(http->listen_fd);
+		close(http->listen_fd);
+		http->listen_fd = -1;
+	}
+	return result;
+}
+
+int http_new(struct http **ret_http, const struct exporter_host *host, struct reading *reading)
+{
+	struct http *http = calloc(1, sizeof(*http));
+	const struct seg_config *config = &reading->seg.head->config;
+
+	*ret_http = NULL;
+	if (!http)
+		return -ENOMEM;
+	*http = (struct http){ .host = host, .reading = reading, .rules = { .config = config }, .listen_fd = -1, .epoll_fd = -1 };
+	snprintf(http->token, sizeof(http->token), "%.*s", SEG_TEXT_BYTES - 1, config->token);
+	int result = open_all(http);
+	if (result)
+		free(http);
+	else
+		*ret_http = http;
+	return result < 0 ? result : 0;
+}
+
+/* Forgets daemon, connections and descriptors without touching them: they may be somebody else's. Leaks what
+ * libmicrohttpd allocated, LOSSES_MAX times at most. */
+static void abandon(struct http *http)
+{
+	http->host->descriptor_closed(http->listen_fd);
+	http->host->descriptor_closed(http->epoll_fd);
+	while (http->clients) {
+		http->host->descriptor_closed(http->clients->fd);
+		free_exchange(http, http->clients->exchange);
+		remove_client(http->clients);
+	}
+	http->client_count = 0;
+	http->daemon = NULL;
+	http->listen_fd = http->epoll_fd = -1;
+}
+
+/* The listening socket is told by its inode, the epoll descriptor by what it says of a descriptor it does not hold. */
+static bool are_descriptors_ours(const struct http *http)
+{
+	struct stat status;
+
+	if (fstat(http->listen_fd, &status) || status.st_dev != http->listen_device || status.st_ino != http->listen_inode)
+		return false;
+	return epoll_ctl(http->epoll_fd, EPOLL_CTL_DEL, http->listen_fd, NULL) < 0 && errno == ENOENT;
+}
+
+/* Our descriptors were closed by the program. */
+static void recover(struct http *http)
+{
+	abandon(http);
+	if (http->loss_count++ == LOSSES_MAX) {
+		say(http, SEG_LOG_WARN, "the program keeps closing descriptors that are not its own; HTTP is off from now on");
+		return;
+	}
+	say(http, SEG_LOG_INFO, "the program closed descriptors that are not its own; opening them again");
+	if (open_all(http) < 0)
+		say(http, SEG_LOG_WARN, "no memory to serve again; HTTP is off from now on");
+}
+
+unsigned http_poll(struct http *http, struct pollfd ret_fds[static HTTP_POLL_FDS], int limit_ms, int *ret_timeout_ms)
+{
+	MHD_UNSIGNED_LONG_LONG timeout_ms;
+	bool is_full = http->client_count >= CLIENTS_MAX || http->is_accept_paused;
+
+	*ret_timeout_ms = limit_ms;
+	if (!http->daemon)
+		return 0;
+	if (MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES && timeout_ms < (unsigned)limit_ms)
+		*ret_timeout_ms = (int)timeout_ms;
+	ret_fds[0] = (struct pollfd){ .fd = http->epoll_fd, .events = POLLIN };
+	ret_fds[1] = (struct pollfd){ .fd = http->listen_fd, .events = POLLIN };
+	http->is_accept_paused = false;
+	return is_full ? 1 : 2;
+}
+
+/* True: libmicrohttpd panicked. */
+static bool run_daemon(struct http *http)
+{
+	running = http;
+	if (setjmp(http->panic)) {
+		http->is_inside = false;
+		return true;
+	}
+	http->is_inside = true;
+	accept_all(http);
+	watch_clients(http);
+	MHD_run(http->daemon);
+	http->is_inside = false;
+	return false;
+}
+
+void http_turn(struct http *http)
+{
+	if (http->daemon && (!are_descriptors_ours(http) || run_daemon(http)))
+		recover(http);
+}
+
+static void stop_daemon(struct http *http)
+{
+	running = http;
+	if (setjmp(http->panic)) {
+		http->is_inside = false;
+		abandon(http);
+		return;
+	}
+	http->is_inside = true;
+	http->host->descriptor_closed(http->epoll_fd);
+	http->host->descriptor_closed(http->listen_fd);
+	for (struct client *client = http->clients; client; client = client->next) {
+		if (client->exchange && client->exchange->is_waiting) {
+			client->exchange->is_waiting = false;
+			client->exchange->is_gone = true;
+			MHD_resume_connection(client->connection);
+		}
+	}
+	MHD_run(http->daemon);
+	MHD_stop_daemon(http->daemon);
+	http->is_inside = false;
+	address_release(&http->address);
+	close(http->listen_fd);
+}
+
+void http_free(struct http *http)
+{
+	if (!http)
+		return;
+	if (http->daemon && are_descriptors_ours(http))
+		stop_daemon(http);
+	else if (http->daemon)
+		abandon(http);
+	running = NULL;
+	free(http);
+}

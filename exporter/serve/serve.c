@@ -1,0 +1,157 @@
+/* The two functions that libprofshim-exporter.so exports, and the loop behind the first: housekeeping of the host every
+ * tick, reports that signals asked for, and HTTP. Everything runs on the caller's thread and nothing in here waits but
+ * one poll, of EXPORTER_TICK_MS at most.
+ */
+#include "../exporter.h"
+#include "http.h"
+#include "reading.h"
+#include "report.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+struct server {
+	const struct exporter_host *host;
+	struct reading reading;
+	struct http *http;       /* NULL: off, or no address to be had */
+	uint64_t next_tick_ns;
+	uint64_t cpu_ns;         /* of this thread, when last accounted for */
+};
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Writes report `number`, whatever it takes out of reading. 0 or -errno, which has been logged. */
+static int write_report(const struct exporter_host *host, struct reading *reading, uint32_t number)
+{
+	const struct view *view = view_find("/report");
+	struct view_params params;
+	struct strbuf text = STRBUF_EMPTY;
+	char problem[VIEW_PROBLEM_BYTES], target[SEG_TEXT_BYTES];
+	int result;
+
+	snprintf(target, sizeof(target), "%.*s", SEG_TEXT_BYTES - 1, reading->seg.head->config.report);
+	view_params_default(&params, &reading->seg.head->config);
+	if (reading_render(reading, view, &params, NULL, &text, problem) == READING_OK) {
+		result = report_write(host, target, number, text.text, text.length);
+	} else {
+		result = -ENOMEM;
+		snprintf(problem, sizeof(problem), "report %u: not enough memory", number);
+		host->log(SEG_LOG_WARN, problem);
+	}
+	strbuf_free(&text);
+	return result;
+}
+
+/* Writes one report if any is asked for. A report that fails is not tried again: its line in the log said so. */
+static void write_requested_report(struct server *server)
+{
+	struct segment *head = server->host->seg.head;
+	uint32_t requested = atomic_load_explicit(&head->reports_requested, memory_order_relaxed);
+	uint32_t written = atomic_load_explicit(&head->reports_written, memory_order_relaxed);
+
+	if ((int32_t)(requested - written) <= 0)
+		return;
+	uint32_t number = atomic_fetch_add_explicit(&head->reports_written, 1, memory_order_relaxed) + 1;
+	write_report(server->host, &server->reading, number);
+}
+
+static bool is_report_requested(const struct server *server)
+{
+	const struct segment *head = server->host->seg.head;
+
+	return (int32_t)(atomic_load_explicit(&head->reports_requested, memory_order_relaxed) -
+	                 atomic_load_explicit(&head->reports_written, memory_order_relaxed)) > 0;
+}
+
+/* Into slot 0, which anybody may add to with locked instructions: the slots of threads are their owners' alone. */
+static void account_cpu(struct server *server)
+{
+	uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+
+	atomic_fetch_add_explicit(&server->host->seg.threads[0].overhead_ns[SEG_PHASE_EXPORT], cpu_ns - server->cpu_ns,
+	                          memory_order_relaxed);
+	server->cpu_ns = cpu_ns;
+}
+
+/* The host's housekeeping, if it is time for it. False: stop serving. */
+static bool tick(struct server *server)
+{
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+
+	if (now_ns < server->next_tick_ns)
+		return true;
+	server->next_tick_ns = now_ns + EXPORTER_TICK_MS * 1000000ull;
+	account_cpu(server);
+	return server->host->tick();
+}
+
+static void wait_for_work(struct server *server)
+{
+	struct pollfd fds[HTTP_POLL_FDS];
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+	uint64_t left_ns = now_ns < server->next_tick_ns ? server->next_tick_ns - now_ns : 0;
+	int timeout_ms = (int)((left_ns + 999999) / 1000000);
+	unsigned fd_count = 0;
+
+	if (is_report_requested(server))
+		timeout_ms = 0;
+	if (server->http)
+		fd_count = http_poll(server->http, fds, timeout_ms, &timeout_ms);
+	/* What poll found is not looked at: http_turn sees by itself, and after a failure there is the next tick. */
+	poll(fds, fd_count, timeout_ms);
+}
+
+static void serve(struct server *server)
+{
+	while (tick(server)) {
+		write_requested_report(server);
+		wait_for_work(server);
+		if (server->http)
+			http_turn(server->http);
+	}
+}
+
+int profshim_exporter_serve(const struct exporter_host *host)
+{
+	struct server server = { .host = host, .cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) };
+	int result = reading_init(&server.reading, &host->seg);
+
+	if (result) {
+		host->log(SEG_LOG_ERROR, "not enough memory to serve");
+		return result;
+	}
+	atomic_store_explicit(&host->seg.head->server_pid, (uint32_t)getpid(), memory_order_relaxed);
+	if (http_new(&server.http, host, &server.reading))
+		host->log(SEG_LOG_ERROR, "not enough memory to serve HTTP; reports by signal still work");
+	serve(&server);
+	http_free(server.http);
+	reading_deinit(&server.reading);
+	return 0;
+}
+
+int profshim_exporter_report(const struct exporter_host *host)
+{
+	struct segment *head = host->seg.head;
+	struct reading reading;
+	int result = reading_init(&reading, &host->seg);
+
+	if (result) {
+		host->log(SEG_LOG_ERROR, "not enough memory for a report");
+		return result;
+	}
+	/* Its number first, then the request that it answers: a server that looks in between sees nothing left to do. */
+	uint32_t number = atomic_fetch_add_explicit(&head->reports_written, 1, memory_order_relaxed) + 1;
+	atomic_fetch_add_explicit(&head->reports_requested, 1, memory_order_relaxed);
+	result = write_report(host, &reading, number);
+	reading_deinit(&reading);
+	return result;
+}

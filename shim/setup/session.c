@@ -165,7 +165,7 @@ bool session_begin(const struct config *config, const char *program)
 	return true;
 }
 
-bool session_join(const struct config *config)
+bool session_join(const struct config *config, const char *program)
 {
 	struct seg_view view = { 0 };
 	enum seg_problem problem = seg_open(&view, config->session, true);
@@ -180,7 +180,20 @@ bool session_join(const struct config *config)
 	if (slash)
 		*slash = '\0';
 	seg = view;
+	/* Executed in place (env, a wrapper's exec): the session is now known by what it has become. */
+	if (session_is_own(file_path))
+		snprintf(seg.head->program, sizeof(seg.head->program), "%s", program);
 	return true;
+}
+
+/* By the pid in the file's name, so that a helper program need not open it to learn that it is not meant. */
+bool session_is_own(const char *path)
+{
+	char suffix[32];
+	size_t path_bytes = strlen(path);
+	size_t suffix_bytes = (size_t)snprintf(suffix, sizeof(suffix), ".%d.seg", (int)getpid());
+
+	return path_bytes >= suffix_bytes && strcmp(path + path_bytes - suffix_bytes, suffix) == 0;
 }
 
 const char *session_path(void)

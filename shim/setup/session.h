@@ -11,7 +11,10 @@
 bool session_begin(const struct config *config, const char *program);
 
 /* Maps the segment of config->session, made by the process that executed us. Sets the global seg. */
-bool session_join(const struct config *config);
+bool session_join(const struct config *config, const char *program);
+
+/* The session at path was begun by this very process, before it executed the program that it now is. */
+bool session_is_own(const char *path);
 
 /* Path of the segment's file, "" if it lies in memory only. What a program that we execute needs to join. */
 const char *session_path(void);

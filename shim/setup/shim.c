@@ -189,6 +189,21 @@ static void begin(bool is_first)
 	atomic_store_explicit(&shim_state, SHIM_ACTIVE, memory_order_release);
 }
 
+/* Takes part in the session of config.session; where that is over and removed, or was never named, begins one. */
+static bool join_or_begin(unsigned server_delay_ms)
+{
+	bool is_joined = config.session && session_join(&config, program_name());
+
+	if (!is_joined)
+		log_problems();
+	if (!is_joined && !session_begin(&config, program_name()))
+		return false;
+	environment_init(session_path());
+	begin(!is_joined);
+	server_start(server_delay_ms);
+	return true;
+}
+
 void shim_activate(void)
 {
 	int expected = SHIM_DORMANT;
@@ -197,40 +212,40 @@ void shim_activate(void)
 	if (!atomic_compare_exchange_strong_explicit(&shim_state, &expected, SHIM_OFF, memory_order_relaxed, memory_order_relaxed))
 		return;
 	self.own_depth++;
-	/* A session that is over and removed cannot be joined: this server then begins one of its own. */
-	bool is_joined = session_join(&config);
-	if (is_joined || session_begin(&config, program_name())) {
-		environment_init(session_path());
-		begin(!is_joined);
-		server_start(0);
-	}
+	join_or_begin(0);
 	self.own_depth--;
+}
+
+static bool is_to_be_profiled(void)
+{
+	return config_matches_exe(config.exe, program_path) && !(config.session && strcmp(config.session, "none") == 0);
+}
+
+/* Executed by a profiled process for a purpose of its own, not in its place. */
+static bool is_helper(void)
+{
+	return config.session && !session_is_own(config.session);
 }
 
 __attribute__((constructor)) static void shim_constructor(void)
 {
 	int saved_errno = errno;
+	enum shim_state state = SHIM_OFF;
 
 	self.own_depth++;
 	real_resolve();
 	read_program_path();
 	config_read(&config, environ, program_name());
 	log_init((enum seg_log_level)config.shared.log_level);
-	if (!config_matches_exe(config.exe, program_path) || (config.session && strcmp(config.session, "none") == 0)) {
-		atomic_store_explicit(&shim_state, SHIM_OFF, memory_order_release);
-	} else {
+	if (is_to_be_profiled()) {
 		clock_init();
 		pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
-		if (config.session) {
-			atomic_store_explicit(&shim_state, SHIM_DORMANT, memory_order_release);
-		} else if (log_problems(), session_begin(&config, program_name())) {
-			environment_init(session_path());
-			begin(true);
-			server_start(SERVER_DELAY_MS);
-		} else {
-			atomic_store_explicit(&shim_state, SHIM_OFF, memory_order_release);
-		}
+		if (is_helper())
+			state = SHIM_DORMANT;
+		else if (join_or_begin(SERVER_DELAY_MS))
+			state = SHIM_ACTIVE;
 	}
+	atomic_store_explicit(&shim_state, state, memory_order_release);
 	self.own_depth--;
 	errno = saved_errno;
 }

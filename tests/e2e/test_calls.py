@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""Every interposed call is counted exactly, shown by its name, and allocates nothing."""
+import os
+import re
+
+from harness import TREE, own_server, report_functions, run_tests, test
+
+
+def interposed_names():
+    """The names that the issue of calls is about: the list from which the product itself is made."""
+    with open(os.path.join(TREE, "shim", "segment", "counters.h")) as header:
+        calls = re.search(r"#define SEG_CALLS\(X\)(.*?)\n\n", header.read(), re.DOTALL).group(1)
+    return re.findall(r'X\(\w+, "(\w+)"\)', calls)
+
+
+@test
+def every_interposed_call_is_counted_exactly_and_shown_by_its_name(scene):
+    program = scene.start([own_server("every_call")], hz=0)
+    program.wait_for_output("done\n")
+    program.wait_ready()
+    truth = {name: float(count) for name, count in (line.split() for line in program.stdout().splitlines()[:-1])}
+    scene.equal("interposed names that the program calls", sorted(truth), sorted(interposed_names()))
+    metrics = program.metrics()
+    scene.equal("profshim_calls_total", metrics.by("profshim_calls_total", "call"), truth)
+    seconds = metrics.by("profshim_call_seconds_total", "call")
+    scene.equal("calls without a time", sorted(set(truth) - set(seconds) - {name for name in truth if name.startswith(("exec", "fexec"))}), [])
+    rows = report_functions(program.get_ok("/report?top=0").text)
+    shown = {name[1:-1]: float(row["ncalls"]) for name, row in rows.items() if name.startswith("{")}
+    scene.equal("calls in the report", shown, truth)
+    scene.check("their counts are exact", all(row["is_exact"] for name, row in rows.items() if name.startswith("{")))
+    scene.equal("what the program printed on stderr", program.stderr(), "")
+    scene.equal("exit code", program.stop(), 0)
+
+
+@test
+def the_program_itself_behaves_the_same_under_the_shim(scene):
+    plain = scene.run(["timeout", "-s", "TERM", "2", own_server("every_call")], shim=False)
+    under = scene.run(["timeout", "-s", "TERM", "2", own_server("every_call")])
+    scene.equal("its stdout", under.stdout, plain.stdout)
+    scene.equal("its stderr", under.stderr, plain.stderr)
+    scene.equal("its exit code", under.returncode, plain.returncode)
+
+
+@test
+def hooks_and_sampling_allocate_nothing(scene):
+    for unwind in ("auto", "fp"):
+        result = scene.run([own_server("count_allocations"), "20000"], hz=997, unwind=unwind)
+        scene.equal("allocations while serving, and control, with PROFSHIM_UNWIND=%s" % unwind,
+                    (result.returncode, result.stdout), (0, b"allocations 0\ncontrol 2\n"))
+        scene.equal("stderr", result.stderr, b"")
+    listed = scene.profshim("report", "--top=3")
+    scene.say(listed)
+    samples = re.search(r"(\d+) samples", listed)
+    scene.at_least("samples taken meanwhile", int(samples.group(1)) if samples else 0, 50)
+
+
+if __name__ == "__main__":
+    run_tests()

@@ -3,6 +3,7 @@
  */
 #include "debuginfo.h"
 #include "dwarf.h"
+#include "linetable.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@ enum { FILE_NAME_MAX = 4096 };
 
 struct unit {
 	struct dwarf_unit place;
-	struct dwarf_lines lines;
+	struct linetable lines;
 	struct spans functions; /* ids: entries' offsets in the unit */
 	struct spans inner;     /* also those inside of other functions; filled when the others do not cover an address */
 	bool has_lines, has_functions, has_inner; /* decoding was tried */
@@ -23,6 +24,7 @@ struct debuginfo {
 	struct dwarf *dwarf;
 	struct dwarf_section sections[DWARF_SECTIONS_MAX]; /* bytes owned */
 	uint32_t section_count;
+	struct linetable_sections line_sections; /* some of them */
 	struct unit *units;
 	uint32_t unit_count;
 	struct spans covered; /* ids: indexes of units */
@@ -54,6 +56,21 @@ static int read_sections(struct debuginfo *debuginfo, struct image *image, uint6
 	return 0;
 }
 
+static void note_line_sections(struct debuginfo *debuginfo)
+{
+	for (uint32_t i = 0; i < debuginfo->section_count; i++) {
+		const struct dwarf_section *section = &debuginfo->sections[i];
+		struct linetable_section lines = { .bytes = section->bytes, .size = section->size };
+
+		if (strcmp(section->name, ".debug_line") == 0)
+			debuginfo->line_sections.line = lines;
+		else if (strcmp(section->name, ".debug_line_str") == 0)
+			debuginfo->line_sections.line_str = lines;
+		else if (strcmp(section->name, ".debug_str") == 0)
+			debuginfo->line_sections.str = lines;
+	}
+}
+
 static int list_units(struct debuginfo *debuginfo)
 {
 	struct dwarf_unit *places = NULL;
@@ -80,6 +97,7 @@ int debuginfo_open(struct image *image, uint64_t max_bytes, struct debuginfo **r
 	if (!debuginfo)
 		return -ENOMEM;
 	failed = read_sections(debuginfo, image, max_bytes);
+	note_line_sections(debuginfo);
 	if (!failed)
 		failed = dwarf_open(debuginfo->sections, debuginfo->section_count, &debuginfo->dwarf);
 	if (!failed)
@@ -98,7 +116,7 @@ void debuginfo_close(struct debuginfo *debuginfo)
 		return;
 	dwarf_close(debuginfo->dwarf);
 	for (uint32_t i = 0; i < debuginfo->unit_count; i++) {
-		dwarf_lines_free(&debuginfo->units[i].lines);
+		linetable_free(&debuginfo->units[i].lines);
 		spans_free(&debuginfo->units[i].functions);
 		spans_free(&debuginfo->units[i].inner);
 	}
@@ -114,15 +132,13 @@ uint64_t debuginfo_bytes(const struct debuginfo *debuginfo)
 	return debuginfo ? debuginfo->held_bytes : 0;
 }
 
-static const struct dwarf_lines *lines_of(struct debuginfo *debuginfo, struct unit *unit)
+static const struct linetable *lines_of(struct debuginfo *debuginfo, struct unit *unit)
 {
 	if (!unit->has_lines) {
 		unit->has_lines = true;
-		if (dwarf_read_lines(debuginfo->dwarf, &unit->place, &unit->lines) != 0)
-			unit->lines = (struct dwarf_lines){ 0 };
-		debuginfo->held_bytes += unit->lines.row_count * sizeof(*unit->lines.rows) +
-		                         unit->lines.file_count * sizeof(*unit->lines.files) +
-		                         spans_bytes(&unit->lines.sequences);
+		if (linetable_read(&debuginfo->line_sections, unit->place.lines, &unit->lines) != 0)
+			unit->lines = (struct linetable){ 0 };
+		debuginfo->held_bytes += linetable_bytes(&unit->lines);
 	}
 	return &unit->lines;
 }
@@ -174,79 +190,69 @@ static size_t put_directory(char *path, size_t used, const char *directory)
 	return n > 0 && (size_t)n < FILE_NAME_MAX - used ? used + (size_t)n : used;
 }
 
-/* The file's full path as the compiler knew it: relative names count from the file's directory, that from the one of
- * compilation. */
-static const char *keep_file(struct strings *strings, const struct dwarf_lines *lines, uint32_t number)
+/* Must the directory of compilation come before this one? In DWARF 5 it is itself the first of the table. */
+static bool is_below(const char *directory, const char *compilation)
 {
-	const struct dwarf_file *file = number < lines->file_count ? &lines->files[number] : NULL;
+	return !directory || (directory[0] != '/' && compilation && strcmp(directory, compilation) != 0);
+}
+
+/* A file's full path as the compiler knew it: relative names count from the file's directory, that from the one of
+ * compilation. */
+static const char *keep_file(struct debuginfo *debuginfo, struct unit *unit, struct strings *strings, uint32_t number)
+{
+	const struct linetable *lines = lines_of(debuginfo, unit);
+	const struct linetable_file *file = number < lines->file_count ? &lines->files[number] : NULL;
 	char path[FILE_NAME_MAX];
 	size_t used = 0;
 
 	if (!file || !file->name || !file->name[0])
 		return NULL;
 	if (file->name[0] != '/') {
-		if (!file->directory || file->directory[0] != '/')
-			used = put_directory(path, used, lines->directory);
+		if (is_below(file->directory, unit->place.directory))
+			used = put_directory(path, used, unit->place.directory);
 		used = put_directory(path, used, file->directory);
 	}
 	snprintf(path + used, sizeof(path) - used, "%s", file->name);
 	return strings_keep(strings, path);
 }
 
-/* The last row at or before address in the sequence, which contains it. */
-static const struct dwarf_row *find_row(const struct dwarf_lines *lines, const struct span *sequence, uint64_t address)
+static void find_line(struct debuginfo *debuginfo, struct strings *strings, uint64_t address, const char **file, uint32_t *line)
 {
-	uint32_t first = sequence->id - lines->rows[sequence->id].line, low = first, high = sequence->id;
-
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
-
-		if (lines->rows[middle].address <= address)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low > first ? &lines->rows[low - 1] : NULL;
-}
-
-static void find_line(struct debuginfo *debuginfo, struct unit *unit, struct strings *strings, uint64_t address,
-                      struct debuginfo_source *source)
-{
-	const struct dwarf_lines *lines = lines_of(debuginfo, unit);
-	const struct span *sequence = spans_find(&lines->sequences, address);
-	const struct dwarf_row *row = sequence ? find_row(lines, sequence, address) : NULL;
+	const struct span *covered = spans_find(&debuginfo->covered, address);
+	struct unit *unit = covered ? &debuginfo->units[covered->id] : NULL;
+	const struct linetable_row *row = unit ? linetable_find(lines_of(debuginfo, unit), address) : NULL;
 
 	if (!row)
 		return;
-	source->file = keep_file(strings, lines, row->file);
-	source->line = source->file ? row->line : 0;
+	*file = keep_file(debuginfo, unit, strings, row->file);
+	*line = *file ? row->line : 0;
 }
 
-static void find_declaration(struct debuginfo *debuginfo, struct unit *unit, struct strings *strings, uint64_t address,
+static void find_declaration(struct debuginfo *debuginfo, struct strings *strings, uint64_t address,
                              struct debuginfo_source *source)
 {
-	const struct span *place = find_function(debuginfo, unit, address);
+	const struct span *covered = spans_find(&debuginfo->covered, address), *place;
+	struct unit *unit = covered ? &debuginfo->units[covered->id] : NULL;
 	struct dwarf_function function;
-	struct unit *file_unit;
 
+	place = unit ? find_function(debuginfo, unit, address) : NULL;
 	if (!place)
 		return;
 	dwarf_describe_function(debuginfo->dwarf, unit->place.start + place->id, &function);
 	if (function.name)
 		source->function = strings_keep(strings, function.name);
-	file_unit = function.file != DWARF_NO_FILE ? unit_of_entry(debuginfo, function.file_unit_entry) : NULL;
-	if (!file_unit)
+	unit = function.line ? unit_of_entry(debuginfo, function.file_unit_entry) : NULL;
+	if (!unit)
 		return;
-	source->function_file = keep_file(strings, lines_of(debuginfo, file_unit), function.file);
+	source->function_file = keep_file(debuginfo, unit, strings, function.file);
 	source->function_line = source->function_file ? function.line : 0;
 }
 
-void debuginfo_find(struct debuginfo *debuginfo, struct strings *strings, uint64_t address, struct debuginfo_source *source)
+void debuginfo_find(struct debuginfo *debuginfo, struct strings *strings, uint64_t address, uint64_t function_start,
+                    struct debuginfo_source *source)
 {
-	const struct span *covered = spans_find(&debuginfo->covered, address);
-
-	if (!covered)
-		return;
-	find_line(debuginfo, &debuginfo->units[covered->id], strings, address, source);
-	find_declaration(debuginfo, &debuginfo->units[covered->id], strings, address, source);
+	find_line(debuginfo, strings, address, &source->file, &source->line);
+	find_declaration(debuginfo, strings, address, source);
+	if (!source->function_file) /* assembler has no declarations, and gcc's lambdas have none with a line */
+		find_line(debuginfo, strings, function_start, &source->function_file, &source->function_line);
 }

@@ -21,5 +21,6 @@ void debuginfo_close(struct debuginfo *debuginfo);
 
 uint64_t debuginfo_bytes(const struct debuginfo *debuginfo); /* held now; grows by what is decoded */
 
-/* Unknown parts are left as they are. */
-void debuginfo_find(struct debuginfo *debuginfo, struct strings *strings, uint64_t address, struct debuginfo_source *source);
+/* function_start: of the function in which address lies, or address. Unknown parts are left as they are. */
+void debuginfo_find(struct debuginfo *debuginfo, struct strings *strings, uint64_t address, uint64_t function_start,
+                    struct debuginfo_source *source);

@@ -1,6 +1,5 @@
 /* The only user of libdwarf (20210528, the interface of out-parameters and Dwarf_Error). The sections are handed to it
- * as memory, so it never opens a file, and what it decodes is copied into tables at once and given back: its objects
- * cost some hundred bytes per line and entry.
+ * as memory, so it never opens a file, and what it decodes is copied into tables at once and given back.
  *
  * Every call gets an error pointer, for without one libdwarf prints and aborts. DW_DLV_NO_ENTRY (1) and DW_DLV_ERROR (-1)
  * mean the same here: nothing to be had.
@@ -14,9 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bounds that sound files do not reach: nested scopes, references from one entry to the next, and files of a unit (a
- * program linked by -flto can be one unit; libdwarf finds file n in n steps). */
-enum { SCOPES_MAX = 64, REFERENCES_MAX = 8, FILES_MAX = 32768 };
+/* Bounds that sound files do not reach: nested scopes, and references from one entry to the next. */
+enum { SCOPES_MAX = 64, REFERENCES_MAX = 8 };
 
 struct dwarf {
 	Dwarf_Debug debug;
@@ -178,6 +176,21 @@ static const char *read_text(struct dwarf *dwarf, Dwarf_Die die, Dwarf_Half name
 	return text && text[0] ? text : NULL;
 }
 
+/* An offset in another section. */
+static void read_offset(struct dwarf *dwarf, Dwarf_Die die, Dwarf_Half name, uint64_t *offset)
+{
+	Dwarf_Attribute attribute;
+	Dwarf_Half form;
+	Dwarf_Off found;
+
+	if (!find_attribute(dwarf, die, name, &attribute, &form))
+		return;
+	if (succeeded(dwarf, dwarf_global_formref(attribute, &found, &dwarf->error)))
+		*offset = found;
+	dwarf_dealloc_attribute(attribute);
+}
+
+/* Where an entry of this file is referred to. */
 static bool read_reference(struct dwarf *dwarf, Dwarf_Die die, Dwarf_Half name, Dwarf_Off *ret_offset)
 {
 	Dwarf_Attribute attribute;
@@ -290,6 +303,8 @@ static int add_unit(struct dwarf *dwarf, struct dwarf_unit *unit, uint32_t id, s
 		return 0;
 	if (succeeded(dwarf, dwarf_dieoffset(die, &offset, &dwarf->error))) {
 		unit->start = offset;
+		unit->directory = read_text(dwarf, die, DW_AT_comp_dir);
+		read_offset(dwarf, die, DW_AT_stmt_list, &unit->lines);
 		failed = add_entry_ranges(dwarf, die, read_low(dwarf, die), covered, id);
 	}
 	dwarf_dealloc_die(die);
@@ -325,7 +340,7 @@ int dwarf_read_units(struct dwarf *dwarf, struct dwarf_unit **ret_units, uint32_
 		failed = next > previous ? grow_units(&units, count) : -ENOEXEC;
 		if (failed)
 			break;
-		units[count] = (struct dwarf_unit){ .start = previous, .end = next };
+		units[count] = (struct dwarf_unit){ .start = previous, .end = next, .lines = DWARF_NO_LINES };
 		failed = add_unit(dwarf, &units[count], count, ret_covered);
 		previous = next;
 		count++;
@@ -334,119 +349,6 @@ int dwarf_read_units(struct dwarf *dwarf, struct dwarf_unit **ret_units, uint32_
 	*ret_units = units;
 	*ret_count = count;
 	return failed == -ENOMEM ? failed : 0;
-}
-
-static int read_files(struct dwarf *dwarf, Dwarf_Line_Context context, struct dwarf_lines *lines)
-{
-	Dwarf_Signed base = 0, count = 0, end = 0;
-	const char *directory;
-
-	if (succeeded(dwarf, dwarf_srclines_comp_dir(context, &directory, &dwarf->error)))
-		lines->directory = directory;
-	if (!succeeded(dwarf, dwarf_srclines_files_indexes(context, &base, &count, &end, &dwarf->error)) || end <= 0)
-		return 0;
-	lines->file_count = end < FILES_MAX ? (uint32_t)end : FILES_MAX;
-	lines->files = calloc(lines->file_count, sizeof(*lines->files));
-	if (!lines->files)
-		return -ENOMEM;
-	for (Dwarf_Signed i = base; i < lines->file_count; i++) {
-		struct dwarf_file *file = &lines->files[i];
-		Dwarf_Unsigned index = 0;
-
-		if (!succeeded(dwarf, dwarf_srclines_files_data_b(context, i, &file->name, &index, NULL, NULL, NULL,
-		                                                  &dwarf->error)))
-			continue;
-		/* Before DWARF 5 directory 0 is the one of compilation, and not in the table. */
-		if (!succeeded(dwarf, dwarf_srclines_include_dir_data(context, (Dwarf_Signed)index, &file->directory,
-		                                                      &dwarf->error)))
-			file->directory = NULL;
-	}
-	return 0;
-}
-
-struct row {
-	struct dwarf_row row;
-	bool is_end;
-};
-
-static bool read_row(struct dwarf *dwarf, Dwarf_Line line, uint32_t file_count, struct row *ret_row)
-{
-	Dwarf_Unsigned number = 0, file = 0;
-	Dwarf_Addr address;
-	Dwarf_Bool is_end;
-
-	if (!succeeded(dwarf, dwarf_lineaddr(line, &address, &dwarf->error)) ||
-	    !succeeded(dwarf, dwarf_lineno(line, &number, &dwarf->error)) ||
-	    !succeeded(dwarf, dwarf_line_srcfileno(line, &file, &dwarf->error)) ||
-	    !succeeded(dwarf, dwarf_lineendsequence(line, &is_end, &dwarf->error)))
-		return false;
-	ret_row->row = (struct dwarf_row){
-		.address = address,
-		.line = number < UINT32_MAX ? (uint32_t)number : 0,
-		.file = file < file_count ? (uint32_t)file : DWARF_NO_FILE,
-	};
-	ret_row->is_end = is_end;
-	return true;
-}
-
-/* Copies the rows and notes the sequences: runs of rows with rising addresses, each closed by an end. */
-static int read_rows(struct dwarf *dwarf, Dwarf_Line *table, Dwarf_Signed count, struct dwarf_lines *lines)
-{
-	uint32_t first = 0;
-	struct row row;
-	int failed = 0;
-
-	lines->rows = calloc((size_t)count, sizeof(*lines->rows));
-	if (!lines->rows)
-		return -ENOMEM;
-	for (Dwarf_Signed i = 0; i < count && !failed; i++) {
-		if (!read_row(dwarf, table[i], lines->file_count, &row))
-			break;
-		if (row.is_end) {
-			row.row.line = lines->row_count - first;
-			failed = add_range(&lines->sequences, lines->rows[first].address, row.row.address, lines->row_count);
-			first = lines->row_count + 1;
-		}
-		lines->rows[lines->row_count++] = row.row;
-	}
-	spans_sort(&lines->sequences);
-	return failed;
-}
-
-int dwarf_read_lines(struct dwarf *dwarf, const struct dwarf_unit *unit, struct dwarf_lines *ret_lines)
-{
-	Dwarf_Line_Context context;
-	Dwarf_Unsigned version;
-	Dwarf_Small table_count = 0;
-	Dwarf_Line *table = NULL;
-	Dwarf_Signed count = 0;
-	Dwarf_Die die;
-	bool is_read;
-	int failed;
-
-	*ret_lines = (struct dwarf_lines){ 0 };
-	if (!has_section(dwarf, ".debug_line") ||
-	    !succeeded(dwarf, dwarf_offdie_b(dwarf->debug, unit->start, 1, &die, &dwarf->error)))
-		return -ENOENT;
-	is_read = succeeded(dwarf, dwarf_srclines_b(die, &version, &table_count, &context, &dwarf->error));
-	dwarf_dealloc_die(die);
-	if (!is_read)
-		return -ENOENT;
-	failed = read_files(dwarf, context, ret_lines);
-	if (!failed && succeeded(dwarf, dwarf_srclines_from_linecontext(context, &table, &count, &dwarf->error)) && count > 0)
-		failed = read_rows(dwarf, table, count, ret_lines);
-	dwarf_srclines_dealloc_b(context);
-	if (failed)
-		dwarf_lines_free(ret_lines);
-	return failed;
-}
-
-void dwarf_lines_free(struct dwarf_lines *lines)
-{
-	free(lines->rows);
-	free(lines->files);
-	spans_free(&lines->sequences);
-	*lines = (struct dwarf_lines){ 0 };
 }
 
 struct walk {

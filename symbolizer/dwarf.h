@@ -1,5 +1,5 @@
 #pragma once
-/* dwarf - DWARF sections read into plain tables.
+/* dwarf - DWARF's entries and frames read into plain tables.
  * Context: any thread; one owner at a time, and no two threads in here at once: libdwarf keeps static buffers.
  * Damaged DWARF gives fewer entries, never an error that stops the rest.
  */
@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define DWARF_NO_LINES UINT64_MAX
 enum { DWARF_SECTIONS_MAX = 16, DWARF_NO_FILE = UINT32_MAX };
 
 struct dwarf_section {
@@ -18,27 +19,7 @@ struct dwarf_section {
 
 struct dwarf_unit {
 	uint64_t start, end; /* offsets in .debug_info of its first entry, and of the next unit */
-};
-
-struct dwarf_row {
-	uint64_t address;
-	uint32_t line; /* 0 = of no line */
-	uint32_t file; /* index into files, DWARF_NO_FILE = none */
-};
-
-struct dwarf_file {
-	const char *directory; /* borrowed from the sections, may be NULL */
-	const char *name;      /* borrowed from the sections */
-};
-
-/* The line table of one unit. */
-struct dwarf_lines {
-	struct dwarf_row *rows; /* owned */
-	uint32_t row_count;
-	struct spans sequences;   /* runs of rows with rising addresses; ids are indexes of the row that ends each, whose
-	                             line is the number of rows before it */
-	struct dwarf_file *files; /* owned; by the file numbers of the unit */
-	uint32_t file_count;
+	uint64_t lines;      /* offset of its line table in .debug_line, DWARF_NO_LINES = has none */
 	const char *directory; /* of compilation; borrowed from the sections, may be NULL */
 };
 
@@ -56,10 +37,6 @@ void dwarf_close(struct dwarf *dwarf);
 
 /* All units, in order, and the addresses they cover (ids are indexes of units). ret_units is to be freed. 0 or -ENOMEM. */
 int dwarf_read_units(struct dwarf *dwarf, struct dwarf_unit **ret_units, uint32_t *ret_count, struct spans *ret_covered);
-
-/* The line table of a unit. 0 or -errno: -ENOENT has none. */
-int dwarf_read_lines(struct dwarf *dwarf, const struct dwarf_unit *unit, struct dwarf_lines *ret_lines);
-void dwarf_lines_free(struct dwarf_lines *lines);
 
 /* The functions of a unit that have code; ids are offsets of entries from the unit's start. is_deep: also those that lie
  * inside of other functions, which takes far longer. 0 or -errno. */

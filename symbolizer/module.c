@@ -275,7 +275,7 @@ void module_find_source(struct module *module, uint64_t address, uint64_t max_se
 		read_debuginfo(module, max_section_bytes);
 	if (!module->debuginfo)
 		return;
-	debuginfo_find(module->debuginfo, &module->symbolizer->strings, address, &source);
+	debuginfo_find(module->debuginfo, &module->symbolizer->strings, address, symbol->function_start, &source);
 	symbol->file = source.file;
 	symbol->line = source.line;
 	symbol->function_file = source.function_file;

@@ -17,7 +17,8 @@ struct symbol {
 	                           table; NULL = no name known */
 	const char *file;       /* source file of the address: full path as the compiler knew it, NULL = not known */
 	uint32_t line;          /* of the address, 0 = not known */
-	const char *function_file; /* where the function is declared, NULL = not known */
+	const char *function_file; /* where the function is declared, or where its code begins if the compiler does not say;
+	                              NULL = not known */
 	uint32_t function_line;    /* 0 = not known */
 	uint64_t function_start;   /* first address of the function (symbol table, else the frame description that covers the
 	                              address); the address itself when neither knows. Tells functions apart. */

@@ -196,13 +196,24 @@ static int compare_entries(const void *left, const void *right)
 	return compare_names(a->name, b->name);
 }
 
+/* Keeps one name for each address, and no label without a size that lies inside of a function. */
 static void keep_best_names(struct symtab *symtab)
 {
+	uint64_t functions_end = 0, last_start = 0;
 	uint32_t kept = 0;
 
-	for (uint32_t i = 0; i < symtab->count; i++)
-		if (kept == 0 || symtab->entries[kept - 1].start != symtab->entries[i].start)
-			symtab->entries[kept++] = symtab->entries[i];
+	for (uint32_t i = 0; i < symtab->count; i++) {
+		struct symtab_entry *entry = &symtab->entries[i];
+
+		if (kept > 0 && last_start == entry->start)
+			continue;
+		if (entry->rank < RANK_SIZED && entry->start < functions_end)
+			continue;
+		if (entry->rank >= (RANK_FUNCTION | RANK_SIZED) && entry->end > functions_end)
+			functions_end = entry->end;
+		last_start = entry->start;
+		symtab->entries[kept++] = *entry;
+	}
 	symtab->count = kept;
 }
 

@@ -44,6 +44,8 @@ enum {
 	LOSSES_MAX = 3,              /* times that we begin anew after our descriptors were closed */
 };
 
+#define DEFAULT_LISTEN "127.0.0.1:9464"
+
 struct exchange {
 	struct route route;
 	bool accepts_gzip;
@@ -475,13 +477,15 @@ static int start_daemon(struct http *http)
 	return 0;
 }
 
-/* Writes down what http_new took and where that is. */
-static void publish(struct http *http)
+/* Keeps the address that was chosen, and writes down for the session where that is. */
+static void publish(struct http *http, const struct address_choice *choice)
 {
 	struct segment *head = http->reading->seg.head;
 	struct stat status = { 0 };
 
-	fstat(http->listen_fd, &status);
+	fstat(choice->fd, &status);
+	http->address = choice->address;
+	http->listen_fd = choice->fd;
 	http->listen_device = status.st_dev;
 	http->listen_inode = status.st_ino;
 	http->host->descriptor_opened(http->listen_fd);
@@ -491,34 +495,68 @@ static void publish(struct http *http)
 	http->rules.checks_host = http->address.is_private && http->address.kind == ADDRESS_INET;
 }
 
+/* What config.listen says; where that is no address (the shim cannot know, it resolves nothing), the default. */
+static struct address configured_address(struct http *http)
+{
+	char text[SEG_TEXT_BYTES];
+	struct address address;
+
+	snprintf(text, sizeof(text), "%.*s", SEG_TEXT_BYTES - 1, http->reading->seg.head->config.listen);
+	if (!address_parse(&address, text))
+		return address;
+	say(http, SEG_LOG_WARN, "PROFSHIM_LISTEN=%s is not understood, the default is used; accepted: a numeric HOST:PORT, unix:/path or off", text);
+	atomic_fetch_add_explicit(&http->reading->seg.threads[0].counters[SEG_COUNTER_CONFIG_ERRORS], 1, memory_order_relaxed);
+	address_parse(&address, DEFAULT_LISTEN);
+	return address;
+}
+
+static void say_where(const struct http *http, const struct address *configured, const struct address_choice *choice)
+{
+	char first[SEG_TEXT_BYTES], text[SEG_TEXT_BYTES];
+
+	address_text(configured, first);
+	address_text(&choice->address, text);
+	if (choice->fd < 0 && choice->taken)
+		say(http, SEG_LOG_WARN, "%s is taken, and none up to %s could be had: %s; reports by signal still work", first,
+		    text, strerrordesc_np(-choice->fd));
+	else if (choice->fd < 0)
+		say(http, SEG_LOG_WARN, "cannot serve at %s: %s; reports by signal still work", text, strerrordesc_np(-choice->fd));
+	else if (choice->taken)
+		say(http, SEG_LOG_WARN, "%s is taken, serving at %s", first, text);
+	else
+		say(http, SEG_LOG_INFO, "serving at %s", text);
+}
+
 /* Takes an address. False: none could be had, which is logged, or HTTP is off. */
 static bool take_address(struct http *http)
 {
-	char configured_text[SEG_TEXT_BYTES], text[SEG_TEXT_BYTES];
-	struct address configured;
-	struct segment *head = http->reading->seg.head;
+	struct address configured = configured_address(http);
+	uint32_t former_port = atomic_load_explicit(&http->reading->seg.head->served_port, memory_order_relaxed);
 
-	snprintf(configured_text, sizeof(configured_text), "%.*s", SEG_TEXT_BYTES - 1, head->config.listen);
-	if (address_parse(&configured, configured_text)) {
-		say(http, SEG_LOG_ERROR, "cannot serve at %s: not HOST:PORT, unix:/path or off", configured_text);
-		return false;
-	}
 	if (configured.kind == ADDRESS_OFF)
 		return false;
-	struct address_choice choice = address_choose(&configured, (uint16_t)atomic_load_explicit(&head->served_port, memory_order_relaxed));
-	address_text(&choice.address, text);
-	if (choice.fd < 0 && choice.taken)
-		say(http, SEG_LOG_WARN, "%s and the ports after it up to %s cannot be served at: %s; reports by signal still work",
-		    configured_text, text, strerrordesc_np(-choice.fd));
-	else if (choice.fd < 0)
-		say(http, SEG_LOG_WARN, "cannot serve at %s: %s; reports by signal still work", text, strerrordesc_np(-choice.fd));
-	else if (choice.taken)
-		say(http, SEG_LOG_WARN, "%s is taken, serving at %s", configured_text, text);
-	else
-		say(http, SEG_LOG_INFO, "serving at %s", text);
-	http->listen_fd = choice.fd;
-	http->address = choice.address;
+	struct address_choice choice = address_choose(&configured, (uint16_t)former_port);
+	if (choice.fd >= 0)
+		publish(http, &choice);
+	say_where(http, &configured, &choice);
 	return choice.fd >= 0;
+}
+
+/* Before its owner closes it, so that the number is never the program's and ours at once. */
+static void forget_descriptor(struct http *http, int *fd)
+{
+	if (*fd >= 0)
+		http->host->descriptor_closed(*fd);
+	*fd = -1;
+}
+
+static void close_listener(struct http *http)
+{
+	int fd = http->listen_fd;
+
+	forget_descriptor(http, &http->listen_fd);
+	address_release(&http->address);
+	close(fd);
 }
 
 /* 0; 1: no address; -ENOMEM. */
@@ -526,13 +564,9 @@ static int open_all(struct http *http)
 {
 	if (!take_address(http))
 		return 1;
-	publish(http);
 	int result = start_daemon(http);
-	if (result) {
-		http->host->descriptor_closed(http->listen_fd);
-		close(http->listen_fd);
-		http->listen_fd = -1;
-	}
+	if (result)
+		close_listener(http);
 	return result;
 }
 
@@ -558,8 +592,8 @@ int http_new(struct http **ret_http, const struct exporter_host *host, struct re
  * libmicrohttpd allocated, LOSSES_MAX times at most. */
 static void abandon(struct http *http)
 {
-	http->host->descriptor_closed(http->listen_fd);
-	http->host->descriptor_closed(http->epoll_fd);
+	forget_descriptor(http, &http->listen_fd);
+	forget_descriptor(http, &http->epoll_fd);
 	while (http->clients) {
 		http->host->descriptor_closed(http->clients->fd);
 		free_exchange(http, http->clients->exchange);
@@ -567,7 +601,6 @@ static void abandon(struct http *http)
 	}
 	http->client_count = 0;
 	http->daemon = NULL;
-	http->listen_fd = http->epoll_fd = -1;
 }
 
 /* The listening socket is told by its inode, the epoll descriptor by what it says of a descriptor it does not hold. */
@@ -631,6 +664,18 @@ void http_turn(struct http *http)
 		recover(http);
 }
 
+/* Lets go of those who wait: libmicrohttpd may not be stopped before. */
+static void resume_waiters(struct http *http)
+{
+	for (struct client *client = http->clients; client; client = client->next) {
+		if (!client->exchange || !client->exchange->is_waiting)
+			continue;
+		client->exchange->is_waiting = false;
+		client->exchange->is_gone = true;
+		MHD_resume_connection(client->connection);
+	}
+}
+
 static void stop_daemon(struct http *http)
 {
 	running = http;
@@ -640,20 +685,12 @@ static void stop_daemon(struct http *http)
 		return;
 	}
 	http->is_inside = true;
-	http->host->descriptor_closed(http->epoll_fd);
-	http->host->descriptor_closed(http->listen_fd);
-	for (struct client *client = http->clients; client; client = client->next) {
-		if (client->exchange && client->exchange->is_waiting) {
-			client->exchange->is_waiting = false;
-			client->exchange->is_gone = true;
-			MHD_resume_connection(client->connection);
-		}
-	}
+	close_listener(http);
+	resume_waiters(http);
 	MHD_run(http->daemon);
+	forget_descriptor(http, &http->epoll_fd);
 	MHD_stop_daemon(http->daemon);
 	http->is_inside = false;
-	address_release(&http->address);
-	close(http->listen_fd);
 }
 
 void http_free(struct http *http)

@@ -1,0 +1,446 @@
+/* The table is one mapping of pointers, as long as descriptors may get, of which only the pages in use exist. An entry
+ * says which connection a number names now; a connection counts its names and ends with the last.
+ *
+ * The lock of a connection is one word: [missed:1][generation:31][holder:32], 0 = free. Who finds it held spins for a few
+ * microseconds, unless the holder is itself (a signal handler that interrupted its own thread), then raises the missed bit
+ * and goes its way; the holder finds the bit when it lets go, and gives the connection up, or ends it if the one who came
+ * too late dropped the last name. A lock of an older generation belongs to a thread that did not survive the fork.
+ *
+ * Connections are never unmapped. Who looked up a number, and was late, finds under the lock that the table has changed.
+ */
+#include "connection.h"
+
+#include "endpoint.h"
+#include "traffic.h"
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#define DESCRIPTORS_MAX (1u << 20)
+#define SPINS_MAX 128u /* some 40 ns each: 5 us, ten times what the lock is held for */
+#define LOCK_MISSED (1ULL << 63)
+
+/* W: setup; the entries: any thread, release, with acquire in conn_at. */
+static struct {
+	_Atomic(struct conn *) *conns;
+	uint32_t count;
+} table;
+
+/* 256 Ki connections: about 100 MiB, a tenth of what the kernel needs for as many sockets. */
+static struct pool conns = POOL_OF(struct conn, 256 * 1024);
+
+static uint32_t generation;   /* how many forks this process is away from the first; W: conn_forked, alone */
+static _Atomic uint32_t forks; /* of this process; relaxed */
+
+/* What the thread worked for when it last began to receive. */
+static __thread uint32_t work_before __attribute__((tls_model("initial-exec")));
+
+bool conn_init(void)
+{
+	struct rlimit limit;
+	uint32_t count = DESCRIPTORS_MAX;
+
+	if (table.count)
+		return true;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < count)
+		count = (uint32_t)limit.rlim_max;
+	void *memory = mmap(NULL, count * sizeof(*table.conns), PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (memory == MAP_FAILED)
+		return false;
+	redis_commands_init();
+	endpoint_init();
+	table.conns = memory;
+	table.count = count;
+	return true;
+}
+
+void conn_forking(void)
+{
+	atomic_fetch_add_explicit(&forks, 1, memory_order_relaxed);
+}
+
+void conn_forked(void)
+{
+	generation = (generation + 1) & 0x7fffffff;
+}
+
+static inline struct conn *conn_at(int fd)
+{
+	if ((uint32_t)fd >= table.count)
+		return NULL;
+	return atomic_load_explicit(&table.conns[fd], memory_order_acquire);
+}
+
+bool conn_is_tracked(int fd)
+{
+	return conn_at(fd) != NULL;
+}
+
+static struct traffic_call call_at(uint64_t now_ns)
+{
+	return (struct traffic_call){ .now_ns = now_ns, .work = WORK_PENDING };
+}
+
+/* the lock */
+
+/* Ours while this thread holds a lock; the address of its own data tells threads apart. */
+static inline uint64_t lock_word(void)
+{
+	return (uint64_t)generation << 32 | (uint32_t)((uintptr_t)&self >> 4) | 1;
+}
+
+static bool is_torn(uint64_t word)
+{
+	return (word & ~LOCK_MISSED) >> 32 != generation;
+}
+
+static void spin_pause(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#endif
+}
+
+static bool lock_change(struct conn *conn, uint64_t *expected, uint64_t word)
+{
+	return atomic_compare_exchange_strong_explicit(&conn->lock, expected, word, memory_order_acq_rel, memory_order_acquire);
+}
+
+enum lock_result { LOCK_TAKEN, LOCK_TORN /* taken from a thread that is no more */, LOCK_BUSY };
+
+static enum lock_result lock_slowly(struct conn *conn, uint64_t seen)
+{
+	for (uint32_t spins = 0;; spins++) {
+		if (!seen && lock_change(conn, &seen, lock_word()))
+			return LOCK_TAKEN;
+		if (seen && is_torn(seen) && lock_change(conn, &seen, lock_word()))
+			return LOCK_TORN;
+		bool is_mine = (uint32_t)seen == (uint32_t)lock_word();
+		bool is_over = spins >= SPINS_MAX || is_mine;
+		if (seen && !is_torn(seen) && is_over && lock_change(conn, &seen, seen | LOCK_MISSED))
+			return LOCK_BUSY;
+		if (!is_over) {
+			spin_pause();
+			seen = atomic_load_explicit(&conn->lock, memory_order_relaxed);
+		}
+	}
+}
+
+static inline enum lock_result lock_try(struct conn *conn)
+{
+	uint64_t nobody = 0;
+
+	if (lock_change(conn, &nobody, lock_word()))
+		return LOCK_TAKEN;
+	return lock_slowly(conn, nobody);
+}
+
+/* life */
+
+static void adopt(struct conn *conn)
+{
+	if (conn->generation == generation)
+		return;
+	conn->generation = generation;
+	traffic_adopt(conn);
+}
+
+/* Under the lock, which is gone afterwards like the connection. */
+static void conn_end(struct conn *conn, uint64_t now_ns)
+{
+	struct traffic_call call = call_at(now_ns);
+	bool is_handed_over = conn->forks_at_use != atomic_load_explicit(&forks, memory_order_relaxed);
+
+	/* A child that closes what it inherited and never used has not counted it. */
+	if (conn->generation == generation)
+		traffic_end(conn, is_handed_over, &call);
+	else
+		traffic_forget(conn);
+	conn->is_open = false;
+	atomic_store_explicit(&conn->lock, 0, memory_order_release);
+	pool_give(&conns, conn);
+}
+
+/* Somebody came while the lock was held. */
+static void make_up_for_missed(struct conn *conn)
+{
+	atomic_fetch_and_explicit(&conn->lock, ~LOCK_MISSED, memory_order_acq_rel);
+	if (conn->is_open && atomic_load_explicit(&conn->refs, memory_order_acquire))
+		traffic_give_up(conn, SEG_COUNTER_LOST_CONN_BUSY);
+}
+
+static inline void conn_release(struct conn *conn, uint64_t now_ns)
+{
+	uint64_t mine = lock_word();
+
+	for (;;) {
+		if (conn->is_open && !atomic_load_explicit(&conn->refs, memory_order_acquire)) {
+			conn_end(conn, now_ns);
+			return;
+		}
+		uint64_t expected = mine;
+		if (lock_change(conn, &expected, 0))
+			return;
+		make_up_for_missed(conn);
+	}
+}
+
+/* The connection that fd names, locked; NULL if there is none, or none that can be had. */
+static struct conn *conn_take(int fd, uint64_t now_ns)
+{
+	struct conn *conn = conn_at(fd);
+
+	if (!conn)
+		return NULL;
+	enum lock_result result = lock_try(conn);
+	if (result == LOCK_BUSY)
+		return NULL;
+	if (conn_at(fd) != conn) {
+		conn_release(conn, now_ns);
+		return NULL;
+	}
+	adopt(conn);
+	if (result == LOCK_TORN)
+		traffic_give_up(conn, SEG_COUNTER_LOST_CONN_BUSY);
+	conn->forks_at_use = atomic_load_explicit(&forks, memory_order_relaxed);
+	return conn;
+}
+
+/* One name less. */
+static void conn_drop(struct conn *conn, uint64_t now_ns)
+{
+	if (atomic_fetch_sub_explicit(&conn->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	if (lock_try(conn) != LOCK_BUSY) /* else the holder finds that it is the last */
+		conn_release(conn, now_ns);
+}
+
+void conn_closing(int fd, uint64_t now_ns)
+{
+	if (!conn_at(fd))
+		return;
+	struct conn *conn = atomic_exchange_explicit(&table.conns[fd], NULL, memory_order_acq_rel);
+	if (conn)
+		conn_drop(conn, now_ns);
+}
+
+static void conn_open(struct conn *conn)
+{
+	conn->generation = generation;
+	conn->forks_at_use = atomic_load_explicit(&forks, memory_order_relaxed);
+	traffic_begin(conn);
+	conn->is_open = true;
+	atomic_store_explicit(&conn->refs, 1, memory_order_release);
+}
+
+void conn_accepted(int fd, uint64_t now_ns)
+{
+	if (!table.count)
+		return;
+	work_set_pending();
+	if ((uint32_t)fd >= table.count) {
+		thread_count(SEG_COUNTER_LOST_FD_RANGE);
+		return;
+	}
+	conn_closing(fd, now_ns); /* a close that we did not see */
+	struct conn *conn = pool_take(&conns);
+	if (!conn) {
+		thread_count(SEG_COUNTER_LOST_POOL_FULL);
+		return;
+	}
+	conn_open(conn);
+	atomic_store_explicit(&table.conns[fd], conn, memory_order_release);
+}
+
+/* False: it has ended meanwhile. */
+static bool conn_name_again(struct conn *conn)
+{
+	uint32_t refs = atomic_load_explicit(&conn->refs, memory_order_relaxed);
+
+	while (refs)
+		if (atomic_compare_exchange_weak_explicit(&conn->refs, &refs, refs + 1, memory_order_acq_rel, memory_order_relaxed))
+			return true;
+	return false;
+}
+
+void conn_duplicated(int from, int to, uint64_t now_ns)
+{
+	struct conn *conn = conn_at(from);
+
+	if (conn_at(to) == conn) /* the same connection, or none */
+		return;
+	if ((uint32_t)to >= table.count) {
+		thread_count(SEG_COUNTER_LOST_FD_RANGE);
+		return;
+	}
+	conn_closing(to, now_ns);
+	if (conn && conn_name_again(conn))
+		atomic_store_explicit(&table.conns[to], conn, memory_order_release);
+}
+
+/* bytes */
+
+static inline void each_piece(struct conn *conn, const struct iovec *iov, size_t iov_count, size_t bytes,
+			      void (*piece)(struct conn *, const char *, size_t, struct traffic_call *), struct traffic_call *call)
+{
+	for (size_t i = 0; i < iov_count && bytes; i++) {
+		size_t n = iov[i].iov_len < bytes ? iov[i].iov_len : bytes;
+		if (n)
+			piece(conn, iov[i].iov_base, n, call);
+		bytes -= n;
+	}
+}
+
+static void count_received(struct conn *conn, size_t bytes, uint64_t now_ns)
+{
+	if (conn->is_settled) {
+		observe_received(conn->protocol, bytes);
+		return;
+	}
+	if (!conn->received_bytes)
+		conn->first_ns = now_ns;
+	conn->received_bytes += bytes;
+}
+
+static void count_sent(struct conn *conn, size_t bytes)
+{
+	if (conn->is_settled)
+		observe_sent(conn->protocol, bytes);
+	else
+		conn->sent_bytes += bytes;
+}
+
+/* Everything was said: what the thread works for now, and the lock. */
+static void finish_call(struct conn *conn, struct traffic_call *call)
+{
+	traffic_call_end(conn, call);
+	if (call->work != WORK_PENDING)
+		work_set(call->work);
+	conn_release(conn, call->now_ns);
+}
+
+void conn_receiving(int fd)
+{
+	struct conn *conn = conn_at(fd);
+
+	if (!conn)
+		return;
+	uint32_t work = traffic_work_receiving(conn);
+	work_before = self.endpoint;
+	if (work == WORK_PENDING)
+		work_set_pending();
+	else
+		work_set(work);
+}
+
+/* Nothing came. */
+static void restore_work(struct conn *conn)
+{
+	uint32_t work = traffic_work_receiving(conn);
+	bool is_within_request = work != WORK_PENDING && work >= SEG_ENDPOINT_OTHER;
+
+	if (!is_within_request && work_before != WORK_PENDING)
+		work_set(work_before);
+}
+
+void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns)
+{
+	struct conn *conn = conn_at(fd);
+
+	if (!conn)
+		return;
+	if (!bytes) {
+		restore_work(conn);
+		return;
+	}
+	conn = conn_take(fd, now_ns);
+	if (!conn)
+		return;
+	struct traffic_call call = call_at(now_ns);
+	count_received(conn, bytes, now_ns);
+	each_piece(conn, iov, iov_count, bytes, traffic_received, &call);
+	finish_call(conn, &call);
+}
+
+void conn_received_unseen(int fd, size_t bytes, uint64_t now_ns)
+{
+	struct conn *conn = conn_take(fd, now_ns);
+
+	if (!conn)
+		return;
+	struct traffic_call call = call_at(now_ns);
+	count_received(conn, bytes, now_ns);
+	traffic_received_unseen(conn, bytes, &call);
+	finish_call(conn, &call);
+}
+
+void conn_receive_failed(int fd, int error, uint64_t now_ns)
+{
+	struct conn *conn = conn_at(fd);
+
+	(void)error;
+	(void)now_ns;
+	if (conn)
+		restore_work(conn);
+}
+
+void conn_sending(int fd)
+{
+	struct conn *conn = conn_at(fd);
+
+	if (!conn)
+		return;
+	uint32_t work = traffic_work_sending(conn);
+	if (work == WORK_PENDING)
+		return;
+	bool is_busy = self.endpoint != WORK_PENDING && self.endpoint >= SEG_ENDPOINT_OTHER;
+	if (!(work & TRAFFIC_WORK_WEAK))
+		work_set(work);
+	else if (!is_busy)
+		work_set(work & ~TRAFFIC_WORK_WEAK);
+}
+
+void conn_sent(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns)
+{
+	struct conn *conn = conn_take(fd, now_ns);
+
+	if (!conn)
+		return;
+	struct traffic_call call = call_at(now_ns);
+	count_sent(conn, bytes);
+	each_piece(conn, iov, iov_count, bytes, traffic_sent, &call);
+	finish_call(conn, &call);
+}
+
+void conn_sent_unseen(int fd, size_t bytes, uint64_t now_ns)
+{
+	struct conn *conn = conn_take(fd, now_ns);
+
+	if (!conn)
+		return;
+	struct traffic_call call = call_at(now_ns);
+	count_sent(conn, bytes);
+	traffic_sent_unseen(conn, bytes, &call);
+	finish_call(conn, &call);
+}
+
+void conn_send_failed(int fd, int error, uint64_t now_ns)
+{
+	(void)fd;
+	(void)error;
+	(void)now_ns;
+}
+
+void conn_shut_down(int fd, int how, uint64_t now_ns)
+{
+	if (how == SHUT_RD)
+		return;
+	struct conn *conn = conn_take(fd, now_ns);
+	if (!conn)
+		return;
+	struct traffic_call call = call_at(now_ns);
+	traffic_sent_all(conn, &call);
+	finish_call(conn, &call);
+}

@@ -1,0 +1,79 @@
+#pragma once
+/* connection - what passes through each accepted socket, from which requests are inferred.
+ * Context: call. No allocation but pages mapped from the kernel in large pieces, no lock that can wait.
+ * Owns the table from descriptor to connection and the connections; connections made by connect(2), files and pipes are
+ * not tracked and cost one look into the table.
+ * Overlap: any calls of any threads; two threads in the same connection at once are told apart by a short bounded spin,
+ * after which the connection is given up as unseen and counted. A signal handler of the program that interrupts one of
+ * these calls and makes another on the same connection gives it up in the same way.
+ * The hooks call these with thread.own_depth raised, after the real call, with its result; all times are clock_now_ns.
+ *
+ * Whose work it is (base/work.h):
+ *   accepted          pending: the request is still to come.
+ *   receiving         the endpoint whose body is half received, else pending; a stream's; _background if not understood.
+ *   received          HTTP: the first request whose line these bytes complete, in whose order a server works;
+ *                     Redis: one of the commands these bytes complete, drawn by lot. None complete: unchanged.
+ *   receive failed, or the peer's end, with nothing half received: what the thread worked for before it received. A
+ *                     loop that reads until EAGAIN before (or after) it answers keeps its request this way.
+ *   sending           the oldest request without an answer; Redis: the command drawn by lot. A stream's, and _background
+ *                     if not understood, only where the thread does not already work for a request: so what a request
+ *                     sends to the streams of others stays that request's.
+ *   sent              if that ended a response and another request of the pipeline is already there: that one.
+ *   closing           unchanged.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+/* Setup: maps the table, once the segment is open. False: no memory; nothing is tracked then, and every call below does
+ * nothing. */
+bool conn_init(void);
+
+/* Setup: in the parent, before fork. From now on a connection that this process closes without having used it again is
+ * taken to be served by a child, and what is unanswered on it is the child's to count. */
+void conn_forking(void);
+
+/* Setup: in the child of fork, before it runs on, once thread_process is its own. Connections of the parent count in the
+ * child's gauges from their first use in the child. */
+void conn_forked(void);
+
+/* accept gave fd. */
+void conn_accepted(int fd, uint64_t now_ns);
+
+/* fd is a connection that is tracked. One load; for hooks that would do more work for it. */
+bool conn_is_tracked(int fd);
+
+/* A receiving call on fd begins: the thread now works for that connection. */
+void conn_receiving(int fd);
+
+/* It gave bytes (> 0), spread over iov in order; or 0 bytes: the peer ended its side. Not for MSG_PEEK. */
+void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns);
+
+/* It failed with error (an errno). Changes nothing but whom the thread works for. */
+void conn_receive_failed(int fd, int error, uint64_t now_ns);
+
+/* A sending call on fd begins. */
+void conn_sending(int fd);
+
+/* The kernel accepted bytes (> 0), the first ones of iov. */
+void conn_sent(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns);
+
+/* The kernel took bytes (> 0) for fd from somewhere we cannot see into (sendfile, splice). */
+void conn_sent_unseen(int fd, size_t bytes, uint64_t now_ns);
+
+/* Bytes (> 0) left fd for somewhere we cannot see (splice from the socket). */
+void conn_received_unseen(int fd, size_t bytes, uint64_t now_ns);
+
+/* Nothing was sent. What is unanswered is counted when the connection is closed. */
+void conn_send_failed(int fd, int error, uint64_t now_ns);
+
+/* shutdown(fd, how) was done. A response that lasts until close ends here if how includes sending. */
+void conn_shut_down(int fd, int how, uint64_t now_ns);
+
+/* close(fd) is about to be called: afterwards the number may be anybody's. A response that lasts until close ends here,
+ * and requests without an answer are counted as reset, if no other descriptor names the connection. */
+void conn_closing(int fd, uint64_t now_ns);
+
+/* to is now another name of from's open file, whatever it was before (dup, dup2, dup3, F_DUPFD). */
+void conn_duplicated(int from, int to, uint64_t now_ns);

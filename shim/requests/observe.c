@@ -1,0 +1,113 @@
+#include "observe.h"
+
+#include "endpoint.h"
+
+static void add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* The overflow label set of endpoint's protocol and method: no status, error _OTHER. It must be found whatever the
+ * table's load, so its place is the first free one and not the one of its hash. */
+static uint32_t overflow_series(uint32_t endpoint)
+{
+	uint64_t key = seg_series_key(endpoint_overflow_of(endpoint), 0, SEG_ERROR_OTHER, SEG_SCHEME_PLAIN);
+
+	thread_count(SEG_COUNTER_OVERFLOW_SERIES);
+	return seg_table_append(&seg.slots[SEG_TABLE_SERIES], 0, key, NULL);
+}
+
+/* Index of the histogram in this thread's shard. */
+static uint32_t histogram_of(uint64_t key, uint32_t endpoint)
+{
+	uint32_t series = seg_table_insert(&seg.slots[SEG_TABLE_SERIES], key, NULL);
+
+	if (series == SEG_NOT_FOUND)
+		series = overflow_series(endpoint);
+	return series == SEG_NOT_FOUND ? SEG_NOT_FOUND : self.shard * seg.slots[SEG_TABLE_SERIES].count + series;
+}
+
+/* The first bucket whose bound is not below the value; the last is +Inf. */
+static uint32_t bucket_of(const uint64_t *bounds, uint32_t count, uint64_t value)
+{
+	uint32_t bucket = 0;
+
+	while (bucket < count && bounds[bucket] < value)
+		bucket++;
+	return bucket;
+}
+
+void observe_run_flush(struct observe_run *run)
+{
+	if (run->count && run->histogram != SEG_NOT_FOUND) {
+		struct seg_histogram *histogram = &seg.histograms[run->histogram];
+		add(&histogram->buckets[run->bucket], run->count);
+		add(&histogram->sum_ns, run->sum_ns);
+	}
+	run->count = 0;
+	run->sum_ns = 0;
+}
+
+void observe_run_add(struct observe_run *run, const struct observation *observation)
+{
+	const struct seg_config *config = &seg.head->config;
+	uint64_t key = seg_series_key(observation->endpoint, observation->status, observation->error, observation->scheme);
+	uint32_t bucket = bucket_of(config->bounds_ns, config->bound_count, observation->duration_ns);
+
+	if (key != run->key) {
+		observe_run_flush(run);
+		run->histogram = histogram_of(key, observation->endpoint);
+		/* The overflow label set is looked for each time, so that each time is counted. */
+		bool is_own = run->histogram != SEG_NOT_FOUND &&
+			      atomic_load_explicit(&seg.series[run->histogram % seg.slots[SEG_TABLE_SERIES].count].key, memory_order_relaxed) == key;
+		run->key = is_own ? key : 0;
+	} else if (bucket != run->bucket) {
+		observe_run_flush(run);
+	}
+	run->bucket = bucket;
+	run->count++;
+	run->sum_ns += observation->duration_ns;
+}
+
+void observe_request(const struct observation *observation)
+{
+	struct observe_run run = { 0 };
+
+	observe_run_add(&run, observation);
+	observe_run_flush(&run);
+}
+
+static struct seg_sizes *sizes_of(uint32_t endpoint)
+{
+	return &seg.sizes[self.shard * seg.slots[SEG_TABLE_ENDPOINTS].count + endpoint];
+}
+
+void observe_request_body(uint32_t endpoint, uint64_t bytes)
+{
+	struct seg_sizes *sizes = sizes_of(endpoint);
+
+	add(&sizes->request_buckets[bucket_of(seg_size_bounds, SEG_SIZE_BOUNDS, bytes)], 1);
+	if (bytes)
+		add(&sizes->request_sum_bytes, bytes);
+}
+
+void observe_response_body(uint32_t endpoint, uint64_t bytes)
+{
+	struct seg_sizes *sizes = sizes_of(endpoint);
+
+	add(&sizes->response_buckets[bucket_of(seg_size_bounds, SEG_SIZE_BOUNDS, bytes)], 1);
+	if (bytes)
+		add(&sizes->response_sum_bytes, bytes);
+}
+
+void observe_open(enum seg_protocol protocol, int delta)
+{
+	if (thread_process)
+		atomic_fetch_add_explicit(&thread_process->open_connections[protocol], delta, memory_order_relaxed);
+}
+
+void observe_active(enum seg_method method, enum seg_scheme scheme, int delta)
+{
+	if (thread_process)
+		atomic_fetch_add_explicit(&thread_process->active_requests[method][scheme], delta, memory_order_relaxed);
+}

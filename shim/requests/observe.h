@@ -1,0 +1,58 @@
+#pragma once
+/* observe - adds finished requests and sizes of bodies to the segment, and moves the gauges of this process.
+ * Context: call.
+ * Overlap: any. Histograms are shared by all threads of a shard and are only added to with locked instructions; gauges
+ * belong to the process; what is counted in a thread's slot goes through thread.h.
+ */
+#include "../base/thread.h"
+
+struct observation {
+	uint32_t endpoint;
+	uint16_t status;    /* HTTP: 0 = no response */
+	uint8_t error;      /* enum seg_error */
+	uint8_t scheme;     /* enum seg_scheme */
+	uint64_t duration_ns;
+};
+
+/* One request more. Where its label set finds no place, it goes to the overflow label set of its protocol and method,
+ * and OVERFLOW_SERIES counts it. */
+void observe_request(const struct observation *observation);
+
+/* The same for a run of requests whose label set is the same as the one before more often than not: holds sums back until
+ * another label set comes. Flush before the connection's lock is given back. */
+struct observe_run {
+	uint64_t key;       /* of the series; 0 = nothing held */
+	uint32_t histogram; /* index; SEG_NOT_FOUND = it found no place */
+	uint32_t bucket;
+	uint64_t count;
+	uint64_t sum_ns;
+};
+void observe_run_add(struct observe_run *run, const struct observation *observation);
+void observe_run_flush(struct observe_run *run);
+
+/* Bytes of a request's and of a response's body, without framing. */
+void observe_request_body(uint32_t endpoint, uint64_t bytes);
+void observe_response_body(uint32_t endpoint, uint64_t bytes);
+
+/* Gauges; delta is 1 or -1. */
+void observe_open(enum seg_protocol protocol, int delta);
+void observe_active(enum seg_method method, enum seg_scheme scheme, int delta);
+
+/* Counters of the thread. */
+static inline void observe_accepted(enum seg_protocol protocol)
+{
+	if (self.slot)
+		thread_add(&self.slot->accepted[protocol], 1);
+}
+
+static inline void observe_received(enum seg_protocol protocol, uint64_t bytes)
+{
+	if (self.slot)
+		thread_add(&self.slot->receive_bytes[protocol], bytes);
+}
+
+static inline void observe_sent(enum seg_protocol protocol, uint64_t bytes)
+{
+	if (self.slot)
+		thread_add(&self.slot->transmit_bytes[protocol], bytes);
+}

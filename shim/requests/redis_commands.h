@@ -1,0 +1,27 @@
+#pragma once
+/* redis_commands - the closed list of Redis commands that may become a label.
+ * Context: call, but for redis_commands_init: setup. Pure.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#define REDIS_NAME_BYTES 32 /* four words; the longest name, "CLUSTER COUNT-FAILURE-REPORTS", takes 29 */
+#define REDIS_COMMANDS_MAX 512
+
+enum { REDIS_COMMAND_OTHER = 0 }; /* none of the list; its name is "_OTHER" */
+
+enum redis_trait {
+	REDIS_IS_CONTAINER = 1, /* its second word belongs to its name */
+	REDIS_OPENS_STREAM = 2, /* after its answer: pushed messages, no more requests (SUBSCRIBE, MONITOR, SYNC) */
+	REDIS_NO_ANSWER = 4,    /* perhaps none, and perhaps none for the following commands either (CLIENT REPLY) */
+};
+
+/* Makes the table; before that every command is _OTHER. Again changes nothing. */
+void redis_commands_init(void);
+
+/* Number of the command called name: upper case, one space before a subcommand, padded with zero. */
+uint32_t redis_command_find(const char name[REDIS_NAME_BYTES]);
+
+/* Its name, with a final NUL, and its enum redis_trait bits. */
+const char *redis_command_name(uint32_t command);
+uint32_t redis_command_traits(uint32_t command);

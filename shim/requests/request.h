@@ -1,0 +1,61 @@
+#pragma once
+/* request - a request in flight, and the queue of those of one connection that have no answer yet.
+ * Context: call. Memory comes from a pool of blocks; a connection that is not pipelined never needs it.
+ * Overlap: a queue belongs to who holds its connection's lock.
+ */
+#include "../segment/layout.h"
+#include "pool.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define REQUEST_NO_ENDPOINT UINT32_MAX
+
+struct request {
+	uint64_t begin_ns;   /* when its first byte was received */
+	uint64_t body_bytes; /* of the request, once is_read */
+	uint32_t endpoint;   /* REQUEST_NO_ENDPOINT: its head is not known yet, or broken */
+	uint8_t method;      /* enum seg_method; HTTP */
+	bool is_read;        /* its last byte was received */
+	bool is_answered;    /* its response is over while its body is still being received; counted already */
+	bool is_broken;      /* could not be parsed */
+	bool is_active;      /* counted in the gauge of active requests */
+	bool opens_stream;   /* after its answer the connection is no more made of requests */
+	bool has_no_answer;  /* none will ever come: it is over when its turn comes */
+};
+
+enum { REQUESTS_PER_BLOCK = 31 }; /* a block is 1 KiB */
+struct request_block {
+	struct pool_link link;
+	struct request_block *newer;
+	uint32_t first; /* items[first .. end) are in use */
+	uint32_t end;
+	struct request items[REQUESTS_PER_BLOCK];
+};
+
+/* All zero: empty. In order of arrival: lone, then the blocks from the oldest on. */
+struct request_queue {
+	uint32_t count;
+	bool has_lone; /* lone is in use: it was put there when nothing else was waiting */
+	struct request lone;
+	struct request_block *oldest;
+	struct request_block *newest;
+};
+
+/* A new request at the queue's end, begun at begin_ns; it keeps its place in memory until it is popped.
+ * NULL: the pool is exhausted. */
+struct request *request_push(struct request_queue *queue, uint64_t begin_ns);
+
+/* The oldest request, NULL if there is none. */
+static inline struct request *request_oldest(struct request_queue *queue)
+{
+	if (queue->has_lone)
+		return &queue->lone;
+	return queue->oldest ? &queue->oldest->items[queue->oldest->first] : NULL;
+}
+
+/* Drops the oldest, which must exist. */
+void request_pop(struct request_queue *queue);
+
+/* Calls visit with each request, the oldest first, and with argument. */
+void request_each(struct request_queue *queue, void (*visit)(struct request *, int), int argument);

@@ -1,0 +1,72 @@
+#pragma once
+/* resp - the protocol of Redis, RESP2 and RESP3, as bytes in, events out: commands on one side, replies on the other.
+ * Context: call. Pure: knows no connection and no clock, keeps no pointer into the bytes it was given.
+ * Bytes may come in pieces of any size; the events are the same.
+ */
+#include "redis_commands.h"
+
+#include <stddef.h>
+
+enum resp_event {
+	RESP_MORE,   /* all bytes are used, the item goes on or the next one has not begun */
+	RESP_ITEM,   /* a command or a reply is over */
+	RESP_BROKEN, /* no RESP; comes once, and whatever follows is used without an event */
+};
+
+struct resp_step {
+	enum resp_event event;
+	size_t used_bytes; /* of those given */
+};
+
+/* The limits of Redis: proto-max-bulk-len at its default, arguments of a command, an inline command. */
+#define RESP_BULK_BYTES (512u * 1024 * 1024)
+#define RESP_ARGUMENTS (1024u * 1024)
+#define RESP_INLINE_BYTES (64u * 1024)
+
+/* All zero: ready for the first byte. */
+struct resp_command {
+	uint8_t state;
+	bool is_negative;        /* the number being read */
+	bool is_named;           /* command is final, though the item may go on */
+	uint8_t digits;          /* of the number being read */
+	uint32_t name_bytes;     /* longer than a name can be: it is none of the list */
+	uint32_t arguments_left; /* those whose length was not read yet */
+	uint32_t line_bytes;     /* of an inline command */
+	uint64_t number;         /* being read; then bytes left of an argument with its line end */
+	uint32_t command;        /* at RESP_ITEM, or once is_named */
+	char name[REDIS_NAME_BYTES];
+};
+
+/* Goes on to the end of the next command. Call until RESP_MORE. */
+struct resp_step resp_read_command(struct resp_command *command, const char *bytes, size_t n);
+
+static inline bool resp_command_is_within(const struct resp_command *command)
+{
+	return command->state != 0;
+}
+
+#define RESP_ERROR_BYTES 16 /* of an error's first word */
+
+/* All zero: ready for the first byte. */
+struct resp_reply {
+	uint8_t state;
+	bool is_negative;
+	uint8_t digits;
+	char type;           /* of the element being read */
+	char top;            /* at RESP_ITEM: type of the reply; '>' = pushed, answers no command */
+	uint8_t error_bytes; /* at RESP_ITEM: of error, 0 = the reply is no error */
+	uint64_t number;     /* being read; then bytes left of a string with its line end */
+	uint64_t elements_left;
+	char error[RESP_ERROR_BYTES]; /* the first word of the error, such as WRONGTYPE */
+};
+
+/* Goes on to the end of the next reply. Call until RESP_MORE. */
+struct resp_step resp_read_reply(struct resp_reply *reply, const char *bytes, size_t n);
+
+static inline bool resp_reply_is_within(const struct resp_reply *reply)
+{
+	return reply->state != 0;
+}
+
+/* n bytes of a reply passed that cannot be shown. False: they are not the inside of a string. */
+bool resp_skip_reply(struct resp_reply *reply, size_t n);

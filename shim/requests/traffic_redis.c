@@ -1,0 +1,215 @@
+/* Redis: commands are queued when they are complete (one that is not will never run) and answered in that order.
+ *
+ * A pipeline is received by one call, run command after command, and answered by one call: between the two nothing tells
+ * which command the thread is at. So one of them stands for all, chosen by lot with equal chances: over many pipelines
+ * each command gets its share of the time, in proportion to how often it occurs.
+ */
+#include "endpoint.h"
+#include "traffic.h"
+
+#include <string.h>
+
+void traffic_redis_begin(struct conn *conn)
+{
+	memset(&conn->redis, 0, sizeof(conn->redis));
+	conn->follow = FOLLOW_REDIS;
+	conn->redis.begin_ns = conn->first_ns;
+	conn->redis.work = SEG_ENDPOINT_BACKGROUND;
+	conn->redis.receiving_work = WORK_PENDING;
+	conn->redis.random = (uint32_t)conn->first_ns | 1;
+}
+
+/* Marsaglia's xorshift; which lot it gives does not matter, only that it does not follow the traffic. */
+static uint32_t next_random(struct conn *conn)
+{
+	uint32_t x = conn->redis.random;
+
+	x ^= x << 13;
+	x ^= x >> 17;
+	x ^= x << 5;
+	conn->redis.random = x;
+	return x;
+}
+
+/* The n-th command of a call replaces the choice with a chance of 1 in n. */
+static void draw_work(struct conn *conn, uint32_t endpoint, struct traffic_call *call)
+{
+	call->commands++;
+	if (call->commands > 1 && (uint64_t)next_random(conn) * call->commands >> 32)
+		return;
+	conn->redis.work = endpoint;
+	call->work = endpoint;
+}
+
+static void observe(const struct request *request, enum seg_error error, struct traffic_call *call)
+{
+	observe_run_add(&call->run, &(struct observation){
+		.endpoint = request->endpoint,
+		.error = (uint8_t)error,
+		.scheme = SEG_SCHEME_PLAIN,
+		.duration_ns = call->now_ns > request->begin_ns ? call->now_ns - request->begin_ns : 0,
+	});
+}
+
+/* The oldest request is over. */
+static void finish(struct conn *conn, struct request *request, enum seg_error error, struct traffic_call *call)
+{
+	bool opens_stream = request->opens_stream && error == SEG_ERROR_NONE;
+	uint32_t endpoint = request->endpoint;
+
+	observe(request, error, call);
+	request_pop(&conn->queue);
+	if (opens_stream)
+		traffic_follow_bytes(conn, endpoint);
+}
+
+/* One whose turn it is and which has no answer is over; what follows it may have none, either. */
+static void finish_without_answer(struct conn *conn, struct traffic_call *call)
+{
+	struct request *request = request_oldest(&conn->queue);
+
+	if (!request || !request->has_no_answer)
+		return;
+	traffic_settle(conn, SEG_PROTOCOL_REDIS);
+	finish(conn, request, SEG_ERROR_NONE, call);
+}
+
+static struct request *push(struct conn *conn, uint32_t command)
+{
+	struct request *request = request_push(&conn->queue, conn->redis.begin_ns);
+
+	if (!request) {
+		traffic_give_up(conn, SEG_COUNTER_LOST_POOL_FULL);
+		return NULL;
+	}
+	request->is_read = true;
+	request->endpoint = endpoint_of_redis(command);
+	return request;
+}
+
+static void on_command(struct conn *conn, struct traffic_call *call)
+{
+	uint32_t command = conn->redis.command.command;
+	uint32_t traits = redis_command_traits(command);
+	struct request *request = push(conn, command);
+
+	if (!request)
+		return;
+	draw_work(conn, request->endpoint, call);
+	if (!traits)
+		return;
+	request->has_no_answer = traits & REDIS_NO_ANSWER;
+	request->opens_stream = traits & (REDIS_OPENS_STREAM | REDIS_NO_ANSWER);
+	finish_without_answer(conn, call);
+}
+
+static void on_broken_command(struct conn *conn)
+{
+	struct request *request = push(conn, REDIS_COMMAND_OTHER);
+
+	if (request)
+		request->is_broken = true;
+}
+
+void traffic_redis_received(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+{
+	struct resp_command *command = &conn->redis.command;
+
+	while (n && conn->follow == FOLLOW_REDIS) {
+		/* The first command began with the connection. */
+		if (!resp_command_is_within(command) && (conn->queue.count || conn->is_settled))
+			conn->redis.begin_ns = call->now_ns;
+		struct resp_step step = resp_read_command(command, bytes, n);
+		bytes += step.used_bytes;
+		n -= step.used_bytes;
+		if (step.event == RESP_ITEM)
+			on_command(conn, call);
+		else if (step.event == RESP_BROKEN)
+			on_broken_command(conn);
+	}
+	if (conn->follow != FOLLOW_REDIS)
+		return;
+	conn->redis.receiving_work = WORK_PENDING;
+	if (resp_command_is_within(command) && command->is_named) {
+		/* The rest of a large value is still to come, and receiving it is work for its command. */
+		conn->redis.receiving_work = endpoint_peek_redis(command->command);
+		if (call->work == WORK_PENDING)
+			call->work = conn->redis.receiving_work;
+	}
+}
+
+/* By the first word of the error, from the closed list of segment/counters.h. */
+static enum seg_error error_of(const struct resp_reply *reply)
+{
+	for (int error = SEG_ERROR_REDIS_ERR; error < SEG_ERROR_OTHER; error++) {
+		const char *name = seg_error_names[error];
+		if (strlen(name) == reply->error_bytes && memcmp(name, reply->error, reply->error_bytes) == 0)
+			return (enum seg_error)error;
+	}
+	return SEG_ERROR_OTHER;
+}
+
+static void on_reply(struct conn *conn, struct traffic_call *call)
+{
+	const struct resp_reply *reply = &conn->redis.reply;
+	struct request *request = request_oldest(&conn->queue);
+	bool is_pushed = reply->top == '>';
+	enum seg_error error = SEG_ERROR_NONE;
+
+	/* RESP3 answers SUBSCRIBE by a push. */
+	if (!request || (is_pushed && !request->opens_stream))
+		return;
+	if (request->is_broken)
+		error = SEG_ERROR_PARSE;
+	else if (reply->top == '-' || reply->top == '!')
+		error = error_of(reply);
+	finish(conn, request, error, call);
+	finish_without_answer(conn, call);
+}
+
+static void finish_all(struct conn *conn, enum seg_error error, struct traffic_call *call)
+{
+	struct request *request;
+
+	while ((request = request_oldest(&conn->queue))) {
+		observe(request, request->is_broken ? SEG_ERROR_PARSE : error, call);
+		request_pop(&conn->queue);
+	}
+}
+
+static void on_broken_reply(struct conn *conn, struct traffic_call *call)
+{
+	if (!conn->is_settled) {
+		traffic_unclassified(conn);
+		return;
+	}
+	finish_all(conn, SEG_ERROR_PARSE, call);
+	traffic_follow_bytes(conn, REQUEST_NO_ENDPOINT);
+}
+
+void traffic_redis_sent(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+{
+	while (n && conn->follow == FOLLOW_REDIS) {
+		struct resp_step step = resp_read_reply(&conn->redis.reply, bytes, n);
+		bytes += step.used_bytes;
+		n -= step.used_bytes;
+		if (step.event == RESP_BROKEN) {
+			on_broken_reply(conn, call);
+			return;
+		}
+		traffic_settle(conn, SEG_PROTOCOL_REDIS);
+		if (step.event == RESP_ITEM)
+			on_reply(conn, call);
+	}
+}
+
+void traffic_redis_end(struct conn *conn, struct traffic_call *call)
+{
+	if (!conn->is_settled && !conn->queue.count) {
+		/* Half a command and no answer: it might be anything. */
+		traffic_unclassified(conn);
+		return;
+	}
+	traffic_settle(conn, SEG_PROTOCOL_REDIS);
+	finish_all(conn, SEG_ERROR_RESET, call);
+}

@@ -24,7 +24,7 @@ struct debuginfo {
 	struct dwarf *dwarf;
 	struct dwarf_section sections[DWARF_SECTIONS_MAX]; /* bytes owned */
 	uint32_t section_count;
-	struct linetable_sections line_sections; /* some of them */
+	struct linetable_sections line_sections; /* three of them */
 	struct unit *units;
 	uint32_t unit_count;
 	struct spans covered; /* ids: indexes of units */
@@ -56,19 +56,15 @@ static int read_sections(struct debuginfo *debuginfo, struct image *image, uint6
 	return 0;
 }
 
-static void note_line_sections(struct debuginfo *debuginfo)
+static struct bytes find_bytes(const struct debuginfo *debuginfo, const char *name)
 {
 	for (uint32_t i = 0; i < debuginfo->section_count; i++) {
 		const struct dwarf_section *section = &debuginfo->sections[i];
-		struct linetable_section lines = { .bytes = section->bytes, .size = section->size };
 
-		if (strcmp(section->name, ".debug_line") == 0)
-			debuginfo->line_sections.line = lines;
-		else if (strcmp(section->name, ".debug_line_str") == 0)
-			debuginfo->line_sections.line_str = lines;
-		else if (strcmp(section->name, ".debug_str") == 0)
-			debuginfo->line_sections.str = lines;
+		if (strcmp(section->name, name) == 0)
+			return (struct bytes){ .at = section->bytes, .size = section->size };
 	}
+	return (struct bytes){ 0 };
 }
 
 static int list_units(struct debuginfo *debuginfo)
@@ -97,7 +93,6 @@ int debuginfo_open(struct image *image, uint64_t max_bytes, struct debuginfo **r
 	if (!debuginfo)
 		return -ENOMEM;
 	failed = read_sections(debuginfo, image, max_bytes);
-	note_line_sections(debuginfo);
 	if (!failed)
 		failed = dwarf_open(debuginfo->sections, debuginfo->section_count, &debuginfo->dwarf);
 	if (!failed)
@@ -106,6 +101,9 @@ int debuginfo_open(struct image *image, uint64_t max_bytes, struct debuginfo **r
 		debuginfo_close(debuginfo);
 		return failed;
 	}
+	debuginfo->line_sections.line = find_bytes(debuginfo, ".debug_line");
+	debuginfo->line_sections.line_str = find_bytes(debuginfo, ".debug_line_str");
+	debuginfo->line_sections.str = find_bytes(debuginfo, ".debug_str");
 	*ret_debuginfo = debuginfo;
 	return 0;
 }

@@ -5,6 +5,7 @@
  * mean the same here: nothing to be had.
  */
 #include "dwarf.h"
+#include "rangelist.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -21,6 +22,7 @@ struct dwarf {
 	struct Dwarf_Obj_Access_Interface_s access;
 	struct dwarf_section sections[DWARF_SECTIONS_MAX + 1]; /* 0 is the empty one that ELF has, too */
 	uint32_t count;
+	struct rangelist_sections lists;
 	Dwarf_Error error; /* of the last call; given back by succeeded() */
 };
 
@@ -92,15 +94,30 @@ static const struct Dwarf_Obj_Access_Methods_s methods = {
 	.load_section = load_section,
 };
 
+/* Range lists are ours to read; the rest is given to libdwarf. */
+static void add_section(struct dwarf *dwarf, const struct dwarf_section *section)
+{
+	struct bytes bytes = { .at = section->bytes, .size = section->size };
+
+	if (strcmp(section->name, ".debug_ranges") == 0)
+		dwarf->lists.ranges = bytes;
+	else if (strcmp(section->name, ".debug_rnglists") == 0)
+		dwarf->lists.rnglists = bytes;
+	else if (dwarf->count < DWARF_SECTIONS_MAX)
+		dwarf->sections[++dwarf->count] = *section;
+	if (strcmp(section->name, ".debug_addr") == 0)
+		dwarf->lists.addr = bytes;
+}
+
 int dwarf_open(const struct dwarf_section *sections, uint32_t count, struct dwarf **ret_dwarf)
 {
 	struct dwarf *dwarf = calloc(1, sizeof(*dwarf));
 
 	if (!dwarf)
 		return -ENOMEM;
-	dwarf->count = count < DWARF_SECTIONS_MAX ? count : DWARF_SECTIONS_MAX;
 	dwarf->sections[0].name = "";
-	memcpy(dwarf->sections + 1, sections, dwarf->count * sizeof(*sections));
+	for (uint32_t i = 0; i < count; i++)
+		add_section(dwarf, &sections[i]);
 	dwarf->access = (struct Dwarf_Obj_Access_Interface_s){ .object = dwarf, .methods = &methods };
 	if (!succeeded(dwarf, dwarf_object_init_b(&dwarf->access, NULL, NULL, DW_GROUPNUMBER_ANY, &dwarf->debug,
 	                                          &dwarf->error))) {
@@ -117,14 +134,6 @@ void dwarf_close(struct dwarf *dwarf)
 		return;
 	succeeded(dwarf, dwarf_object_finish(dwarf->debug, &dwarf->error));
 	free(dwarf);
-}
-
-static bool has_section(const struct dwarf *dwarf, const char *name)
-{
-	for (uint32_t i = 1; i <= dwarf->count; i++)
-		if (strcmp(dwarf->sections[i].name, name) == 0)
-			return true;
-	return false;
 }
 
 static bool find_attribute(struct dwarf *dwarf, Dwarf_Die die, Dwarf_Half name, Dwarf_Attribute *ret_attribute,
@@ -206,62 +215,6 @@ static bool read_reference(struct dwarf *dwarf, Dwarf_Die die, Dwarf_Half name, 
 	return is_read;
 }
 
-/* Functions that the linker left out are said to begin at 0, or at 1 in range lists (-1 and -2: LLVM's tombstones). */
-static int add_range(struct spans *spans, uint64_t start, uint64_t end, uint32_t id)
-{
-	return start <= 1 || start >= UINT64_MAX - 1 ? 0 : spans_add(spans, start, end, id);
-}
-
-/* DWARF 2 to 4: pairs of addresses relative to a base, at first the unit's. */
-static int add_ranges_4(struct dwarf *dwarf, Dwarf_Die die, Dwarf_Attribute attribute, uint64_t base, struct spans *spans,
-                        uint32_t id)
-{
-	Dwarf_Ranges *ranges = NULL;
-	Dwarf_Signed count = 0;
-	Dwarf_Off offset, true_offset;
-	int failed = 0;
-
-	if (!succeeded(dwarf, dwarf_global_formref(attribute, &offset, &dwarf->error)) ||
-	    !succeeded(dwarf, dwarf_get_ranges_b(dwarf->debug, offset, die, &true_offset, &ranges, &count, NULL,
-	                                         &dwarf->error)))
-		return 0;
-	for (Dwarf_Signed i = 0; i < count && !failed; i++) {
-		if (ranges[i].dwr_type == DW_RANGES_END)
-			break;
-		if (ranges[i].dwr_type == DW_RANGES_ADDRESS_SELECTION)
-			base = ranges[i].dwr_addr2;
-		else if (ranges[i].dwr_addr1 < ranges[i].dwr_addr2)
-			failed = add_range(spans, base + ranges[i].dwr_addr1, base + ranges[i].dwr_addr2, id);
-	}
-	dwarf_ranges_dealloc(dwarf->debug, ranges, count);
-	return failed;
-}
-
-/* DWARF 5: libdwarf resolves bases and indexes ("cooked"). */
-static int add_ranges_5(struct dwarf *dwarf, Dwarf_Attribute attribute, Dwarf_Half form, struct spans *spans, uint32_t id)
-{
-	Dwarf_Rnglists_Head head = NULL;
-	Dwarf_Unsigned value, count = 0, start, end;
-	Dwarf_Bool is_unresolved;
-	unsigned int kind;
-	int failed = 0;
-
-	if (!has_section(dwarf, ".debug_rnglists") ||
-	    !succeeded(dwarf, form == DW_FORM_rnglistx ? dwarf_formudata(attribute, &value, &dwarf->error)
-	                                               : dwarf_global_formref(attribute, &value, &dwarf->error)) ||
-	    !succeeded(dwarf, dwarf_rnglists_get_rle_head(attribute, form, value, &head, &count, NULL, &dwarf->error)))
-		return 0;
-	for (Dwarf_Unsigned i = 0; i < count && !failed; i++) {
-		if (!succeeded(dwarf, dwarf_get_rnglists_entry_fields_a(head, i, NULL, &kind, NULL, NULL, &is_unresolved,
-		                                                        &start, &end, &dwarf->error)))
-			break;
-		if (kind != DW_RLE_end_of_list && kind != DW_RLE_base_address && kind != DW_RLE_base_addressx && !is_unresolved)
-			failed = add_range(spans, start, end, id);
-	}
-	dwarf_dealloc_rnglists_head(head);
-	return failed;
-}
-
 static uint64_t read_low(struct dwarf *dwarf, Dwarf_Die die)
 {
 	Dwarf_Addr low;
@@ -269,32 +222,59 @@ static uint64_t read_low(struct dwarf *dwarf, Dwarf_Die die)
 	return succeeded(dwarf, dwarf_lowpc(die, &low, &dwarf->error)) ? low : 0;
 }
 
-/* The addresses that an entry covers, by its ranges or by its low and high end. */
-static int add_entry_ranges(struct dwarf *dwarf, Dwarf_Die die, uint64_t base, struct spans *spans, uint32_t id)
+static struct rangelist_unit read_bases(struct dwarf *dwarf, Dwarf_Die unit_die)
 {
-	Dwarf_Half form, version, offset_bytes;
-	Dwarf_Attribute attribute;
+	struct rangelist_unit bases = { .base = read_low(dwarf, unit_die), .offset_bytes = 4 };
+	Dwarf_Half version, offset_bytes;
+
+	read_offset(dwarf, unit_die, DW_AT_rnglists_base, &bases.rnglists_base);
+	read_offset(dwarf, unit_die, DW_AT_addr_base, &bases.addr_base);
+	if (dwarf_get_version_of_die(unit_die, &version, &offset_bytes) == DW_DLV_OK && offset_bytes == 8)
+		bases.offset_bytes = 8;
+	return bases;
+}
+
+static int add_list(struct dwarf *dwarf, Dwarf_Die die, Dwarf_Attribute attribute, Dwarf_Half form,
+                    const struct rangelist_unit *bases, struct spans *spans, uint32_t id)
+{
+	Dwarf_Half version, offset_bytes;
+	Dwarf_Unsigned place;
+
+	if (form == DW_FORM_rnglistx)
+		return succeeded(dwarf, dwarf_formudata(attribute, &place, &dwarf->error))
+		               ? rangelist_read_indexed(&dwarf->lists, bases, place, spans, id) : 0;
+	if (dwarf_get_version_of_die(die, &version, &offset_bytes) != DW_DLV_OK ||
+	    !succeeded(dwarf, dwarf_global_formref(attribute, &place, &dwarf->error)))
+		return 0;
+	return rangelist_read(&dwarf->lists, bases, version, place, spans, id);
+}
+
+/* The addresses that an entry covers, by its list of ranges or by its low and high end. */
+static int add_entry_ranges(struct dwarf *dwarf, Dwarf_Die die, const struct rangelist_unit *bases, struct spans *spans,
+                            uint32_t id)
+{
 	enum Dwarf_Form_Class form_class = DW_FORM_CLASS_UNKNOWN;
+	Dwarf_Attribute attribute;
+	Dwarf_Half form;
 	Dwarf_Addr high;
 	uint64_t low;
-	int failed = 0;
+	int failed;
 
 	if (find_attribute(dwarf, die, DW_AT_ranges, &attribute, &form)) {
-		if (dwarf_get_version_of_die(die, &version, &offset_bytes) == DW_DLV_OK)
-			failed = version >= 5 ? add_ranges_5(dwarf, attribute, form, spans, id)
-			                      : add_ranges_4(dwarf, die, attribute, base, spans, id);
+		failed = add_list(dwarf, die, attribute, form, bases, spans, id);
 		dwarf_dealloc_attribute(attribute);
 		return failed;
 	}
 	low = read_low(dwarf, die);
 	if (!low || !succeeded(dwarf, dwarf_highpc_b(die, &high, &form, &form_class, &dwarf->error)))
 		return 0;
-	return add_range(spans, low, form_class == DW_FORM_CLASS_CONSTANT ? low + high : high, id);
+	return rangelist_add(spans, low, form_class == DW_FORM_CLASS_CONSTANT ? low + high : high, id);
 }
 
 /* The first entry of the unit that dwarf_next_cu_header_d has just come to. */
 static int add_unit(struct dwarf *dwarf, struct dwarf_unit *unit, uint32_t id, struct spans *covered)
 {
+	struct rangelist_unit bases;
 	Dwarf_Die die;
 	Dwarf_Off offset;
 	int failed = 0;
@@ -305,7 +285,8 @@ static int add_unit(struct dwarf *dwarf, struct dwarf_unit *unit, uint32_t id, s
 		unit->start = offset;
 		unit->directory = read_text(dwarf, die, DW_AT_comp_dir);
 		read_offset(dwarf, die, DW_AT_stmt_list, &unit->lines);
-		failed = add_entry_ranges(dwarf, die, read_low(dwarf, die), covered, id);
+		bases = read_bases(dwarf, die);
+		failed = add_entry_ranges(dwarf, die, &bases, covered, id);
 	}
 	dwarf_dealloc_die(die);
 	return failed;
@@ -354,7 +335,7 @@ int dwarf_read_units(struct dwarf *dwarf, struct dwarf_unit **ret_units, uint32_
 struct walk {
 	struct dwarf *dwarf;
 	const struct dwarf_unit *unit;
-	uint64_t base; /* of the unit's range lists */
+	struct rangelist_unit bases;
 	bool is_deep;
 	struct spans *functions;
 };
@@ -381,7 +362,7 @@ static int visit(const struct walk *walk, Dwarf_Die die, Dwarf_Off offset, uint3
 	if (!succeeded(walk->dwarf, dwarf_tag(die, &tag, &walk->dwarf->error)))
 		return 0;
 	if (tag == DW_TAG_subprogram)
-		failed = add_entry_ranges(walk->dwarf, die, walk->base, walk->functions, (uint32_t)(offset - walk->unit->start));
+		failed = add_entry_ranges(walk->dwarf, die, &walk->bases, walk->functions, (uint32_t)(offset - walk->unit->start));
 	if (!failed && depth < SCOPES_MAX && (is_outer_scope(tag) || (walk->is_deep && is_inner_scope(tag))))
 		failed = walk_children(walk, die, depth + 1);
 	return failed;
@@ -420,7 +401,7 @@ int dwarf_read_functions(struct dwarf *dwarf, const struct dwarf_unit *unit, boo
 
 	if (!succeeded(dwarf, dwarf_offdie_b(dwarf->debug, unit->start, 1, &die, &dwarf->error)))
 		return -ENOENT;
-	walk.base = read_low(dwarf, die);
+	walk.bases = read_bases(dwarf, die);
 	failed = walk_children(&walk, die, 0);
 	dwarf_dealloc_die(die);
 	spans_sort(ret_functions);
@@ -482,7 +463,7 @@ int dwarf_read_frames(struct dwarf *dwarf, struct spans *ret_frames)
 		return -ENOENT;
 	for (Dwarf_Signed i = 0; i < fde_count && !failed; i++)
 		if (succeeded(dwarf, dwarf_get_fde_range(fdes[i], &start, &length, NULL, NULL, NULL, NULL, NULL, &dwarf->error)))
-			failed = add_range(ret_frames, start, start + length, 0);
+			failed = rangelist_add(ret_frames, start, start + length, 0);
 	dwarf_fde_cie_list_dealloc(dwarf->debug, cies, cie_count, fdes, fde_count);
 	spans_sort(ret_frames);
 	return failed;

@@ -1,16 +1,10 @@
-/* The format is that of chapter 6.2 of the DWARF standard, versions 2 to 5. A cursor reads; past the end it gives zeros
- * and remembers it, so that checks stand where loops and results depend on it, not at each number.
+/* The format is that of chapter 6.2 of the DWARF standard, versions 2 to 5.
  */
 #include "linetable.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct cursor {
-	const uint8_t *at, *end;
-	bool is_past; /* tried to read beyond the end */
-};
 
 /* Opcodes and codes by their names in the standard (7.22). */
 enum {
@@ -55,57 +49,6 @@ struct header {
 	const char **directories; /* owned */
 	uint32_t directory_count, directory_capacity;
 };
-
-/* n is 1 to 8, in this machine's byte order. */
-static uint64_t read_fixed(struct cursor *cursor, uint32_t n)
-{
-	uint64_t value = 0;
-
-	if ((uint64_t)(cursor->end - cursor->at) < n) {
-		cursor->at = cursor->end;
-		cursor->is_past = true;
-		return 0;
-	}
-	memcpy(&value, cursor->at, n);
-	cursor->at += n;
-	return value;
-}
-
-static void skip(struct cursor *cursor, uint64_t n)
-{
-	if ((uint64_t)(cursor->end - cursor->at) < n) {
-		n = (uint64_t)(cursor->end - cursor->at);
-		cursor->is_past = true;
-	}
-	cursor->at += n;
-}
-
-/* LEB128, seven bits a byte, lowest first. */
-static uint64_t read_leb(struct cursor *cursor, bool is_signed)
-{
-	uint64_t value = 0;
-	uint32_t shift = 0;
-	uint8_t byte;
-
-	do {
-		byte = (uint8_t)read_fixed(cursor, 1);
-		if (shift < 64)
-			value |= (uint64_t)(byte & 0x7f) << shift;
-		shift += 7;
-	} while (byte & 0x80);
-	if (is_signed && shift < 64 && (byte & 0x40))
-		value |= UINT64_MAX << shift;
-	return value;
-}
-
-static const char *read_string(struct cursor *cursor)
-{
-	const char *text = (const char *)cursor->at;
-	size_t n = strnlen(text, (size_t)(cursor->end - cursor->at));
-
-	skip(cursor, n + 1);
-	return cursor->is_past ? "" : text;
-}
 
 /* An array with room for one more, NULL = no memory. Capacities double. */
 static void *grow(void *array, uint32_t *capacity, uint32_t count, size_t item_bytes)
@@ -152,23 +95,23 @@ static int read_tables_4(struct cursor *cursor, struct header *header, struct li
 	int failed = add_directory(header, NULL);
 	const char *name;
 
-	while (!failed && *(name = read_string(cursor)))
+	while (!failed && *(name = cursor_read_string(cursor)))
 		failed = add_directory(header, name);
 	if (!failed)
 		failed = add_file(table, header, NULL, 0);
-	while (!failed && *(name = read_string(cursor))) {
-		uint64_t directory = read_leb(cursor, false);
+	while (!failed && *(name = cursor_read_string(cursor))) {
+		uint64_t directory = cursor_read_uleb(cursor);
 
-		read_leb(cursor, false); /* time */
-		read_leb(cursor, false); /* size */
+		cursor_read_uleb(cursor); /* time */
+		cursor_read_uleb(cursor); /* size */
 		failed = add_file(table, header, name, directory);
 	}
 	return failed;
 }
 
-static const char *string_at(const struct linetable_section *section, uint64_t offset)
+static const char *string_at(struct bytes section, uint64_t offset)
 {
-	return section->bytes && offset < section->size ? (const char *)section->bytes + offset : NULL;
+	return section.at && offset < section.size ? (const char *)section.at + offset : NULL;
 }
 
 /* Reads one value of any form; a text's into ret_text, a number's into ret_number. False: a form not known here. */
@@ -176,21 +119,21 @@ static bool read_form(struct cursor *cursor, uint64_t form, bool is_64, const st
                       const char **ret_text, uint64_t *ret_number)
 {
 	switch (form) {
-	case FORM_STRING: *ret_text = read_string(cursor); return true;
-	case FORM_LINE_STRP: *ret_text = string_at(&sections->line_str, read_fixed(cursor, is_64 ? 8 : 4)); return true;
-	case FORM_STRP: *ret_text = string_at(&sections->str, read_fixed(cursor, is_64 ? 8 : 4)); return true;
-	case FORM_SEC_OFFSET: read_fixed(cursor, is_64 ? 8 : 4); return true;
-	case FORM_DATA1: *ret_number = read_fixed(cursor, 1); return true;
-	case FORM_DATA2: *ret_number = read_fixed(cursor, 2); return true;
-	case FORM_DATA4: *ret_number = read_fixed(cursor, 4); return true;
-	case FORM_DATA8: *ret_number = read_fixed(cursor, 8); return true;
-	case FORM_DATA16: skip(cursor, 16); return true;
-	case FORM_UDATA: *ret_number = read_leb(cursor, false); return true;
-	case FORM_SDATA: read_leb(cursor, true); return true;
-	case FORM_BLOCK: skip(cursor, read_leb(cursor, false)); return true;
-	case FORM_BLOCK1: skip(cursor, read_fixed(cursor, 1)); return true;
-	case FORM_BLOCK2: skip(cursor, read_fixed(cursor, 2)); return true;
-	case FORM_BLOCK4: skip(cursor, read_fixed(cursor, 4)); return true;
+	case FORM_STRING: *ret_text = cursor_read_string(cursor); return true;
+	case FORM_LINE_STRP: *ret_text = string_at(sections->line_str, cursor_read(cursor, is_64 ? 8 : 4)); return true;
+	case FORM_STRP: *ret_text = string_at(sections->str, cursor_read(cursor, is_64 ? 8 : 4)); return true;
+	case FORM_SEC_OFFSET: cursor_read(cursor, is_64 ? 8 : 4); return true;
+	case FORM_DATA1: *ret_number = cursor_read(cursor, 1); return true;
+	case FORM_DATA2: *ret_number = cursor_read(cursor, 2); return true;
+	case FORM_DATA4: *ret_number = cursor_read(cursor, 4); return true;
+	case FORM_DATA8: *ret_number = cursor_read(cursor, 8); return true;
+	case FORM_DATA16: cursor_skip(cursor, 16); return true;
+	case FORM_UDATA: *ret_number = cursor_read_uleb(cursor); return true;
+	case FORM_SDATA: cursor_read_leb(cursor, true); return true;
+	case FORM_BLOCK: cursor_skip(cursor, cursor_read_uleb(cursor)); return true;
+	case FORM_BLOCK1: cursor_skip(cursor, cursor_read(cursor, 1)); return true;
+	case FORM_BLOCK2: cursor_skip(cursor, cursor_read(cursor, 2)); return true;
+	case FORM_BLOCK4: cursor_skip(cursor, cursor_read(cursor, 4)); return true;
 	default: return false;
 	}
 }
@@ -200,16 +143,16 @@ static int read_entries_5(struct cursor *cursor, struct header *header, const st
                           bool is_of_files, struct linetable *table)
 {
 	uint64_t kinds[FORMATS_MAX], forms[FORMATS_MAX], count;
-	uint32_t format_count = (uint32_t)read_fixed(cursor, 1);
+	uint32_t format_count = (uint32_t)cursor_read(cursor, 1);
 	int failed = 0;
 
 	if (format_count > FORMATS_MAX)
 		return -ENOEXEC;
 	for (uint32_t i = 0; i < format_count; i++) {
-		kinds[i] = read_leb(cursor, false);
-		forms[i] = read_leb(cursor, false);
+		kinds[i] = cursor_read_uleb(cursor);
+		forms[i] = cursor_read_uleb(cursor);
 	}
-	count = read_leb(cursor, false);
+	count = cursor_read_uleb(cursor);
 	for (uint64_t entry = 0; entry < count && !failed; entry++) {
 		const char *path = NULL, *text = NULL;
 		uint64_t directory = 0, number = 0;
@@ -233,34 +176,34 @@ static int read_entries_5(struct cursor *cursor, struct header *header, const st
 static int read_header(struct cursor *cursor, const struct linetable_sections *sections, struct header *header,
                        struct linetable *table)
 {
-	uint64_t length = read_fixed(cursor, 4), header_length;
+	uint64_t length = cursor_read(cursor, 4), header_length;
 	const uint8_t *program;
 	int failed;
 
 	header->is_64 = length == UINT32_MAX;
 	if (header->is_64)
-		length = read_fixed(cursor, 8);
-	if (length > (uint64_t)(cursor->end - cursor->at))
+		length = cursor_read(cursor, 8);
+	if (length > cursor_left(cursor))
 		return -ENOEXEC;
 	cursor->end = cursor->at + length;
-	header->version = (uint32_t)read_fixed(cursor, 2);
+	header->version = (uint32_t)cursor_read(cursor, 2);
 	if (header->version < 2 || header->version > 5)
 		return -ENOEXEC;
 	if (header->version == 5)
-		skip(cursor, 2); /* sizes of an address and of a segment's number */
-	header_length = read_fixed(cursor, header->is_64 ? 8 : 4);
-	if (header_length > (uint64_t)(cursor->end - cursor->at))
+		cursor_skip(cursor, 2); /* sizes of an address and of a segment's number */
+	header_length = cursor_read(cursor, header->is_64 ? 8 : 4);
+	if (header_length > cursor_left(cursor))
 		return -ENOEXEC;
 	program = cursor->at + header_length;
-	header->instruction_bytes = (uint8_t)read_fixed(cursor, 1);
+	header->instruction_bytes = (uint8_t)cursor_read(cursor, 1);
 	if (header->version >= 4)
-		skip(cursor, 1); /* operations of an instruction: 1, except on VLIW machines */
-	skip(cursor, 1);         /* whether rows begin statements, at first */
-	header->line_base = (int8_t)read_fixed(cursor, 1);
-	header->line_range = (uint8_t)read_fixed(cursor, 1);
-	header->opcode_base = (uint8_t)read_fixed(cursor, 1);
+		cursor_skip(cursor, 1); /* operations of an instruction: 1, except on VLIW machines */
+	cursor_skip(cursor, 1);         /* whether rows begin statements, at first */
+	header->line_base = (int8_t)cursor_read(cursor, 1);
+	header->line_range = (uint8_t)cursor_read(cursor, 1);
+	header->opcode_base = (uint8_t)cursor_read(cursor, 1);
 	for (uint32_t i = 1; i < header->opcode_base; i++)
-		header->operands[i] = (uint8_t)read_fixed(cursor, 1);
+		header->operands[i] = (uint8_t)cursor_read(cursor, 1);
 	if (cursor->is_past || header->line_range == 0 || header->opcode_base == 0)
 		return -ENOEXEC;
 	if (header->version == 5) {
@@ -330,23 +273,23 @@ static int end_sequence(struct linetable *table, struct machine *machine)
 
 static int run_extended(struct cursor *cursor, const struct header *header, struct linetable *table, struct machine *machine)
 {
-	uint64_t length = read_leb(cursor, false);
+	uint64_t length = cursor_read_uleb(cursor);
 	struct cursor operands = *cursor;
 	const char *name;
 
-	skip(cursor, length);
+	cursor_skip(cursor, length);
 	if (length == 0 || cursor->is_past)
 		return 0;
 	operands.end = cursor->at;
-	switch (read_fixed(&operands, 1)) {
+	switch (cursor_read(&operands, 1)) {
 	case LNE_END_SEQUENCE:
 		return end_sequence(table, machine);
 	case LNE_SET_ADDRESS:
-		machine->address = read_fixed(&operands, length - 1 < 8 ? (uint32_t)length - 1 : 8);
+		machine->address = cursor_read(&operands, length - 1 < 8 ? (uint32_t)length - 1 : 8);
 		return 0;
 	case LNE_DEFINE_FILE:
-		name = read_string(&operands);
-		return add_file(table, header, name, read_leb(&operands, false));
+		name = cursor_read_string(&operands);
+		return add_file(table, header, name, cursor_read_uleb(&operands));
 	default:
 		return 0;
 	}
@@ -357,16 +300,16 @@ static int run_standard(struct cursor *cursor, uint8_t opcode, const struct head
 {
 	switch (opcode) {
 	case LNS_COPY: return add_row(table, machine);
-	case LNS_ADVANCE_PC: machine->address += read_leb(cursor, false) * header->instruction_bytes; return 0;
-	case LNS_ADVANCE_LINE: machine->line += read_leb(cursor, true); return 0;
-	case LNS_SET_FILE: machine->file = read_leb(cursor, false); return 0;
+	case LNS_ADVANCE_PC: machine->address += cursor_read_uleb(cursor) * header->instruction_bytes; return 0;
+	case LNS_ADVANCE_LINE: machine->line += cursor_read_leb(cursor, true); return 0;
+	case LNS_SET_FILE: machine->file = cursor_read_uleb(cursor); return 0;
 	case LNS_CONST_ADD_PC:
 		machine->address += (uint64_t)((255 - header->opcode_base) / header->line_range) * header->instruction_bytes;
 		return 0;
-	case LNS_FIXED_ADVANCE_PC: machine->address += read_fixed(cursor, 2); return 0;
+	case LNS_FIXED_ADVANCE_PC: machine->address += cursor_read(cursor, 2); return 0;
 	default:
 		for (uint32_t i = 0; i < header->operands[opcode]; i++)
-			read_leb(cursor, false);
+			cursor_read_uleb(cursor);
 		return 0;
 	}
 }
@@ -386,7 +329,7 @@ static int run_program(struct cursor *cursor, const struct header *header, struc
 	int failed = 0;
 
 	while (!failed && cursor->at < cursor->end) {
-		uint8_t opcode = (uint8_t)read_fixed(cursor, 1);
+		uint8_t opcode = (uint8_t)cursor_read(cursor, 1);
 
 		if (opcode >= header->opcode_base)
 			failed = run_special(opcode, header, table, &machine);
@@ -401,14 +344,11 @@ static int run_program(struct cursor *cursor, const struct header *header, struc
 
 int linetable_read(const struct linetable_sections *sections, uint64_t offset, struct linetable *ret_table)
 {
-	struct cursor cursor = { .at = sections->line.bytes, .end = sections->line.bytes + sections->line.size };
+	struct cursor cursor = cursor_at(sections->line, offset);
 	struct header header = { 0 };
 	int failed;
 
 	*ret_table = (struct linetable){ 0 };
-	if (!sections->line.bytes || offset >= sections->line.size)
-		return -ENOEXEC;
-	cursor.at += offset;
 	failed = read_header(&cursor, sections, &header, ret_table);
 	if (!failed)
 		failed = run_program(&cursor, &header, ret_table);

@@ -6,10 +6,8 @@
  * all compilers mean 1 (clang's code from headers and everything from gcc -flto get the wrong file), and it allocates an
  * object for every row.
  */
+#include "cursor.h"
 #include "spans.h"
-
-#include <stdbool.h>
-#include <stdint.h>
 
 enum { LINETABLE_NO_FILE = UINT32_MAX };
 
@@ -33,13 +31,9 @@ struct linetable {
 	uint32_t file_count, file_capacity;
 };
 
-struct linetable_section {
-	const uint8_t *bytes; /* zeros must follow, see image.h; NULL = there is none */
-	uint64_t size;
-};
-
+/* Zeros must follow the bytes of each, see image.h. */
 struct linetable_sections {
-	struct linetable_section line, line_str, str;
+	struct bytes line, line_str, str;
 };
 
 /* The table at offset in .debug_line. 0 or -errno: -ENOEXEC no table of a known

@@ -1,0 +1,107 @@
+#include "handler.h"
+
+#include "../base/clock.h"
+#include "../base/thread.h"
+#include "../base/work.h"
+#include "disposition.h"
+#include "modules.h"
+#include "tree.h"
+#include "unwind.h"
+
+#include <errno.h>
+
+char sig_cookie;
+struct handler handler;
+
+/* What a sample comes to. */
+struct finding {
+	uint32_t node;
+	uint32_t entered;
+};
+
+/* The stack is lost for a reason that was counted; its leaf, or the call it is in, is still known. */
+static struct finding lost(const ucontext_t *context, enum seg_counter reason)
+{
+	uint64_t leaf = self.call ? self.call : (uint64_t)context->uc_mcontext.gregs[REG_RIP];
+
+	thread_count(reason);
+	return (struct finding){ .node = sig_tree_lost(leaf) };
+}
+
+static struct finding find_stack(const ucontext_t *context, struct unwind_state *state)
+{
+	struct sig_walk walk = sig_unwind(context, state);
+	struct finding finding = { 0 };
+
+	if (!walk.depth)
+		return lost(context, SEG_COUNTER_DROP_UNWIND);
+	uint32_t depth = sig_stack_shown(state->pcs, &walk, self.call);
+	if (!depth)
+		return lost(context, SEG_COUNTER_DROP_UNWIND);
+	if (state->pcs[depth - 1] == SIG_TAG_TRUNCATED)
+		thread_count(SEG_COUNTER_TRUNCATED);
+	uint32_t epoch = sig_modules_epoch();
+	finding.node = sig_tree_enter(state->pcs, depth, state->path_epoch != epoch, &finding.entered);
+	if (self.is_exclusive)
+		state->path_epoch = epoch;
+	return finding;
+}
+
+static struct finding find_node(const ucontext_t *context)
+{
+	bool has_entered = sig_modules_enter();
+	struct unwind_state *state = sig_unwind_begin();
+	struct finding finding;
+
+	if (self.in_handler > 1 || unwind_walk.state)
+		finding = lost(context, SEG_COUNTER_DROP_NESTED);
+	else if (!has_entered)
+		finding = lost(context, SEG_COUNTER_DROP_LOADER);
+	else if (!state)
+		finding = lost(context, SEG_COUNTER_DROP_NO_SLOT);
+	else
+		finding = find_stack(context, state);
+	if (state)
+		sig_unwind_end(state);
+	sig_modules_leave(has_entered);
+	return finding;
+}
+
+/* A thread may be met here first, one that was there before us; but not while our own code is about to attach it. */
+static bool may_sample(void)
+{
+	struct segment *head = seg.head;
+
+	if (!head || atomic_load_explicit(&handler.is_paused, memory_order_relaxed) ||
+	    !atomic_load_explicit(&head->config.is_enabled, memory_order_relaxed))
+		return false;
+	if (!self.slot && !self.own_depth)
+		thread_attach();
+	return self.slot != NULL;
+}
+
+static void take_sample(const siginfo_t *info, const ucontext_t *context)
+{
+	if (!may_sample())
+		return;
+	uint64_t begin_ns = clock_now_ns();
+	uint64_t missed = info->si_overrun > 0 ? (uint64_t)info->si_overrun : 0;
+
+	self.in_handler++;
+	thread_count(SEG_COUNTER_SAMPLES);
+	struct finding finding = find_node(context);
+	work_credit(finding.node, finding.entered, handler.period_ns * (1 + missed));
+	self.in_handler--;
+	thread_add(&self.slot->overhead_ns[SEG_PHASE_SAMPLING], clock_now_ns() - begin_ns);
+}
+
+void sig_on_prof(int number, siginfo_t *info, void *context)
+{
+	int saved_errno = errno;
+
+	if (info->si_code == SI_TIMER && info->si_value.sival_ptr == &sig_cookie)
+		take_sample(info, context);
+	else
+		sig_disposition_do(number, info, context);
+	errno = saved_errno;
+}

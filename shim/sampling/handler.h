@@ -1,0 +1,20 @@
+#pragma once
+/* handler - what happens when a SIGPROF arrives.
+ * Context: signal. Makes no system call, takes no lock, allocates nothing; what libunwind adds to that when it meets an
+ * address for the first time is told in stand_ins.c.
+ * A signal that one of our timers sent is a sample; any other goes to where the program wants its SIGPROF to go.
+ */
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* What our timers' signals carry: this object's address. */
+extern char sig_cookie __attribute__((visibility("hidden")));
+
+struct handler {
+	uint64_t period_ns;         /* between two samples of a thread. W: setup, before the first timer */
+	_Atomic uint32_t is_paused; /* samples are thrown away: the process is about to become another, or to end */
+};
+extern struct handler handler __attribute__((visibility("hidden")));
+
+void sig_on_prof(int number, siginfo_t *info, void *context);

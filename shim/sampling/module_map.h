@@ -1,0 +1,43 @@
+#pragma once
+/* module_map - one picture of the modules of this process: what the setup side draws and the handler looks at.
+ * Context: types for both; everything in a map is constant once it is published.
+ */
+#include "modules.h"
+
+#include <stdatomic.h>
+
+struct map_object {
+	struct dl_phdr_info info; /* name and headers are the map's own copies: the loader's may vanish */
+	uintptr_t low, high;      /* all its loadable segments; high is one past */
+	uint32_t module;          /* index in the segment's table; SEG_MODULE_NONE: the table is full */
+	bool is_system;
+};
+
+struct map_range { /* executable */
+	uintptr_t low, high;
+	uint32_t object;
+};
+
+struct module_map {
+	size_t bytes; /* of the mapping that all of this lies in */
+	struct map_object *objects;
+	struct map_range *ranges; /* rising, not overlapping */
+	uint32_t object_count;
+	uint32_t range_count;
+	uint32_t epoch;
+	uintptr_t own_low, own_high; /* libprofshim.so */
+	struct module_map *older;    /* retired, next to be freed */
+};
+
+/* Shared by modules.c and module_map.c. Each flag's partner is named at its use. */
+struct module_gate {
+	_Atomic(struct module_map *) current;
+	_Atomic uint32_t readers;   /* handlers between enter and leave */
+	_Atomic uint32_t walkers;   /* those among them that were let in */
+	_Atomic uint32_t unloading; /* threads between unload_begin and unload_end */
+	_Atomic uint32_t is_stale;  /* a pc was met that no module covers */
+};
+extern struct module_gate module_gate;
+
+/* The range that covers pc, NULL = none. */
+const struct map_range *sig_map_find(const struct module_map *map, uintptr_t pc);

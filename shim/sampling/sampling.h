@@ -1,0 +1,30 @@
+#pragma once
+/* sampling - what setup needs of the sampler: when it begins, which threads it follows, when it rests.
+ * Context: setup, but for what is said to be otherwise.
+ */
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Opens the unwinder that config.unwind names and installs the SIGPROF handler. hz from the segment. False: sampling is
+ * off, one line was logged. Once per process, after seg and thread_attach; the handler survives fork. */
+bool sampling_start(void);
+
+/* A CPU timer for the calling thread (context: call; two system calls). No-op when sampling is off or has one. */
+void sampling_thread_start(void);
+/* Deletes it. Before thread_detach. */
+void sampling_thread_stop(void);
+
+/* Threads that were there before us: a timer for each thread in /proc/self/task that has none, created from here. */
+void sampling_adopt_threads(void);
+
+/* In the child of fork: its timers are gone, its threads but one too; begins anew. */
+void sampling_forked(void);
+
+/* Before exec: no SIGPROF may be pending in the new program. sampling_resume after an exec that failed. */
+void sampling_pause(void);
+void sampling_resume(void);
+
+/* The program's own disposition of SIGPROF: the handler passes on to it whatever does not carry our cookie. Context:
+ * call. As sigaction(2): action or ret_old may be NULL. */
+void sampling_program_action(const struct sigaction *action, struct sigaction *ret_old);

@@ -1,0 +1,283 @@
+/* Setup for walks: where the stacks end, the states, and libunwind with its imports replaced.
+ *
+ * libunwind is opened, not linked: as a dependency of a preloaded library it would take over the C++ exceptions of the
+ * program's plugins.
+ */
+#include "unwind.h"
+
+#include "../base/real.h"
+#include "../base/thread.h"
+#include "../setup/log.h"
+#include "modules.h"
+#include "stand_ins.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <link.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define LIBRARY "libunwind.so.8"
+#define PAGE_BYTES 4096
+#define STACK_GAP_BYTES (128UL << 20) /* the kernel keeps this much free below the main stack (mmap_base in arch/x86/mm/mmap.c) */
+#define STACK_BYTES_USUAL (8UL << 20)
+
+/* --- stacks --- */
+
+/* The file name of the program lies above everything else on the main thread's stack. */
+static void find_main_stack(void)
+{
+	struct rlimit limit;
+	uintptr_t top = (uintptr_t)getauxval(AT_EXECFN);
+	uintptr_t bytes = STACK_GAP_BYTES;
+
+	if (!top)
+		return;
+	if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur < bytes)
+		bytes = limit.rlim_cur;
+	unwinder.main_tid = (uint32_t)getpid();
+	unwinder.main_stack_high = (top + PAGE_BYTES - 1) & ~(uintptr_t)(PAGE_BYTES - 1);
+	unwinder.main_stack_low = unwinder.main_stack_high - bytes;
+}
+
+static void find_thread_stack_size(void)
+{
+	pthread_attr_t attributes;
+	size_t bytes = 0;
+
+	unwinder.thread_stack_bytes = STACK_BYTES_USUAL;
+	if (pthread_getattr_default_np(&attributes))
+		return;
+	if (pthread_attr_getstacksize(&attributes, &bytes) == 0 && bytes)
+		unwinder.thread_stack_bytes = bytes;
+	pthread_attr_destroy(&attributes);
+}
+
+static bool make_states(void)
+{
+	uint32_t count = seg.slots[SEG_TABLE_THREADS].count;
+	size_t bytes = count * (sizeof(struct unwind_state) + sizeof(*unwinder.is_busy));
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return false;
+	unwinder.states = memory;
+	unwinder.is_busy = (_Atomic uint32_t *)(unwinder.states + count);
+	unwinder.state_count = count;
+	return true;
+}
+
+/* --- imports --- */
+
+/* What of a loaded library is looked at. glibc has turned the offsets in its dynamic section into addresses. */
+struct library {
+	uintptr_t bias;
+	const ElfW(Phdr) *headers;
+	size_t header_count;
+	const ElfW(Sym) *symbols;
+	const char *names;
+	const ElfW(Rela) *relocations[2]; /* data, calls */
+	size_t relocation_count[2];
+};
+
+static int find_headers(struct dl_phdr_info *info, size_t size, void *data)
+{
+	struct library *library = data;
+
+	(void)size;
+	if (info->dlpi_addr != library->bias)
+		return 0;
+	library->headers = info->dlpi_phdr;
+	library->header_count = info->dlpi_phnum;
+	return 1;
+}
+
+static int library_init(struct library *library, void *handle)
+{
+	struct link_map *map;
+
+	if (dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0)
+		return -EINVAL;
+	*library = (struct library){ .bias = map->l_addr };
+	for (const ElfW(Dyn) *entry = map->l_ld; entry->d_tag != DT_NULL; entry++) {
+		uintptr_t value = entry->d_un.d_val;
+		switch (entry->d_tag) {
+		case DT_SYMTAB: library->symbols = (const ElfW(Sym) *)value; break;
+		case DT_STRTAB: library->names = (const char *)value; break;
+		case DT_RELA: library->relocations[0] = (const ElfW(Rela) *)value; break;
+		case DT_RELASZ: library->relocation_count[0] = value / sizeof(ElfW(Rela)); break;
+		case DT_JMPREL: library->relocations[1] = (const ElfW(Rela) *)value; break;
+		case DT_PLTRELSZ: library->relocation_count[1] = value / sizeof(ElfW(Rela)); break;
+		default: break;
+		}
+	}
+	real.dl_iterate_phdr(find_headers, library);
+	return library->symbols && library->names && library->headers ? 0 : -EINVAL;
+}
+
+static const ElfW(Phdr) *find_header(const struct library *library, ElfW(Word) type)
+{
+	for (size_t i = 0; i < library->header_count; i++)
+		if (library->headers[i].p_type == type)
+			return &library->headers[i];
+	return NULL;
+}
+
+static bool is_read_only(const struct library *library, uintptr_t address)
+{
+	const ElfW(Phdr) *relro = find_header(library, PT_GNU_RELRO);
+	uintptr_t low = relro ? library->bias + relro->p_vaddr : 0;
+
+	return relro && address >= low && address < low + relro->p_memsz;
+}
+
+static int point_at(const struct library *library, void **place, void *function)
+{
+	void *page = (void *)((uintptr_t)place & ~(uintptr_t)(PAGE_BYTES - 1));
+
+	if (mprotect(page, PAGE_BYTES, PROT_READ | PROT_WRITE) != 0)
+		return -errno;
+	*place = function;
+	if (is_read_only(library, (uintptr_t)place) && mprotect(page, PAGE_BYTES, PROT_READ) != 0)
+		return -errno;
+	return 0;
+}
+
+/* How many places refer to the import, or -errno. */
+static int replace_import(const struct library *library, const struct stand_in *stand_in)
+{
+	int count = 0;
+
+	for (int kind = 0; kind < 2; kind++)
+		for (size_t i = 0; i < library->relocation_count[kind]; i++) {
+			const ElfW(Rela) *relocation = &library->relocations[kind][i];
+			unsigned type = ELF64_R_TYPE(relocation->r_info);
+			const ElfW(Sym) *symbol = &library->symbols[ELF64_R_SYM(relocation->r_info)];
+			if ((type != R_X86_64_JUMP_SLOT && type != R_X86_64_GLOB_DAT) || strcmp(library->names + symbol->st_name, stand_in->name) != 0)
+				continue;
+			int error = point_at(library, (void **)(library->bias + relocation->r_offset), stand_in->function);
+			if (error)
+				return error;
+			count++;
+		}
+	return count;
+}
+
+int stand_ins_install(void *handle)
+{
+	struct library library;
+	int error = library_init(&library, handle);
+
+	if (error)
+		return error;
+	const ElfW(Phdr) *tls = find_header(&library, PT_TLS);
+	if (tls && tls->p_memsz > UNWIND_TLS_BYTES)
+		return -ENOSPC;
+	if (tls) {
+		unwinder.tls_image = (const void *)(library.bias + tls->p_vaddr);
+		unwinder.tls_image_bytes = tls->p_filesz;
+	}
+	/* All that is needed is looked up before anything is changed. */
+	for (size_t i = 0; i < sig_stand_in_count; i++)
+		if (!(*sig_stand_ins[i].original = dlsym(RTLD_DEFAULT, sig_stand_ins[i].name)))
+			return -ENOENT;
+	for (size_t i = 0; i < sig_stand_in_count; i++) {
+		int count = replace_import(&library, &sig_stand_ins[i]);
+		if (count < 0 || (count == 0 && sig_stand_ins[i].is_needed))
+			return count < 0 ? count : -ENOENT;
+	}
+	return 0;
+}
+
+/* --- libunwind --- */
+
+/* The cache behind the threads' caches has one lock for all of them. Without it a new address costs a thread some
+ * microseconds more, once. */
+static void switch_off_shared_cache(void *handle)
+{
+	enum { UNW_CACHE_NONE = 0 }; /* libunwind-common.h, unw_caching_policy_t */
+	int (*set_policy)(void *, int) = (int (*)(void *, int))dlsym(handle, "_ULx86_64_set_caching_policy");
+	void **space = dlsym(handle, "_ULx86_64_local_addr_space");
+
+	if (set_policy && space)
+		set_policy(*space, UNW_CACHE_NONE);
+}
+
+/* One walk with all signals blocked, for what the library does only once: its locks, pools and tables. A program that had
+ * the library open before us keeps its cache. */
+static bool warm_up(void *handle, int (*backtrace)(void **, int), bool is_shared)
+{
+	sigset_t all, old;
+	struct unwind_state *state = sig_unwind_begin();
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+
+	if (!state)
+		return false;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	bool has_entered = sig_modules_enter();
+	unwind_walk.state = state;
+	if (!is_shared)
+		switch_off_shared_cache(handle);
+	int found = has_entered ? sig_unwind_library(backtrace, state, here, here) : 0;
+	unwind_walk.state = NULL;
+	sig_modules_leave(has_entered);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	sig_unwind_end(state);
+	return found > 0;
+}
+
+static void open_library(void)
+{
+	void *before = dlopen(LIBRARY, RTLD_NOW | RTLD_NOLOAD);
+	void *handle = before ? before : dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+
+	if (!handle) {
+		log_line(SEG_LOG_WARN, LIBRARY " cannot be opened, stacks are followed by frame pointers and may be incomplete: %s", dlerror());
+		return;
+	}
+	modules_refresh(); /* it must be found in the map when it walks over itself */
+	int (*backtrace)(void **, int) = (int (*)(void **, int))dlsym(handle, "unw_backtrace");
+	int error = backtrace ? stand_ins_install(handle) : -ENOENT;
+	if (error) {
+		log_line(SEG_LOG_WARN, LIBRARY " is of an unknown build, stacks are followed by frame pointers and may be incomplete: %s", strerror(-error));
+		return;
+	}
+	if (!warm_up(handle, backtrace, before != NULL)) {
+		log_line(SEG_LOG_WARN, LIBRARY " finds nothing on its own stack, stacks are followed by frame pointers and may be incomplete");
+		return;
+	}
+	atomic_store_explicit(&unwinder.backtrace, backtrace, memory_order_release);
+}
+
+bool unwind_init(const char *name)
+{
+	find_main_stack();
+	find_thread_stack_size();
+	if (!make_states())
+		return false;
+	if (strcmp(name, "fp") == 0)
+		return true;
+	if (strcmp(name, "tables") == 0)
+		log_line(SEG_LOG_WARN, "PROFSHIM_UNWIND=tables is not available in this version, libunwind is used");
+	open_library();
+	return true;
+}
+
+void unwind_forked(bool is_torn)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+
+	/* Whichever thread forked is the child's main thread, but its stack is what it was. */
+	unwinder.main_tid = here >= unwinder.main_stack_low && here < unwinder.main_stack_high ? (uint32_t)getpid() : 0;
+	for (uint32_t i = 0; i < unwinder.state_count; i++)
+		if (atomic_exchange_explicit(&unwinder.is_busy[i], 0, memory_order_relaxed))
+			memset(&unwinder.states[i], 0, sizeof(unwinder.states[i]));
+	if (is_torn && atomic_exchange_explicit(&unwinder.backtrace, NULL, memory_order_release))
+		log_line(SEG_LOG_INFO, "forked in the middle of a stack walk, this process follows frame pointers");
+}

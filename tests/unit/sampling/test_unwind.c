@@ -1,0 +1,307 @@
+/* Built twice: with frame pointers (UNWIND "fp") and without (UNWIND "libunwind"). */
+#include "../../../shim/sampling/modules.h"
+#include "../../../shim/sampling/sampling.h"
+#include "../../../shim/sampling/unwind.h"
+#include "fixture.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SHOWN __attribute__((noinline, noclone, visibility("default")))
+
+SHOWN void take_sample_here(void);
+SHOWN void innermost(int);
+SHOWN void middle(int);
+SHOWN void outermost(int);
+SHOWN void recurse(int);
+SHOWN void *thread_body(void *);
+SHOWN void on_other_signal(int);
+SHOWN int compare_and_sample(const void *, const void *);
+
+static volatile int sink;
+static siginfo_t signal_of_ours;
+static long pid, tid;
+
+/* A signal with our cookie, to this thread, as the kernel's timer would send it: but once, and now. No libc function in
+ * between, so that what is interrupted is this function. */
+void take_sample_here(void)
+{
+	long result = SYS_rt_tgsigqueueinfo;
+	register siginfo_t *info __asm__("r10") = &signal_of_ours;
+
+	/* Naming the frame makes the compiler build one, which it need not in a function that calls nothing. */
+	__asm__ volatile("syscall"
+			 : "+a"(result)
+			 : "D"(pid), "S"(tid), "d"((long)SIGPROF), "r"(info), "m"(*(char *)__builtin_frame_address(0))
+			 : "rcx", "r11", "memory");
+	sink += (int)result;
+}
+
+void innermost(int n)
+{
+	for (int i = 0; i < n; i++)
+		take_sample_here();
+	sink++;
+}
+
+void middle(int n)
+{
+	innermost(n);
+	sink++;
+}
+
+void outermost(int n)
+{
+	middle(n);
+	sink++;
+}
+
+void recurse(int depth)
+{
+	if (depth > 0)
+		recurse(depth - 1);
+	else
+		take_sample_here();
+	sink++;
+}
+
+static void start_sampling(void)
+{
+	fixture_start_sampling(100, UNWIND);
+	signal_of_ours = fixture_signal(0);
+	pid = getpid();
+	tid = syscall(SYS_gettid);
+}
+
+static void expect_chain(const uint64_t *frames, uint32_t depth, const void *const *functions, uint32_t count)
+{
+	ck_assert_uint_ge(depth, count);
+	for (uint32_t i = 0; i < count; i++)
+		ck_assert_msg(fixture_frame_is_in(frames[i], functions[i]), "frame %u is elsewhere: module %u offset %#lx", i,
+			      seg_frame_module(frames[i]), (unsigned long)seg_frame_offset(frames[i]));
+}
+
+static const void *const chain[] = { (void *)take_sample_here, (void *)innermost, (void *)middle, (void *)outermost };
+
+START_TEST(a_chain_of_functions_is_found_in_order)
+{
+	uint64_t frames[64];
+
+	outermost(1);
+	ck_assert_uint_eq(fixture_log_count, 0);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_SAMPLES), 1);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_DROP_UNWIND), 0);
+	uint32_t depth = fixture_path(fixture_hottest_node(), frames, 64);
+	expect_chain(frames, depth, chain, 4);
+	ck_assert_uint_gt(depth, 4);
+}
+END_TEST
+
+START_TEST(the_same_place_is_the_same_node_every_time)
+{
+	outermost(50);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_SAMPLES), 50);
+	ck_assert_uint_eq(fixture_node_samples(fixture_hottest_node()), 50);
+	ck_assert_uint_eq(fixture_node_activations(fixture_hottest_node()), 1);
+}
+END_TEST
+
+START_TEST(a_stack_deeper_than_is_kept_shows_its_leaf_end_below_truncated)
+{
+	uint64_t frames[SEG_DEPTH_MAX + 8];
+
+	recurse(600);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_TRUNCATED), 1);
+	uint32_t depth = fixture_path(fixture_hottest_node(), frames, SEG_DEPTH_MAX + 8);
+	ck_assert_uint_eq(depth, SEG_DEPTH_MAX);
+	ck_assert(fixture_frame_is_in(frames[0], (void *)take_sample_here));
+	for (uint32_t i = 1; i < depth - 1; i++)
+		ck_assert(fixture_frame_is_in(frames[i], (void *)recurse));
+	ck_assert_uint_eq(frames[depth - 1], seg_frame_key(SEG_MODULE_PSEUDO, SEG_PSEUDO_TRUNCATED));
+}
+END_TEST
+
+void *thread_body(void *unused)
+{
+	(void)unused;
+	thread_attach();
+	tid = syscall(SYS_gettid);
+	outermost(1);
+	return NULL;
+}
+
+START_TEST(a_thread_that_nothing_was_prepared_for_is_walked)
+{
+	uint64_t frames[64];
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, thread_body, NULL), 0);
+	pthread_join(thread, NULL);
+	uint32_t depth = fixture_path(fixture_hottest_node(), frames, 64);
+	expect_chain(frames, depth, chain, 4);
+	ck_assert(fixture_frame_is_in(frames[4], (void *)thread_body));
+}
+END_TEST
+
+void on_other_signal(int number)
+{
+	(void)number;
+	outermost(1);
+}
+
+START_TEST(a_sample_in_a_signal_handler_shows_the_handler)
+{
+	uint64_t frames[64];
+	struct sigaction action = { .sa_handler = on_other_signal };
+
+	sigaction(SIGUSR2, &action, NULL);
+	raise(SIGUSR2);
+	uint32_t depth = fixture_path(fixture_hottest_node(), frames, 64);
+	expect_chain(frames, depth, chain, 4);
+	ck_assert(fixture_frame_is_in(frames[4], (void *)on_other_signal));
+}
+END_TEST
+
+START_TEST(a_sample_on_an_alternate_stack_does_no_harm)
+{
+	uint64_t frames[64];
+	struct sigaction action = { .sa_handler = on_other_signal, .sa_flags = SA_ONSTACK };
+	stack_t stack = { .ss_sp = malloc(65536), .ss_size = 65536 };
+
+	sigaltstack(&stack, NULL);
+	sigaction(SIGUSR2, &action, NULL);
+	raise(SIGUSR2);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_SAMPLES), 1);
+	uint32_t depth = fixture_path(fixture_hottest_node(), frames, 64);
+	ck_assert_uint_ge(depth, 1);
+	ck_assert(fixture_frame_is_in(frames[0], (void *)take_sample_here));
+}
+END_TEST
+
+/* Not SHOWN's kind of code: jumped to with a frame pointer that points nowhere good. */
+static void sample_with_frame_pointer(uintptr_t frame_pointer)
+{
+	long result = SYS_rt_tgsigqueueinfo;
+	register siginfo_t *info __asm__("r10") = &signal_of_ours;
+
+	__asm__ volatile("push %%rbp\n\tmov %[frame], %%rbp\n\tsyscall\n\tpop %%rbp"
+			 : "+a"(result)
+			 : "D"(pid), "S"(tid), "d"((long)SIGPROF), "r"(info), [frame] "r"(frame_pointer)
+			 : "rcx", "r11", "memory");
+}
+
+START_TEST(a_wild_frame_pointer_is_not_followed)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+	const uintptr_t wild[] = { 0, 1, 8, here + 1, here - 4096, here + (64 << 20), UINTPTR_MAX, UINTPTR_MAX - 7, 0x8000000000000000, 0x7fffffffeff8 };
+
+	for (size_t i = 0; i < sizeof(wild) / sizeof(wild[0]); i++)
+		sample_with_frame_pointer(wild[i]);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_SAMPLES), sizeof(wild) / sizeof(wild[0]));
+}
+END_TEST
+
+/* Code that no module has, as a JIT makes it: push rbp; mov rbp, rsp; call rdi; pop rbp; ret. */
+static const unsigned char made_code[] = { 0x55, 0x48, 0x89, 0xe5, 0xff, 0xd7, 0x5d, 0xc3 };
+
+START_TEST(made_code_on_the_stack_is_passed_or_ends_the_stack)
+{
+	uint64_t frames[64];
+	unsigned char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	memcpy(page, made_code, sizeof(made_code));
+	mprotect(page, 4096, PROT_READ | PROT_EXEC);
+	for (int i = 0; i < 3; i++)
+		((void (*)(void (*)(void)))page)(take_sample_here);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_SAMPLES), 3);
+	uint32_t depth = fixture_path(fixture_hottest_node(), frames, 64);
+	ck_assert_uint_ge(depth, 2);
+	ck_assert(fixture_frame_is_in(frames[0], (void *)take_sample_here));
+	ck_assert_uint_eq(frames[1], seg_frame_key(SEG_MODULE_PSEUDO, SEG_PSEUDO_UNKNOWN));
+}
+END_TEST
+
+int compare_and_sample(const void *left, const void *right)
+{
+	take_sample_here();
+	return *(const int *)left - *(const int *)right;
+}
+
+#ifndef HAS_POINTERS
+START_TEST(a_callback_of_the_c_library_is_found_through_it)
+{
+	uint64_t frames[64];
+	int numbers[] = { 2, 1 };
+
+	qsort(numbers, 2, sizeof(numbers[0]), compare_and_sample);
+	uint32_t depth = fixture_path(fixture_hottest_node(), frames, 64);
+	ck_assert(fixture_frame_is_in(frames[1], (void *)compare_and_sample));
+	ck_assert_uint_gt(depth, 5);
+	const struct seg_module *libc = &seg.modules[seg_frame_module(frames[2])];
+	ck_assert_ptr_nonnull(strstr(libc->path, "libc.so.6"));
+}
+END_TEST
+
+static uint64_t open_descriptors(void)
+{
+	uint64_t set = 0;
+
+	for (int fd = 0; fd < 64; fd++)
+		set |= (uint64_t)(fcntl(fd, F_GETFD) != -1) << fd;
+	return set;
+}
+
+static uint64_t descriptors_before;
+
+static void start_sampling_with_look(void)
+{
+	descriptors_before = open_descriptors();
+	start_sampling();
+}
+
+START_TEST(libunwind_opens_no_descriptor_of_its_own)
+{
+	outermost(2);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_SAMPLES), 2);
+	ck_assert_uint_eq(open_descriptors(), descriptors_before);
+}
+END_TEST
+
+START_TEST(a_child_torn_out_of_a_walk_follows_pointers)
+{
+	ck_assert_ptr_nonnull(atomic_load(&unwinder.backtrace));
+	unwind_forked(true);
+	ck_assert_ptr_null(atomic_load(&unwinder.backtrace));
+	outermost(1);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_SAMPLES), 1);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_DROP_UNWIND), 0);
+}
+END_TEST
+#endif
+
+int main(void)
+{
+	TCase *cases[] = { tcase_create("unwind " UNWIND), tcase_create("descriptors") };
+
+	tcase_add_checked_fixture(cases[0], start_sampling, NULL);
+	tcase_add_test(cases[0], a_chain_of_functions_is_found_in_order);
+	tcase_add_test(cases[0], the_same_place_is_the_same_node_every_time);
+	tcase_add_test(cases[0], a_stack_deeper_than_is_kept_shows_its_leaf_end_below_truncated);
+	tcase_add_test(cases[0], a_thread_that_nothing_was_prepared_for_is_walked);
+	tcase_add_test(cases[0], a_sample_in_a_signal_handler_shows_the_handler);
+	tcase_add_test(cases[0], a_sample_on_an_alternate_stack_does_no_harm);
+	tcase_add_test(cases[0], a_wild_frame_pointer_is_not_followed);
+	tcase_add_test(cases[0], made_code_on_the_stack_is_passed_or_ends_the_stack);
+#ifndef HAS_POINTERS
+	tcase_add_test(cases[0], a_callback_of_the_c_library_is_found_through_it);
+	tcase_add_checked_fixture(cases[1], start_sampling_with_look, NULL);
+	tcase_add_test(cases[1], libunwind_opens_no_descriptor_of_its_own);
+	tcase_add_test(cases[0], a_child_torn_out_of_a_walk_follows_pointers);
+#endif
+	return fixture_run(cases, 2, "unwind");
+}

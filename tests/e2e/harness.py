@@ -326,7 +326,7 @@ class Scene:
         environment = self.shim_environment(**settings) if shim else self.plain_environment()
         name = name or "%s-%d" % (os.path.basename(argv[0]), len(self.programs))
         if run_by:
-            del environment["LD_PRELOAD"]
+            environment = self.profshim_environment(**settings)
             argv = [run_by, "run", "--", *argv]
         program = Program(self, name, argv, environment, port, stdin)
         self.programs.append(program)
@@ -347,10 +347,15 @@ class Scene:
                           % (" ".join(argv), result.returncode, (result.stderr or result.stdout)[-500:].decode()))
         return result.stdout.decode()
 
+    def profshim_environment(self, **settings):
+        """For the profshim program: the scene's sessions, no shim."""
+        environment = self.shim_environment(**settings)
+        del environment["LD_PRELOAD"]
+        return environment
+
     def profshim(self, *arguments, **how):
-        """The profshim program with the scene's sessions, without the shim; must succeed; its output."""
-        return self.run_ok([PROFSHIM, *arguments],
-                           environment=dict(self.plain_environment(), PROFSHIM_DIR=self.session_dir), **how)
+        """The profshim program on the scene's sessions; must succeed; its output."""
+        return self.run_ok([PROFSHIM, *arguments], environment=self.profshim_environment(), **how)
 
     # What was measured, and checks on it.
 

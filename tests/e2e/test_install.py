@@ -45,7 +45,7 @@ def check_runs(scene, profshim):
     scene.check("its libraries are of the same place", all(path.startswith(os.path.dirname(os.path.dirname(profshim)))
                                                            for path in libraries) and libraries, str(libraries))
     scene.equal("calls of listen", int(program.metrics().sum("profshim_calls_total", call="listen")), 1)
-    environment = dict(scene.plain_environment(), PROFSHIM_DIR=scene.session_dir)
+    environment = scene.profshim_environment()
     listed = scene.run_ok([profshim, "ls"], environment=environment)
     scene.check("profshim ls lists it", "signal_server" in listed, listed)
     scene.equal("exit code", program.stop(), 0)

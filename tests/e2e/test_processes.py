@@ -164,9 +164,9 @@ def profshim_run_starts_a_program_under_the_shim(scene):
     scene.equal("calls of listen", int(program.metrics().sum("profshim_calls_total", call="listen")), 1)
     scene.equal("exit code", program.stop(), 0)
     script = [PROFSHIM, "run", "--", "sh", "-c", "echo out; echo err >&2; exit 5"]
-    result = scene.run(script, shim=False)
+    result = scene.run(script, environment=scene.profshim_environment())
     scene.equal("profshim run sh", (result.returncode, result.stdout, result.stderr), (5, b"out\n", b"err\n"))
-    missing = scene.run([PROFSHIM, "run", "--", "/missing/program"], shim=False)
+    missing = scene.run([PROFSHIM, "run", "--", "/missing/program"], environment=scene.profshim_environment())
     scene.equal("exit code for a program that is not there", missing.returncode, 127)
     scene.equal("lines on stderr", len(missing.stderr.splitlines()), 1)
 

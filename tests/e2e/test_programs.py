@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Programs under the shim print the same bytes and end with the same code as without."""
-import os
 import re
+import resource
 import signal
 import statistics
 
@@ -156,8 +156,6 @@ def a_child_that_is_killed_and_a_parent_that_waits_behave_the_same(scene):
 
 @test
 def limits_on_files_and_descriptors_do_not_stop_a_program(scene):
-    import resource
-
     def limits(kind, value):
         return lambda: resource.setrlimit(kind, (value, value))
     for what, kind, value in (("no file may be written", resource.RLIMIT_FSIZE, 4096), ("few descriptors", resource.RLIMIT_NOFILE, 4),

@@ -247,12 +247,12 @@ class Program:
                 return metrics
             time.sleep(0.05)
 
-    def signal(self, number):
+    def send_signal(self, number):
         self.process.send_signal(number)
 
     def stop(self, number=signal.SIGTERM, seconds=15):
         """Asks it to end and returns its exit code, negative for a signal as in subprocess."""
-        self.signal(number)
+        self.send_signal(number)
         return self.wait(seconds)
 
     def wait(self, seconds=60):

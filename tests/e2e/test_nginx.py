@@ -239,7 +239,7 @@ def sigusr1_still_reopens_the_logs_of_nginx(scene):
     client.ask("GET", "/hello")
     nginx.logged(1)
     os.rename(scene.path("access.log"), scene.path("access.log.old"))
-    nginx.program.signal(signal.SIGUSR1)
+    nginx.program.send_signal(signal.SIGUSR1)
     wait_until(lambda: os.path.exists(scene.path("access.log")), 5, "nginx opening a new log")
     # The master opens it; the workers follow when they hear of it.
     requests = 0
@@ -262,7 +262,7 @@ def a_reload_keeps_the_counts_and_nginx_ends_as_it_does_without(scene):
         client.ask("GET", "/hello")
     client.close()
     before = set(nginx.workers())
-    nginx.program.signal(signal.SIGHUP)
+    nginx.program.send_signal(signal.SIGHUP)
     wait_until(lambda: len(set(nginx.workers()) - before) == 2 and not set(nginx.workers()) & before, 10, "new workers")
     client = HttpClient(nginx.port)
     for _ in range(100):

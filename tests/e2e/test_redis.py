@@ -128,7 +128,7 @@ def sigusr1_writes_the_report_of_redis_to_a_file(scene):
     redis.benchmark("-n", "60000", "-t", "set,lrange_100")
     paths = [scene.path("report-%d-%d.txt" % (redis.program.pid, number)) for number in (1, 2)]
     for path in paths:
-        redis.program.signal(signal.SIGUSR1)
+        redis.program.send_signal(signal.SIGUSR1)
         wait_until(lambda: os.path.exists(path) and os.path.getsize(path), 3, "a report in %s" % path)
     time.sleep(0.3)  # the whole of it: it may be written in pieces
     with open(paths[0]) as report:

@@ -25,7 +25,7 @@ def wait_for_report(program):
 def sigusr1_writes_a_report_to_stderr_and_the_program_runs_on(scene):
     program = start(scene, "none")
     began = time.monotonic()
-    program.signal(signal.SIGUSR1)
+    program.send_signal(signal.SIGUSR1)
     wait_for_report(program)
     scene.at_most("seconds until the report", time.monotonic() - began, 2)
     scene.say("\n".join(program.stderr().splitlines()[:3]))
@@ -38,7 +38,7 @@ def sigusr1_writes_a_report_to_stderr_and_the_program_runs_on(scene):
 def a_programs_own_handler_gets_sigusr1_alone(scene):
     program = start(scene, "own")
     for count in range(1, 4):
-        program.signal(signal.SIGUSR1)
+        program.send_signal(signal.SIGUSR1)
         wait_until(lambda: program.stdout().count("handled\n") == count, 3, "the program's own handler")
     time.sleep(QUIET_SECONDS)
     scene.equal("stderr", program.stderr(), "")
@@ -48,7 +48,7 @@ def a_programs_own_handler_gets_sigusr1_alone(scene):
 @test
 def an_explicit_signal_runs_the_programs_handler_and_the_report(scene):
     program = start(scene, "own", signal="USR1")
-    program.signal(signal.SIGUSR1)
+    program.send_signal(signal.SIGUSR1)
     wait_until(lambda: program.stdout().count("handled\n") == 1, 3, "the program's own handler")
     wait_for_report(program)
     scene.say("handled by the program, and reported")
@@ -58,9 +58,9 @@ def an_explicit_signal_runs_the_programs_handler_and_the_report(scene):
 @test
 def another_signal_can_be_chosen(scene):
     program = start(scene, "own", signal="USR2", report=scene.path("report-%n"))
-    program.signal(signal.SIGUSR2)
+    program.send_signal(signal.SIGUSR2)
     wait_until(lambda: os.path.exists(scene.path("report-1")), 3, "a report in a file")
-    program.signal(signal.SIGUSR1)
+    program.send_signal(signal.SIGUSR1)
     wait_until(lambda: program.stdout().count("handled\n") == 1, 3, "the program's own handler")
     scene.equal("stderr", program.stderr(), "")
     scene.equal("exit code", program.stop(), 0)
@@ -69,7 +69,7 @@ def another_signal_can_be_chosen(scene):
 @test
 def with_signal_none_sigusr1_does_what_it_does_without_the_shim(scene):
     program = start(scene, "none", signal="none")
-    program.signal(signal.SIGUSR1)
+    program.send_signal(signal.SIGUSR1)
     scene.equal("exit code", program.wait(5), -signal.SIGUSR1)
 
 

@@ -131,7 +131,7 @@ static void tear_down(void)
 {
 	char command[64];
 
-	snprintf(command, sizeof(command), "rm -r %s", dir);
+	snprintf(command, sizeof(command), "/bin/rm -r %s", dir);
 	ck_assert_int_eq(system(command), 0);
 }
 

@@ -172,6 +172,8 @@ static void *server_main(void *unused)
 	if (start_delay_ms)
 		sleep_ms(start_delay_ms);
 	thread_attach();
+	if (thread_process) /* a slot to count in, but none of the program's threads */
+		atomic_fetch_sub_explicit(&thread_process->threads, 1, memory_order_relaxed);
 	if (!win_election())
 		return NULL;
 	serve_function *serve = load_exporter();

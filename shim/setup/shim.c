@@ -38,11 +38,14 @@ static char program_path[PATH_MAX]; /* of the executable; "" = not known */
 static pthread_key_t thread_key;    /* its destructor tells of a thread's end */
 static bool has_thread_key;
 
+/* As its caller named it: redis-server, though the file behind that link be redis-check-rdb. A login shell is "-bash". */
 static const char *program_name(void)
 {
-	const char *slash = strrchr(program_path, '/');
+	const char *name = program_invocation_short_name;
 
-	return slash ? slash + 1 : program_path[0] ? program_path : "program";
+	while (*name == '-')
+		name++;
+	return *name ? name : "program";
 }
 
 static void read_program_path(void)
@@ -218,7 +221,9 @@ void shim_activate(void)
 
 static bool is_to_be_profiled(void)
 {
-	return config_matches_exe(config.exe, program_path) && !(config.session && strcmp(config.session, "none") == 0);
+	bool is_matched = config_matches_exe(config.exe, program_path) || config_matches_exe(config.exe, program_name());
+
+	return is_matched && !(config.session && strcmp(config.session, "none") == 0);
 }
 
 /* Executed by a profiled process for a purpose of its own, not in its place. */

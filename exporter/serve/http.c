@@ -555,6 +555,22 @@ static void forget_descriptor(struct http *http, int *fd)
 	*fd = -1;
 }
 
+/* Sockets are told by their inodes, the epoll descriptor by what it says of a descriptor it does not hold. */
+static bool is_epoll_ours(const struct http *http)
+{
+	return epoll_ctl(http->epoll_fd, EPOLL_CTL_DEL, http->listen_fd, NULL) < 0 && errno == ENOENT;
+}
+
+static bool are_descriptors_ours(const struct http *http)
+{
+	if (socket_inode(http->listen_fd) != http->listen_inode)
+		return false;
+	for (const struct client *client = http->clients; client; client = client->next)
+		if (socket_inode(client->fd) != client->inode)
+			return false;
+	return is_epoll_ours(http);
+}
+
 static void close_listener(struct http *http)
 {
 	int fd = http->listen_fd;
@@ -593,7 +609,17 @@ int http_new(struct http **ret_http, const struct exporter_host *host, struct re
 	return result < 0 ? result : 0;
 }
 
-/* Forgets daemon, connections and descriptors without touching them: they may be somebody else's. What libmicrohttpd
+/* Forgets a descriptor, and closes it if it is still ours. */
+static void drop_descriptor(struct http *http, int *fd, bool is_ours)
+{
+	int number = *fd;
+
+	forget_descriptor(http, fd);
+	if (is_ours && number >= 0)
+		close(number);
+}
+
+/* Gives up daemon, connections and descriptors without touching what may be somebody else's by now. What libmicrohttpd
  * allocated is never freed, LOSSES_MAX + 1 times at most; it stays reachable, so that leak checkers know it is meant. */
 static void abandon(struct http *http)
 {
@@ -601,26 +627,16 @@ static void abandon(struct http *http)
 	static unsigned abandoned_count;
 
 	abandoned[abandoned_count++ % (LOSSES_MAX + 1)] = http->daemon;
-	forget_descriptor(http, &http->listen_fd);
-	forget_descriptor(http, &http->epoll_fd);
+	http->daemon = NULL;
+	drop_descriptor(http, &http->epoll_fd, is_epoll_ours(http));
+	drop_descriptor(http, &http->listen_fd, socket_inode(http->listen_fd) == http->listen_inode);
 	while (http->clients) {
-		http->host->descriptor_closed(http->clients->fd);
-		free_exchange(http, http->clients->exchange);
-		remove_client(http->clients);
+		struct client *client = http->clients;
+		drop_descriptor(http, &client->fd, socket_inode(client->fd) == client->inode);
+		free_exchange(http, client->exchange);
+		remove_client(client);
 	}
 	http->client_count = 0;
-	http->daemon = NULL;
-}
-
-/* Sockets are told by their inodes, the epoll descriptor by what it says of a descriptor it does not hold. */
-static bool are_descriptors_ours(const struct http *http)
-{
-	if (socket_inode(http->listen_fd) != http->listen_inode)
-		return false;
-	for (const struct client *client = http->clients; client; client = client->next)
-		if (socket_inode(client->fd) != client->inode)
-			return false;
-	return epoll_ctl(http->epoll_fd, EPOLL_CTL_DEL, http->listen_fd, NULL) < 0 && errno == ENOENT;
 }
 
 /* Our descriptors were closed by the program. */

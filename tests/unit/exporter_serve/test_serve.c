@@ -769,7 +769,7 @@ START_TEST(a_connection_closed_behind_our_back_is_survived)
 	ck_assert_int_eq(open_count, DESCRIPTORS_AT_REST + 1);
 	shutdown(last, SHUT_RDWR); /* wakes the server, which will find the descriptor gone */
 	close(last);
-	curl("-i --retry 5 --retry-connrefused --retry-delay 1 http://%A/-/healthy");
+	curl("-i --retry 5 --retry-all-errors --retry-delay 1 http://%A/-/healthy");
 	assert_begins("HTTP/1.1 200 ");
 	stop();
 	close(fd);

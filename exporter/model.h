@@ -13,6 +13,8 @@
 #include "names.h"
 #include "snapshot.h"
 
+#define MODEL_STATUS_BYTES 12 /* a status as text, whatever 32 bits hold */
+
 enum model_by { MODEL_BY_FUNCTION, MODEL_BY_LINE, MODEL_BY_MODULE };
 
 struct model_row {
@@ -28,6 +30,7 @@ struct model_row {
 };
 
 struct model_table {
+	enum model_by by;
 	struct model_row *rows;
 	uint32_t count;
 };
@@ -54,30 +57,42 @@ struct model_endpoint {
 struct model {
 	const struct snapshot *snapshot;
 	const struct names *names;
-	struct model_endpoint *endpoints; /* by falling CPU time, then by name; those that did nothing are left out */
+	struct model_endpoint *endpoints; /* all that the session knows, by falling CPU time, then by name */
 	uint32_t endpoint_count;
-	uint32_t *endpoint_of;         /* by id: index into endpoints, or UINT32_MAX */
-	uint64_t cpu_ns, requests;     /* of all endpoints */
-	uint64_t samples, dropped;
-	uint32_t *first_child, *next_sibling; /* by node id, 0 = none; first_child[0] is the first root */
+	uint32_t *endpoint_of;     /* by the segment's id: index into endpoints, or UINT32_MAX */
+	uint64_t cpu_ns, requests; /* of all endpoints */
+	uint64_t samples, dropped; /* dropped: samples without a stack, part of samples */
 };
 
 /* NULL: no memory. */
 struct model *model_build(const struct snapshot *snapshot, const struct names *names);
 void model_free(struct model *model);
 
-/* Whether an endpoint of the segment goes by that name in reports. Several may: "_OTHER" is of every protocol. */
-bool model_endpoint_matches(const struct model *model, uint32_t endpoint_id, const char *name /* NULL = any */);
+/* Whether some endpoint goes by that name in reports. Several may: "_OTHER" is of every protocol. */
 bool model_has_endpoint(const struct model *model, const char *name);
 
-/* 0 or -ENOMEM. Rows come in no order. with_lost: a row [lost] holds what was sampled but is in no node. */
+/* Whether the endpoint of the segment with this id goes by that name; NULL = any does. */
+bool model_endpoint_matches(const struct model *model, uint32_t endpoint_id, const char *name);
+
+/* 0 or -ENOMEM. Rows come in no order. endpoint: NULL = all. with_lost: a row [lost] holds what was sampled but is in no
+ * node, because a table was full. */
 int model_tabulate(const struct model *model, enum model_by by, const char *endpoint, bool with_lost,
                    struct model_table *ret_table);
 void model_table_sort(struct model_table *table, enum seg_sort sort);
 void model_table_free(struct model_table *table);
 
+/* Symbols of all frames, by index of the snapshot's frames; calls and pseudo frames have only their function, with braces
+ * or brackets. To be freed by free(). NULL: no memory. */
+struct symbol *model_symbols(const struct model *model);
+
+/* Behind the last slash. */
+const char *model_base_name(const char *path);
+
 /* Of a request with this label set: its error_type, "" = it did not fail. A 5xx status is written into ret_text. */
-const char *model_error_type(uint32_t status, enum seg_error error, char ret_text[static 8]);
+const char *model_error_type(uint32_t status, enum seg_error error, char ret_text[static MODEL_STATUS_BYTES]);
+
+/* Where in HTTP endpoints' names the route begins. */
+const char *model_route(const struct snapshot_endpoint *endpoint);
 
 /* As histogram_quantile of Prometheus computes it: linear within the bucket, the last bound where it lies above all
  * (is_above), 0 if there is nothing. is_first: it lies in the first bucket, so that only its bound is sure. */

@@ -3,9 +3,9 @@
  * Context: the exporter's threads. Owns its memory. Trusts nothing it copies: indexes are checked here, once, and texts
  * are ended, so that whoever reads a snapshot need not check again. Texts may still be any bytes.
  *
- * What holds of every snapshot, whatever the file contained: a node's parent is 0 or a used node; parents form a tree,
- * no deeper than SNAPSHOT_DEPTH_MAX; module, call, pseudo frame, endpoint, status class, error and scheme are in range,
- * and modules and endpoints that are named by anything have is_used set. What did not fit was left out and counted in
+ * What holds of every snapshot, whatever the file contained: nodes form a forest and stand in preorder (a node, then all
+ * below it), no deeper than SNAPSHOT_DEPTH_MAX; every index, call, pseudo frame, error and scheme is in range, and
+ * modules and endpoints that anything names have is_used set. What did not fit was left out and counted in
  * damaged_entries.
  */
 #include "../shim/segment/segment.h"
@@ -17,17 +17,21 @@
 
 struct snapshot_cell {
 	uint32_t slot; /* place in the segment's table: the same in every snapshot of the session, rising in cells */
-	uint32_t node; /* id, 1..node_count: index + 1 into nodes */
+	uint32_t node; /* id, 1..node_count: index + 1 into nodes; not the segment's */
 	uint32_t endpoint;
 	enum seg_kind kind;
 	uint64_t samples, weight_ns, activations;
 };
 
+struct snapshot_frame {
+	uint32_t module; /* index into modules, or SEG_MODULE_CALL, SEG_MODULE_PSEUDO */
+	uint64_t offset; /* in the module, or enum seg_call, enum seg_pseudo */
+};
+
 struct snapshot_node {
-	uint32_t parent; /* node id, 0 = root */
-	uint32_t frame;  /* frame id, 1..frame_count: equal frames have equal ids; 0 = free */
-	uint32_t module; /* index into modules, or SEG_MODULE_CALL, SEG_MODULE_PSEUDO; SEG_MODULE_NONE = free */
-	uint64_t offset;
+	uint32_t parent; /* node id, less than the node's own; 0 = root */
+	uint32_t frame;  /* index into frames */
+	uint32_t depth;  /* 1 = at the root */
 };
 
 struct snapshot_series {
@@ -102,6 +106,7 @@ struct snapshot {
 	uint32_t series_count;
 	struct snapshot_module *modules; /* by index */
 	uint32_t module_count;
+	struct snapshot_frame *frames; /* each different one once */
 	uint32_t frame_count;
 	struct snapshot_node *nodes; /* by id - 1 */
 	uint32_t node_count;

@@ -32,6 +32,7 @@ void strbuf_vprintf(struct strbuf *buf, const char *format, va_list arguments) _
  * steer a terminal) and line breaks become '?'. */
 void strbuf_add_clean(struct strbuf *buf, const char *text);
 
+void strbuf_add_number(struct strbuf *buf, uint64_t n);
 /* n / 10^scale exactly, without trailing zeros: (1500000000, 9) is 1.5, (3, 0) is 3. scale up to 18. */
 void strbuf_add_decimal(struct strbuf *buf, uint64_t n, unsigned scale);
 /* n / 10^scale rounded half up to so many decimals (at most scale): (1234567890, 9, 3) is 1.235. */

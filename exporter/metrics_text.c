@@ -1,0 +1,151 @@
+/* Formats: https://prometheus.io/docs/instrumenting/exposition_formats/ and the OpenMetrics 1.0.0 specification. They
+ * differ here in four points: the family's name without _total and _info, the type info, UNIT lines, the final EOF.
+ * Bounds of buckets are label values, compared as text by dashboards, so they are written as all client libraries do:
+ * Go's shortest %g ("5e-05", "0.001", "1.048576e+06"), and in OpenMetrics with ".0" behind whole numbers.
+ */
+#include "metrics_text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *suffix(const struct metrics_text *text)
+{
+	if (text->type == METRICS_COUNTER)
+		return "_total";
+	return text->type == METRICS_INFO ? "_info" : "";
+}
+
+static const char *type_name(const struct metrics_text *text)
+{
+	static const char *const names[] = {
+		[METRICS_COUNTER] = "counter", [METRICS_GAUGE] = "gauge", [METRICS_HISTOGRAM] = "histogram", [METRICS_INFO] = "info"
+	};
+
+	return text->type == METRICS_INFO && !text->is_openmetrics ? "gauge" : names[text->type];
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+	size_t n = strlen(text), m = strlen(end);
+
+	return n >= m && !strcmp(text + n - m, end);
+}
+
+static void add_escaped(struct strbuf *buf, const char *text, bool with_quotes)
+{
+	for (; *text; text++) {
+		if (*text == '\\')
+			strbuf_add(buf, "\\\\");
+		else if (*text == '\n')
+			strbuf_add(buf, "\\n");
+		else if (*text == '"' && with_quotes)
+			strbuf_add(buf, "\\\"");
+		else
+			strbuf_add_char(buf, *text);
+	}
+}
+
+void metrics_family(struct metrics_text *text, const char *name, enum metrics_type type, const char *help)
+{
+	static const char *const units[] = { "seconds", "bytes" };
+
+	text->name = name;
+	text->type = type;
+	const char *end = text->is_openmetrics ? "" : suffix(text);
+	strbuf_printf(text->out, "# HELP %s%s ", name, end);
+	add_escaped(text->out, help, text->is_openmetrics);
+	strbuf_printf(text->out, "\n# TYPE %s%s %s\n", name, end, type_name(text));
+	for (size_t i = 0; text->is_openmetrics && i < sizeof(units) / sizeof(units[0]); i++)
+		if (ends_with(name, units[i]))
+			strbuf_printf(text->out, "# UNIT %s %s\n", name, units[i]);
+}
+
+static void add_series(struct metrics_text *text, const char *end, const char *labels)
+{
+	strbuf_add(text->out, text->name);
+	strbuf_add(text->out, end);
+	if (*labels) {
+		strbuf_add_char(text->out, '{');
+		strbuf_add(text->out, labels);
+		strbuf_add_char(text->out, '}');
+	}
+	strbuf_add_char(text->out, ' ');
+}
+
+void metrics_sample(struct metrics_text *text, const char *labels, uint64_t n, unsigned scale)
+{
+	add_series(text, suffix(text), labels);
+	strbuf_add_decimal(text->out, n, scale);
+	strbuf_add_char(text->out, '\n');
+}
+
+/* n / 10^scale as Go's strconv.FormatFloat(x, 'g', -1, 64): with an exponent below 1e-04 and from 1e+06 on. */
+static void add_bound(struct strbuf *out, uint64_t n, unsigned scale, bool is_openmetrics)
+{
+	char digits[24];
+
+	while (n % 10 == 0 && scale) {
+		n /= 10;
+		scale--;
+	}
+	int count = snprintf(digits, sizeof(digits), "%llu", (unsigned long long)n), exponent = count - 1 - (int)scale;
+	if (exponent >= -4 && exponent < 6) {
+		strbuf_add_decimal(out, n, scale);
+		if (is_openmetrics && !scale)
+			strbuf_add(out, ".0");
+		return;
+	}
+	while (count > 1 && digits[count - 1] == '0')
+		digits[--count] = '\0';
+	strbuf_printf(out, "%c%s%se%c%02d", digits[0], count > 1 ? "." : "", digits + 1, exponent < 0 ? '-' : '+',
+	              exponent < 0 ? -exponent : exponent);
+}
+
+static void add_bucket(struct metrics_text *text, const char *labels, const struct metrics_buckets *buckets, uint32_t i)
+{
+	strbuf_add(text->out, text->name);
+	strbuf_add(text->out, "_bucket{");
+	strbuf_add(text->out, labels);
+	strbuf_add(text->out, *labels ? ",le=\"" : "le=\"");
+	if (i < buckets->count)
+		add_bound(text->out, buckets->bounds[i], buckets->scale, text->is_openmetrics);
+	else
+		strbuf_add(text->out, "+Inf");
+	strbuf_add(text->out, "\"} ");
+}
+
+void metrics_histogram(struct metrics_text *text, const char *labels, const struct metrics_buckets *buckets)
+{
+	uint64_t count = 0;
+
+	for (uint32_t i = 0; i <= buckets->count; i++) {
+		count += buckets->counts[i];
+		add_bucket(text, labels, buckets, i);
+		strbuf_add_number(text->out, count);
+		strbuf_add_char(text->out, '\n');
+	}
+	add_series(text, "_sum", labels);
+	strbuf_add_decimal(text->out, buckets->sum, buckets->scale);
+	strbuf_add_char(text->out, '\n');
+	add_series(text, "_count", labels);
+	strbuf_add_number(text->out, count);
+	strbuf_add_char(text->out, '\n');
+}
+
+void metrics_end(struct metrics_text *text)
+{
+	if (text->is_openmetrics)
+		strbuf_add(text->out, "# EOF\n");
+}
+
+void metrics_label(struct strbuf *buf, size_t begin, const char *key, const char *value)
+{
+	struct strbuf clean = STRBUF_EMPTY;
+
+	strbuf_add_clean(&clean, value);
+	strbuf_printf(buf, "%s%s=\"", buf->length > begin ? "," : "", key);
+	add_escaped(buf, strbuf_text(&clean), true);
+	strbuf_add_char(buf, '"');
+	buf->error = buf->error ? buf->error : clean.error;
+	strbuf_free(&clean);
+}

@@ -1,0 +1,330 @@
+/* What needs no names: endpoints as reports call them, with their requests and times, and the totals. Endpoints of the
+ * segment that share a name (overflow entries, one for each method) become one here, so no view shows a name twice.
+ */
+#include "model.h"
+
+#include "strbuf.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *model_base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+const char *model_error_type(uint32_t status, enum seg_error error, char ret_text[static MODEL_STATUS_BYTES])
+{
+	if (error != SEG_ERROR_NONE)
+		return seg_error_names[error];
+	if (status < 500)
+		return "";
+	snprintf(ret_text, MODEL_STATUS_BYTES, "%u", status);
+	return ret_text;
+}
+
+const char *model_route(const struct snapshot_endpoint *endpoint)
+{
+	const char *method = seg_method_names[endpoint->method];
+	size_t n = strlen(method);
+
+	if (endpoint->is_overflow)
+		return "_OTHER";
+	return !strncmp(endpoint->name, method, n) && endpoint->name[n] == ' ' ? endpoint->name + n + 1 : endpoint->name;
+}
+
+/* Hands over a text from malloc; NULL: no memory. */
+static char *endpoint_label(const struct snapshot_endpoint *endpoint)
+{
+	struct strbuf label = STRBUF_EMPTY;
+
+	if (endpoint->is_overflow) {
+		strbuf_add(&label, "_OTHER");
+	} else {
+		if (endpoint->protocol == SEG_PROTOCOL_REDIS)
+			strbuf_add(&label, "redis ");
+		strbuf_add_clean(&label, endpoint->name);
+	}
+	strbuf_add(&label, ""); /* so that there is a text */
+	if (label.error)
+		strbuf_free(&label);
+	return label.text;
+}
+
+/* The text of route stands at the end of the label as well. */
+static const char *route_within(const char *label, const struct snapshot_endpoint *endpoint)
+{
+	struct strbuf route = STRBUF_EMPTY;
+	size_t n = strlen(label);
+	const char *within = label;
+
+	strbuf_add_clean(&route, model_route(endpoint));
+	if (!route.error && route.length <= n)
+		within = label + n - route.length;
+	strbuf_free(&route);
+	return within;
+}
+
+static void histogram_add(struct model_histogram *to, const struct snapshot_series *series)
+{
+	for (int i = 0; i <= SEG_BOUNDS_MAX; i++)
+		to->buckets[i] += series->buckets[i];
+	to->sum_ns += series->sum_ns;
+	to->count += series->count;
+}
+
+/* One entry for each used endpoint of the segment; *_ns and samples only. */
+static int endpoints_make(struct model *model)
+{
+	const struct snapshot *snapshot = model->snapshot;
+
+	for (uint32_t id = 0; id < snapshot->endpoint_count; id++) {
+		const struct snapshot_endpoint *from = &snapshot->endpoints[id];
+		struct model_endpoint *endpoint = &model->endpoints[model->endpoint_count];
+		model->endpoint_of[id] = UINT32_MAX;
+		if (!from->is_used)
+			continue;
+		model->endpoint_of[id] = model->endpoint_count++;
+		endpoint->name = endpoint_label(from);
+		if (!endpoint->name)
+			return -1;
+		bool is_http = from->protocol == SEG_PROTOCOL_HTTP;
+		endpoint->protocol = id < SEG_ENDPOINT_FIRST ? "" : seg_protocol_names[from->protocol];
+		endpoint->method = is_http ? seg_method_names[from->method] : "";
+		endpoint->route = is_http ? route_within(endpoint->name, from) : "";
+		endpoint->cpu_ns = from->cpu_ns;
+		endpoint->cpu_samples = from->cpu_samples;
+		endpoint->request_bytes = from->request_sum_bytes;
+		endpoint->response_bytes = from->response_sum_bytes;
+	}
+	return 0;
+}
+
+static void requests_add(struct model *model)
+{
+	char text[MODEL_STATUS_BYTES];
+
+	for (uint32_t i = 0; i < model->snapshot->series_count; i++) {
+		const struct snapshot_series *series = &model->snapshot->series[i];
+		struct model_endpoint *endpoint = &model->endpoints[model->endpoint_of[series->endpoint]];
+		histogram_add(&endpoint->latency, series);
+		endpoint->requests += series->count;
+		if (*model_error_type(series->status, series->error, text))
+			endpoint->errors += series->count;
+	}
+}
+
+/* What the cells do not hold of an endpoint's time was dropped. Only where drops were counted: otherwise a sample was on
+ * its way while the snapshot was taken. */
+static void lost_find(struct model *model)
+{
+	for (uint32_t i = 0; i < model->endpoint_count; i++) {
+		model->endpoints[i].lost_ns = model->endpoints[i].cpu_ns;
+		model->endpoints[i].lost_samples = model->endpoints[i].cpu_samples;
+	}
+	for (uint32_t i = 0; i < model->snapshot->cell_count; i++) {
+		const struct snapshot_cell *cell = &model->snapshot->cells[i];
+		struct model_endpoint *endpoint = &model->endpoints[model->endpoint_of[cell->endpoint]];
+		endpoint->lost_ns -= cell->weight_ns < endpoint->lost_ns ? cell->weight_ns : endpoint->lost_ns;
+		endpoint->lost_samples -= cell->samples < endpoint->lost_samples ? cell->samples : endpoint->lost_samples;
+	}
+	for (uint32_t i = 0; i < model->endpoint_count; i++) {
+		if (model->dropped && model->endpoints[i].lost_samples)
+			continue;
+		model->endpoints[i].lost_ns = model->endpoints[i].lost_samples = 0;
+	}
+}
+
+static int compare_names(const struct model_endpoint *a, const struct model_endpoint *b)
+{
+	int order = strcmp(a->name, b->name);
+
+	return order ? order : strcmp(a->protocol, b->protocol);
+}
+
+struct sorting {
+	uint32_t index; /* before */
+	const struct model *model;
+};
+
+static int by_name(const void *a, const void *b)
+{
+	const struct sorting *x = a, *y = b;
+	int order = compare_names(&x->model->endpoints[x->index], &y->model->endpoints[y->index]);
+
+	return order ? order : (x->index > y->index) - (x->index < y->index);
+}
+
+static int by_cpu(const void *a, const void *b)
+{
+	const struct sorting *x = a, *y = b;
+	const struct model_endpoint *p = &x->model->endpoints[x->index], *q = &y->model->endpoints[y->index];
+
+	if (p->cpu_ns != q->cpu_ns)
+		return p->cpu_ns > q->cpu_ns ? -1 : 1;
+	return by_name(a, b);
+}
+
+static void endpoint_merge(struct model_endpoint *into, struct model_endpoint *from)
+{
+	if (strcmp(into->method, from->method))
+		into->method = seg_method_names[SEG_METHOD_OTHER];
+	into->requests += from->requests;
+	into->errors += from->errors;
+	into->cpu_samples += from->cpu_samples;
+	into->cpu_ns += from->cpu_ns;
+	into->lost_samples += from->lost_samples;
+	into->lost_ns += from->lost_ns;
+	into->request_bytes += from->request_bytes;
+	into->response_bytes += from->response_bytes;
+	for (int i = 0; i <= SEG_BOUNDS_MAX; i++)
+		into->latency.buckets[i] += from->latency.buckets[i];
+	into->latency.sum_ns += from->latency.sum_ns;
+	into->latency.count += from->latency.count;
+	free(from->name);
+	from->name = NULL;
+}
+
+/* Puts endpoints into the given order, leaving out those whose merged_into names another; translates endpoint_of. */
+static int endpoints_permute(struct model *model, const struct sorting *order, const uint32_t *merged_into)
+{
+	uint32_t kept = 0;
+	struct model_endpoint *sorted = calloc(model->endpoint_count + 1, sizeof(*sorted));
+	uint32_t *place = calloc(model->endpoint_count + 1, sizeof(*place));
+
+	if (!sorted || !place) {
+		free(sorted);
+		free(place);
+		return -1;
+	}
+	for (uint32_t i = 0; i < model->endpoint_count; i++) {
+		if (merged_into[order[i].index] != order[i].index)
+			continue;
+		place[order[i].index] = kept;
+		sorted[kept++] = model->endpoints[order[i].index];
+	}
+	for (uint32_t id = 0; id < model->snapshot->endpoint_count; id++)
+		if (model->endpoint_of[id] != UINT32_MAX)
+			model->endpoint_of[id] = place[merged_into[model->endpoint_of[id]]];
+	free(model->endpoints);
+	model->endpoints = sorted;
+	model->endpoint_count = kept;
+	free(place);
+	return 0;
+}
+
+static int endpoints_sort(struct model *model)
+{
+	struct sorting *order = calloc(model->endpoint_count + 1, sizeof(*order));
+	uint32_t *merged_into = calloc(model->endpoint_count + 1, sizeof(*merged_into));
+	int error = -1;
+
+	if (!order || !merged_into)
+		goto out;
+	for (uint32_t i = 0; i < model->endpoint_count; i++)
+		order[i] = (struct sorting){ i, model };
+	qsort(order, model->endpoint_count, sizeof(*order), by_name);
+	for (uint32_t i = 0; i < model->endpoint_count; i++) {
+		uint32_t index = order[i].index, first = i ? merged_into[order[i - 1].index] : index;
+		bool is_same = i && !compare_names(&model->endpoints[first], &model->endpoints[index]);
+		merged_into[index] = is_same ? first : index;
+		if (is_same)
+			endpoint_merge(&model->endpoints[first], &model->endpoints[index]);
+	}
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < model->endpoint_count; i++)
+		if (merged_into[i] == i)
+			order[kept++] = (struct sorting){ i, model };
+	qsort(order, kept, sizeof(*order), by_cpu);
+	for (uint32_t i = 0; i < model->endpoint_count; i++)
+		if (merged_into[i] != i)
+			order[kept++] = (struct sorting){ i, model };
+	error = endpoints_permute(model, order, merged_into);
+out:
+	free(order);
+	free(merged_into);
+	return error;
+}
+
+static void totals_find(struct model *model)
+{
+	const struct snapshot *snapshot = model->snapshot;
+
+	model->samples = snapshot->counters[SEG_COUNTER_SAMPLES];
+	for (int i = 0; i < SEG_COUNTER_COUNT; i++)
+		if (!strcmp(seg_counter_infos[i].family, seg_counter_infos[SEG_COUNTER_DROP_NO_SLOT].family))
+			model->dropped += snapshot->counters[i];
+	for (uint32_t i = 0; i < snapshot->endpoint_count; i++)
+		model->cpu_ns += snapshot->endpoints[i].is_used ? snapshot->endpoints[i].cpu_ns : 0;
+	for (uint32_t i = 0; i < snapshot->series_count; i++)
+		model->requests += snapshot->series[i].count;
+}
+
+struct model *model_build(const struct snapshot *snapshot, const struct names *names)
+{
+	struct model *model = calloc(1, sizeof(*model));
+
+	if (!model)
+		return NULL;
+	model->snapshot = snapshot;
+	model->names = names;
+	totals_find(model);
+	model->endpoints = calloc(snapshot->endpoint_count + 1, sizeof(*model->endpoints));
+	model->endpoint_of = calloc(snapshot->endpoint_count + 1, sizeof(*model->endpoint_of));
+	if (!model->endpoints || !model->endpoint_of || endpoints_make(model))
+		goto fail;
+	requests_add(model);
+	lost_find(model);
+	if (endpoints_sort(model))
+		goto fail;
+	return model;
+fail:
+	model_free(model);
+	return NULL;
+}
+
+void model_free(struct model *model)
+{
+	if (!model)
+		return;
+	for (uint32_t i = 0; i < model->endpoint_count; i++)
+		free(model->endpoints[i].name);
+	free(model->endpoints);
+	free(model->endpoint_of);
+	free(model);
+}
+
+bool model_endpoint_matches(const struct model *model, uint32_t endpoint_id, const char *name)
+{
+	uint32_t index = model->endpoint_of[endpoint_id];
+
+	return index != UINT32_MAX && (!name || !strcmp(model->endpoints[index].name, name));
+}
+
+bool model_has_endpoint(const struct model *model, const char *name)
+{
+	for (uint32_t i = 0; i < model->endpoint_count; i++)
+		if (!strcmp(model->endpoints[i].name, name))
+			return true;
+	return false;
+}
+
+struct model_quantile model_quantile(const struct model_histogram *histogram, const struct seg_config *config,
+                                     unsigned per_mille)
+{
+	double rank = (double)histogram->count * per_mille / 1000, below = 0;
+	uint32_t last = config->bound_count, i = 0;
+
+	if (!histogram->count || !last)
+		return (struct model_quantile){ .is_above = histogram->count > 0 };
+	while (i < last && below + (double)histogram->buckets[i] < rank)
+		below += (double)histogram->buckets[i++];
+	if (i == last)
+		return (struct model_quantile){ .ns = config->bounds_ns[last - 1], .is_above = true };
+	double low = i ? (double)config->bounds_ns[i - 1] : 0, width = (double)config->bounds_ns[i] - low;
+	double share = histogram->buckets[i] ? (rank - below) / (double)histogram->buckets[i] : 0;
+	return (struct model_quantile){ .ns = (uint64_t)(low + width * share + 0.5), .is_first = i == 0 };
+}

@@ -1,0 +1,67 @@
+#include "names.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Frames come in runs of one module, so the last one is at hand. */
+struct source {
+	struct symbolizer *symbolizer;
+	struct snapshot_module last;
+	struct module *module; /* of last */
+};
+
+static struct module *module_of(struct source *source, const struct snapshot_module *module)
+{
+	bool is_last = source->module && module->build_id_bytes == source->last.build_id_bytes &&
+		       !memcmp(module->build_id, source->last.build_id, sizeof(module->build_id)) &&
+		       !strcmp(module->path, source->last.path);
+
+	if (is_last)
+		return source->module;
+	source->module = symbolizer_module(source->symbolizer, module->path, module->build_id, module->build_id_bytes);
+	source->last = *module;
+	return source->module;
+}
+
+static void resolve(void *context, const struct snapshot_module *module, uint64_t offset, struct symbol *ret_symbol)
+{
+	struct module *known = module_of(context, module);
+
+	if (known)
+		symbolizer_lookup(known, offset, ret_symbol);
+	else
+		*ret_symbol = (struct symbol){ .function_start = offset };
+}
+
+static const char *note(void *context, const struct snapshot_module *module)
+{
+	struct module *known = module_of(context, module);
+
+	return known ? symbolizer_note(known) : NULL;
+}
+
+bool names_init(struct names *ret_names)
+{
+	struct source *source = calloc(1, sizeof(*source));
+
+	if (!source)
+		return false;
+	source->symbolizer = symbolizer_new();
+	if (!source->symbolizer) {
+		free(source);
+		return false;
+	}
+	*ret_names = (struct names){ .resolve = resolve, .note = note, .context = source };
+	return true;
+}
+
+void names_deinit(struct names *names)
+{
+	struct source *source = names->context;
+
+	if (source) {
+		symbolizer_free(source->symbolizer);
+		free(source);
+	}
+	*names = (struct names){ 0 };
+}

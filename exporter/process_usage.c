@@ -1,0 +1,148 @@
+/* /proc/PID/stat (proc(5)) gives CPU time, start, and sizes; it is world readable. The number of open descriptors is the
+ * size of the directory /proc/PID/fd since Linux 6.2 (and needs counting before); it and the limit may be read only with
+ * the rights to trace the process, which workers that changed their user id withhold: then the figure is absent rather
+ * than wrong.
+ */
+#include "process_usage.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_SECOND 1000000000ULL
+
+struct stat_fields {
+	char state;
+	uint64_t utime_ticks, stime_ticks, start_ticks, virtual_bytes;
+	int64_t resident_pages;
+};
+
+static bool file_read(const char *path, char *ret_text, size_t bytes)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return false;
+	do
+		n = read(fd, ret_text, bytes - 1);
+	while (n < 0 && errno == EINTR);
+	close(fd);
+	if (n <= 0)
+		return false;
+	ret_text[n] = '\0';
+	return true;
+}
+
+static bool stat_read(struct stat_fields *ret_fields, pid_t pid)
+{
+	char path[64], text[1024];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	if (!file_read(path, text, sizeof(text)))
+		return false;
+	/* Field 2 is the program's name in parentheses and may itself contain some; fields are counted from 1. */
+	char *next = strrchr(text, ')');
+	if (!next)
+		return false;
+	next++;
+	uint64_t fields[25] = { 0 };
+	char *place = NULL, *state = strtok_r(next, " ", &place), *word = NULL;
+	int field = 4;
+	while (field < 25 && (word = strtok_r(NULL, " ", &place)))
+		fields[field++] = strtoull(word, NULL, 10);
+	if (!state || field < 25)
+		return false;
+	*ret_fields = (struct stat_fields){ *state, fields[14], fields[15], fields[22], fields[23], (int64_t)fields[24] };
+	return true;
+}
+
+static uint64_t ns_of_ticks(uint64_t ticks)
+{
+	long per_second = sysconf(_SC_CLK_TCK);
+
+	return per_second > 0 ? ticks * (NS_PER_SECOND / (uint64_t)per_second) : 0;
+}
+
+bool process_is_running(pid_t pid, uint64_t since_boot_ns)
+{
+	struct stat_fields fields;
+
+	if (pid <= 0 || (kill(pid, 0) < 0 && errno != EPERM))
+		return false;
+	if (!stat_read(&fields, pid))
+		return true;
+	if (fields.state == 'Z' || fields.state == 'X')
+		return false;
+	/* The start is rounded down to a tick, hence never after the true one. */
+	return !since_boot_ns || ns_of_ticks(fields.start_ticks) <= since_boot_ns;
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
+}
+
+/* Asked once: the difference of the two clocks trembles by microseconds, and a start time must not. */
+static uint64_t booted_real_ns(void)
+{
+	static _Atomic uint64_t booted_ns;
+
+	if (!booted_ns)
+		booted_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_BOOTTIME);
+	return booted_ns;
+}
+
+static bool open_fds_count(uint64_t *ret_count, pid_t pid)
+{
+	struct stat status;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	DIR *directory = opendir(path);
+	if (!directory)
+		return false;
+	bool is_own = pid == getpid();
+	uint64_t count = 0;
+	if (fstat(dirfd(directory), &status) == 0 && status.st_size > 0) {
+		count = (uint64_t)status.st_size;
+	} else {
+		const struct dirent *entry;
+		while ((entry = readdir(directory)))
+			count += entry->d_name[0] != '.';
+	}
+	closedir(directory);
+	*ret_count = count - (is_own && count); /* not the descriptor that counts */
+	return true;
+}
+
+void process_usage_read(struct snapshot_usage *ret_usage, pid_t pid)
+{
+	struct stat_fields fields;
+	struct rlimit limit;
+
+	*ret_usage = (struct snapshot_usage){ 0 };
+	if (stat_read(&fields, pid)) {
+		ret_usage->has_stat = true;
+		ret_usage->cpu_ns = ns_of_ticks(fields.utime_ticks + fields.stime_ticks);
+		ret_usage->start_real_ns = booted_real_ns() + ns_of_ticks(fields.start_ticks);
+		ret_usage->virtual_bytes = fields.virtual_bytes;
+		ret_usage->resident_bytes = fields.resident_pages > 0 ? (uint64_t)fields.resident_pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+	}
+	ret_usage->has_open_fds = open_fds_count(&ret_usage->open_fds, pid);
+	if (prlimit(pid, RLIMIT_NOFILE, NULL, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+		ret_usage->has_max_fds = true;
+		ret_usage->max_fds = limit.rlim_cur;
+	}
+}

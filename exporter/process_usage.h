@@ -1,0 +1,12 @@
+#pragma once
+/* process_usage - what /proc tells of another process of the session.
+ * Context: the exporter's threads. Short-lived descriptors, closed on exec.
+ */
+#include "snapshot.h"
+
+/* Whether a process of that id exists, as far as can be seen from here, and is not one that got the id later: it must
+ * have started before since_boot_ns (0 = not known, then any will do). */
+bool process_is_running(pid_t pid, uint64_t since_boot_ns);
+
+/* Reads what may be read; the rest stays without its has_ flag. */
+void process_usage_read(struct snapshot_usage *ret_usage, pid_t pid);

@@ -1,0 +1,430 @@
+/* What is copied when matters, since writers go on. They add to an endpoint's CPU time before they add to a cell, and
+ * insert an endpoint before a series or cell that names it. So the endpoints' times are read first (what then seems to be
+ * missing in the cells was really dropped, and is not merely on its way) and their names last.
+ */
+#include "snapshot.h"
+
+#include "process_usage.h"
+#include "snapshot_tree.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static uint64_t load(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void text_copy(char *ret_text, const char *from, size_t bytes)
+{
+	memcpy(ret_text, from, bytes);
+	ret_text[bytes - 1] = '\0';
+}
+
+static void config_copy(struct seg_config *config, const struct seg_config *from)
+{
+	memcpy((void *)config, (const void *)from, sizeof(*config));
+	config->listen[SEG_TEXT_BYTES - 1] = config->report[SEG_TEXT_BYTES - 1] = '\0';
+	config->token[SEG_TEXT_BYTES - 1] = config->service[SEG_TEXT_BYTES - 1] = '\0';
+	config->unwind[sizeof(config->unwind) - 1] = '\0';
+	if (config->sort > SEG_SORT_NAME)
+		config->sort = SEG_SORT_TOTTIME;
+	if (config->log_level > SEG_LOG_DEBUG)
+		config->log_level = SEG_LOG_WARN;
+	if (config->bound_count > SEG_BOUNDS_MAX)
+		config->bound_count = SEG_BOUNDS_MAX;
+	for (uint32_t i = 1; i < config->bound_count; i++)
+		if (config->bounds_ns[i] <= config->bounds_ns[i - 1])
+			config->bound_count = i; /* what lies behind counts as +Inf */
+}
+
+static void header_copy(struct snapshot *snapshot, const struct segment *head)
+{
+	snapshot->created_mono_ns = head->created_mono_ns;
+	snapshot->created_real_ns = head->created_real_ns;
+	snapshot->ended_mono_ns = load(&head->ended_mono_ns);
+	snapshot->server_pid = (pid_t)atomic_load_explicit(&head->server_pid, memory_order_relaxed);
+	snapshot->segment_bytes = head->total_bytes;
+	text_copy(snapshot->program, head->program, sizeof(snapshot->program));
+	text_copy(snapshot->session, head->session, sizeof(snapshot->session));
+	text_copy(snapshot->served_address, head->served_address, sizeof(snapshot->served_address));
+	config_copy(&snapshot->config, &head->config);
+}
+
+static int arrays_make(struct snapshot *snapshot, const struct seg_view *seg)
+{
+	for (int table = 0; table < SEG_TABLE_COUNT; table++)
+		snapshot->tables[table].count = seg->slots[table].count;
+	snapshot->endpoint_count = seg->slots[SEG_TABLE_ENDPOINTS].count;
+	snapshot->module_count = seg->slots[SEG_TABLE_MODULES].count;
+	snapshot->endpoints = calloc(snapshot->endpoint_count, sizeof(*snapshot->endpoints));
+	snapshot->modules = calloc(snapshot->module_count, sizeof(*snapshot->modules));
+	snapshot->series = calloc(seg->slots[SEG_TABLE_SERIES].count, sizeof(*snapshot->series));
+	snapshot->processes = calloc(seg->slots[SEG_TABLE_PROCESSES].count, sizeof(*snapshot->processes));
+	return snapshot->endpoints && snapshot->modules && snapshot->series && snapshot->processes ? 0 : -ENOMEM;
+}
+
+static void endpoint_times_copy(struct snapshot *snapshot, const struct seg_view *seg)
+{
+	for (uint32_t i = 0; i < snapshot->endpoint_count; i++) {
+		snapshot->endpoints[i].cpu_ns = load(&seg->endpoints[i].cpu_ns);
+		snapshot->endpoints[i].cpu_samples = load(&seg->endpoints[i].cpu_samples);
+	}
+}
+
+static void thread_add_up(struct snapshot *snapshot, const struct seg_thread *thread)
+{
+	for (int i = 0; i < SEG_CALL_COUNT; i++) {
+		snapshot->call_counts[i] += load(&thread->call_counts[i]);
+		snapshot->call_ns[i] += load(&thread->call_ns[i]);
+	}
+	for (int i = 0; i < SEG_COUNTER_COUNT; i++)
+		snapshot->counters[i] += load(&thread->counters[i]);
+	for (int i = 0; i < SEG_PHASE_COUNT; i++)
+		snapshot->overhead_ns[i] += load(&thread->overhead_ns[i]);
+	for (int i = 0; i < SEG_PROTOCOL_COUNT; i++) {
+		snapshot->accepted[i] += load(&thread->accepted[i]);
+		snapshot->receive_bytes[i] += load(&thread->receive_bytes[i]);
+		snapshot->transmit_bytes[i] += load(&thread->transmit_bytes[i]);
+	}
+}
+
+static void threads_copy(struct snapshot *snapshot, const struct seg_view *seg)
+{
+	for (uint32_t i = 0; i < seg->slots[SEG_TABLE_THREADS].count; i++) {
+		thread_add_up(snapshot, &seg->threads[i]);
+		snapshot->tables[SEG_TABLE_THREADS].used += load(&seg->threads[i].owner) != 0;
+	}
+}
+
+struct gauges {
+	int64_t open_connections[SEG_PROTOCOL_COUNT];
+	int64_t active_requests[SEG_METHOD_COUNT][2];
+};
+
+static void process_add_up(struct gauges *gauges, const struct seg_process *process)
+{
+	for (int i = 0; i < SEG_PROTOCOL_COUNT; i++)
+		gauges->open_connections[i] += atomic_load_explicit(&process->open_connections[i], memory_order_relaxed);
+	for (int i = 0; i < SEG_METHOD_COUNT; i++)
+		for (int scheme = 0; scheme < 2; scheme++)
+			gauges->active_requests[i][scheme] +=
+				atomic_load_explicit(&process->active_requests[i][scheme], memory_order_relaxed);
+}
+
+/* One process may have taken what another gives back, hence the sum is clamped, not its parts. */
+static void gauges_clamp(struct snapshot *snapshot, const struct gauges *gauges)
+{
+	for (int i = 0; i < SEG_PROTOCOL_COUNT; i++)
+		snapshot->open_connections[i] = gauges->open_connections[i] > 0 ? (uint64_t)gauges->open_connections[i] : 0;
+	for (int i = 0; i < SEG_METHOD_COUNT; i++)
+		for (int scheme = 0; scheme < 2; scheme++)
+			snapshot->active_requests[i][scheme] =
+				gauges->active_requests[i][scheme] > 0 ? (uint64_t)gauges->active_requests[i][scheme] : 0;
+}
+
+/* Threads of a process: those that are sampled, or those that count, whichever are more: without sampling there are none
+ * of the former, and with all slots taken too few of the latter. */
+static int32_t threads_of(const struct seg_view *seg, pid_t pid, int32_t sampled)
+{
+	int32_t counting = 0;
+
+	for (uint32_t i = 1; i < seg->slots[SEG_TABLE_THREADS].count; i++)
+		counting += load(&seg->threads[i].owner) >> 32 == (uint64_t)pid;
+	return counting > sampled ? counting : sampled;
+}
+
+static bool processes_copy(struct snapshot *snapshot, const struct seg_view *seg)
+{
+	struct gauges gauges = { 0 };
+	bool is_any_running = false;
+
+	for (uint32_t i = 0; i < seg->slots[SEG_TABLE_PROCESSES].count; i++) {
+		const struct seg_process *from = &seg->processes[i];
+		uint64_t owner = load(&from->owner);
+		if (!owner || owner > INT32_MAX) {
+			snapshot->damaged_entries += owner != 0;
+			continue;
+		}
+		struct snapshot_process *process = &snapshot->processes[snapshot->process_count++];
+		process->pid = (pid_t)owner;
+		process->threads = threads_of(seg, process->pid, atomic_load_explicit(&from->threads, memory_order_relaxed));
+		process->is_running = process_is_running(process->pid, load(&from->since_boot_ns));
+		if (process->is_running)
+			process_usage_read(&process->usage, process->pid);
+		is_any_running |= process->is_running;
+		snapshot->thread_count += (uint32_t)process->threads;
+		process_add_up(&gauges, from);
+	}
+	snapshot->tables[SEG_TABLE_PROCESSES].used = snapshot->process_count;
+	gauges_clamp(snapshot, &gauges);
+	return is_any_running;
+}
+
+/* Buckets behind the last bound belong to +Inf; there are some only if the file is damaged. */
+static void series_read(struct snapshot *snapshot, const struct seg_view *seg, struct snapshot_series *series)
+{
+	uint32_t infinite = snapshot->config.bound_count;
+
+	for (uint32_t shard = 0; shard < seg->slots[SEG_TABLE_HISTOGRAMS].count / seg->slots[SEG_TABLE_SERIES].count; shard++) {
+		const struct seg_histogram *from = &seg->histograms[(size_t)shard * seg->slots[SEG_TABLE_SERIES].count + series->slot];
+		for (uint32_t i = 0; i <= SEG_BOUNDS_MAX; i++) {
+			uint64_t n = load(&from->buckets[i]);
+			series->buckets[i < infinite ? i : infinite] += n;
+			series->count += n;
+		}
+		series->sum_ns += load(&from->sum_ns);
+	}
+}
+
+static void all_series_copy(struct snapshot *snapshot, const struct seg_view *seg)
+{
+	for (uint32_t i = 0; i < seg->slots[SEG_TABLE_SERIES].count; i++) {
+		uint64_t key = load(&seg->series[i].key);
+		struct snapshot_series *series = &snapshot->series[snapshot->series_count];
+		if (!key)
+			continue;
+		snapshot->tables[SEG_TABLE_SERIES].used++;
+		if (seg_series_endpoint(key) >= snapshot->endpoint_count || seg_series_error(key) >= SEG_ERROR_COUNT ||
+		    seg_series_scheme(key) > SEG_SCHEME_TLS || seg_series_status(key) > 999) {
+			snapshot->damaged_entries++;
+			continue;
+		}
+		*series = (struct snapshot_series){ .slot = i, .endpoint = seg_series_endpoint(key), .status = seg_series_status(key),
+			                            .error = seg_series_error(key), .scheme = seg_series_scheme(key) };
+		series_read(snapshot, seg, series);
+		snapshot->series_count++;
+	}
+}
+
+static void sizes_read(struct snapshot_endpoint *endpoint, const struct seg_view *seg, uint32_t id)
+{
+	uint32_t endpoints = seg->slots[SEG_TABLE_ENDPOINTS].count;
+
+	for (uint32_t shard = 0; shard < seg->slots[SEG_TABLE_SIZES].count / endpoints; shard++) {
+		const struct seg_sizes *from = &seg->sizes[(size_t)shard * endpoints + id];
+		for (int i = 0; i <= SEG_SIZE_BOUNDS; i++) {
+			endpoint->request_buckets[i] += load(&from->request_buckets[i]);
+			endpoint->response_buckets[i] += load(&from->response_buckets[i]);
+		}
+		endpoint->request_sum_bytes += load(&from->request_sum_bytes);
+		endpoint->response_sum_bytes += load(&from->response_sum_bytes);
+	}
+}
+
+static void endpoint_name_copy(struct snapshot *snapshot, const struct seg_endpoint *from, uint32_t id)
+{
+	static const char *const own[SEG_ENDPOINT_FIRST] = { "_background", "_idle", "_OTHER" };
+	struct snapshot_endpoint *endpoint = &snapshot->endpoints[id];
+
+	if (id < SEG_ENDPOINT_FIRST) {
+		strcpy(endpoint->name, own[id]);
+		endpoint->is_overflow = id == SEG_ENDPOINT_OTHER;
+		endpoint->is_used = true;
+		return;
+	}
+	if (!load(&from->key) || !atomic_load_explicit(&from->ready, memory_order_acquire))
+		return;
+	if (from->protocol >= SEG_PROTOCOL_COUNT || from->method >= SEG_METHOD_COUNT) {
+		snapshot->damaged_entries++;
+		return;
+	}
+	text_copy(endpoint->name, from->name, sizeof(endpoint->name));
+	endpoint->protocol = from->protocol;
+	endpoint->method = from->method;
+	endpoint->is_overflow = from->is_overflow;
+	endpoint->is_used = true;
+}
+
+static void endpoints_copy(struct snapshot *snapshot, const struct seg_view *seg)
+{
+	for (uint32_t i = 0; i < snapshot->endpoint_count; i++) {
+		endpoint_name_copy(snapshot, &seg->endpoints[i], i);
+		if (!snapshot->endpoints[i].is_used)
+			continue;
+		snapshot->tables[SEG_TABLE_ENDPOINTS].used++;
+		sizes_read(&snapshot->endpoints[i], seg, i);
+	}
+}
+
+static void modules_copy(struct snapshot *snapshot, const struct seg_view *seg)
+{
+	for (uint32_t i = SEG_MODULE_FIRST; i < snapshot->module_count; i++) {
+		const struct seg_module *from = &seg->modules[i];
+		struct snapshot_module *module = &snapshot->modules[i];
+		if (!load(&from->key) || !atomic_load_explicit(&from->ready, memory_order_acquire))
+			continue;
+		module->is_used = true;
+		module->build_id_bytes = from->build_id_bytes <= SEG_BUILD_ID_BYTES ? from->build_id_bytes : 0;
+		memcpy(module->build_id, from->build_id, sizeof(module->build_id));
+		text_copy(module->path, from->path, sizeof(module->path));
+		snapshot->tables[SEG_TABLE_MODULES].used++;
+	}
+}
+
+/* A series whose endpoint is not finished will be whole at the next look. */
+static void series_check(struct snapshot *snapshot)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < snapshot->series_count; i++) {
+		if (snapshot->endpoints[snapshot->series[i].endpoint].is_used)
+			snapshot->series[kept++] = snapshot->series[i];
+		else
+			snapshot->damaged_entries++;
+	}
+	snapshot->series_count = kept;
+}
+
+/* Now, while somebody lives; else when the last one said good-bye; else, all having been killed, when the file changed. */
+static void time_find(struct snapshot *snapshot, bool is_any_running, uint64_t changed_real_ns)
+{
+	struct timespec now;
+	uint64_t created = snapshot->created_mono_ns;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	snapshot->taken_mono_ns = (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+	if (!is_any_running && snapshot->ended_mono_ns)
+		snapshot->taken_mono_ns = snapshot->ended_mono_ns;
+	else if (!is_any_running && changed_real_ns)
+		snapshot->taken_mono_ns =
+			changed_real_ns > snapshot->created_real_ns ? created + (changed_real_ns - snapshot->created_real_ns) : created;
+	snapshot->duration_ns = snapshot->taken_mono_ns > created ? snapshot->taken_mono_ns - created : 0;
+}
+
+static int copy(struct snapshot *snapshot, const struct seg_view *seg, uint64_t changed_real_ns)
+{
+	int error = arrays_make(snapshot, seg);
+
+	if (error)
+		return error;
+	header_copy(snapshot, seg->head);
+	endpoint_times_copy(snapshot, seg);
+	atomic_thread_fence(memory_order_acquire);
+	threads_copy(snapshot, seg);
+	time_find(snapshot, processes_copy(snapshot, seg), changed_real_ns);
+	all_series_copy(snapshot, seg);
+	error = snapshot_tree_copy(snapshot, seg);
+	if (error)
+		return error;
+	atomic_thread_fence(memory_order_acquire);
+	modules_copy(snapshot, seg);
+	endpoints_copy(snapshot, seg);
+	series_check(snapshot);
+	snapshot_tree_check(snapshot);
+	return 0;
+}
+
+struct snapshot *snapshot_take_file(const struct seg_view *seg, uint64_t changed_real_ns)
+{
+	struct snapshot *snapshot = calloc(1, sizeof(*snapshot));
+
+	if (snapshot && copy(snapshot, seg, changed_real_ns)) {
+		snapshot_free(snapshot);
+		return NULL;
+	}
+	return snapshot;
+}
+
+struct snapshot *snapshot_take(const struct seg_view *seg)
+{
+	return snapshot_take_file(seg, 0);
+}
+
+/* Counters only grow, so less than before means a damaged file. */
+static void subtract(uint64_t *later, uint64_t earlier)
+{
+	*later = *later > earlier ? *later - earlier : 0;
+}
+
+static void subtract_all(uint64_t *later, const uint64_t *earlier, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		subtract(&later[i], earlier[i]);
+}
+
+#define SUBTRACT_ARRAY(later, earlier, array) \
+	subtract_all((later)->array, (earlier)->array, sizeof((later)->array) / sizeof((later)->array[0]))
+
+static void subtract_endpoints(struct snapshot *later, const struct snapshot *earlier)
+{
+	for (uint32_t i = 0; i < later->endpoint_count && i < earlier->endpoint_count; i++) {
+		struct snapshot_endpoint *endpoint = &later->endpoints[i];
+		const struct snapshot_endpoint *before = &earlier->endpoints[i];
+		subtract(&endpoint->cpu_samples, before->cpu_samples);
+		subtract(&endpoint->cpu_ns, before->cpu_ns);
+		SUBTRACT_ARRAY(endpoint, before, request_buckets);
+		SUBTRACT_ARRAY(endpoint, before, response_buckets);
+		subtract(&endpoint->request_sum_bytes, before->request_sum_bytes);
+		subtract(&endpoint->response_sum_bytes, before->response_sum_bytes);
+	}
+}
+
+/* Both lists rise by slot, and an entry keeps its slot. */
+static void subtract_series(struct snapshot *later, const struct snapshot *earlier)
+{
+	uint32_t j = 0;
+
+	for (uint32_t i = 0; i < later->series_count; i++) {
+		struct snapshot_series *series = &later->series[i];
+		while (j < earlier->series_count && earlier->series[j].slot < series->slot)
+			j++;
+		if (j == earlier->series_count || earlier->series[j].slot != series->slot)
+			continue;
+		SUBTRACT_ARRAY(series, &earlier->series[j], buckets);
+		subtract(&series->sum_ns, earlier->series[j].sum_ns);
+		series->count = 0;
+		for (uint32_t bucket = 0; bucket <= SEG_BOUNDS_MAX; bucket++)
+			series->count += series->buckets[bucket];
+	}
+}
+
+static void subtract_cells(struct snapshot *later, const struct snapshot *earlier)
+{
+	uint32_t j = 0;
+
+	for (uint32_t i = 0; i < later->cell_count; i++) {
+		struct snapshot_cell *cell = &later->cells[i];
+		while (j < earlier->cell_count && earlier->cells[j].slot < cell->slot)
+			j++;
+		if (j == earlier->cell_count || earlier->cells[j].slot != cell->slot)
+			continue;
+		subtract(&cell->samples, earlier->cells[j].samples);
+		subtract(&cell->weight_ns, earlier->cells[j].weight_ns);
+		subtract(&cell->activations, earlier->cells[j].activations);
+	}
+}
+
+void snapshot_subtract(struct snapshot *later, const struct snapshot *earlier)
+{
+	later->is_difference = true;
+	if (later->created_mono_ns != earlier->created_mono_ns || later->created_real_ns != earlier->created_real_ns)
+		return;
+	SUBTRACT_ARRAY(later, earlier, call_counts);
+	SUBTRACT_ARRAY(later, earlier, call_ns);
+	SUBTRACT_ARRAY(later, earlier, counters);
+	SUBTRACT_ARRAY(later, earlier, overhead_ns);
+	SUBTRACT_ARRAY(later, earlier, accepted);
+	SUBTRACT_ARRAY(later, earlier, receive_bytes);
+	SUBTRACT_ARRAY(later, earlier, transmit_bytes);
+	subtract_endpoints(later, earlier);
+	subtract_series(later, earlier);
+	subtract_cells(later, earlier);
+	later->duration_ns = later->taken_mono_ns > earlier->taken_mono_ns ? later->taken_mono_ns - earlier->taken_mono_ns : 0;
+}
+
+void snapshot_free(struct snapshot *snapshot)
+{
+	if (!snapshot)
+		return;
+	free(snapshot->processes);
+	free(snapshot->endpoints);
+	free(snapshot->series);
+	free(snapshot->modules);
+	free(snapshot->frames);
+	free(snapshot->nodes);
+	free(snapshot->cells);
+	free(snapshot);
+}

@@ -1,0 +1,293 @@
+/* The segment's tables are hashed: ids say nothing about who came first, a parent may stand behind its child, and a
+ * damaged file may hold rings of parents. The tree is therefore rebuilt: keys are copied, parents checked, rings and
+ * bottomless chains cut, and what is left is numbered anew in preorder, without gaps. All views then walk it in one pass
+ * over an array, and memory follows what is used, not what the tables could hold.
+ *
+ * Writers go on meanwhile. They insert frame, node, cell in this order; the copy goes the other way round, so whatever
+ * is named by something copied is there to be read. Only among the nodes themselves may a child be copied although its
+ * parent's place was passed before the parent came: such a place is looked at again.
+ */
+#include "snapshot_tree.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define VISITING UINT32_MAX
+
+/* Arrays by the segment's ids; entry 0 is the root above all. */
+struct raw_tree {
+	uint32_t node_count, frame_count; /* of the segment's tables */
+	uint32_t *parent, *frame;         /* of nodes; frame 0 = free or damaged */
+	uint32_t *depth;
+	uint32_t *first_child, *next_sibling;
+	uint32_t *new_node;  /* id in the snapshot */
+	uint32_t *new_frame; /* index in the snapshot + 1 */
+	uint32_t used;
+};
+
+static uint64_t load(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void raw_free(struct raw_tree *raw)
+{
+	free(raw->parent);
+	free(raw->frame);
+	free(raw->depth);
+	free(raw->first_child);
+	free(raw->next_sibling);
+	free(raw->new_node);
+	free(raw->new_frame);
+}
+
+static bool raw_init(struct raw_tree *raw, const struct seg_view *seg)
+{
+	size_t nodes = (size_t)seg->slots[SEG_TABLE_NODES].count + 1, frames = (size_t)seg->slots[SEG_TABLE_FRAMES].count + 1;
+
+	*raw = (struct raw_tree){ .node_count = (uint32_t)nodes - 1, .frame_count = (uint32_t)frames - 1 };
+	raw->parent = calloc(nodes, sizeof(*raw->parent));
+	raw->frame = calloc(nodes, sizeof(*raw->frame));
+	raw->depth = calloc(nodes, sizeof(*raw->depth));
+	raw->first_child = calloc(nodes, sizeof(*raw->first_child));
+	raw->next_sibling = calloc(nodes, sizeof(*raw->next_sibling));
+	raw->new_node = calloc(nodes, sizeof(*raw->new_node));
+	raw->new_frame = calloc(frames, sizeof(*raw->new_frame));
+	return raw->parent && raw->frame && raw->depth && raw->first_child && raw->next_sibling && raw->new_node && raw->new_frame;
+}
+
+static bool frame_is_sound(uint64_t key, uint32_t module_count)
+{
+	uint32_t module = seg_frame_module(key);
+	uint64_t offset = seg_frame_offset(key);
+
+	if (module == SEG_MODULE_CALL)
+		return offset < SEG_CALL_COUNT;
+	if (module == SEG_MODULE_PSEUDO)
+		return offset >= SEG_PSEUDO_UNKNOWN && offset <= SEG_PSEUDO_LOST;
+	return module >= SEG_MODULE_FIRST && module < module_count;
+}
+
+enum node_state { NODE_FREE, NODE_DAMAGED, NODE_USED };
+
+static enum node_state node_read(struct raw_tree *raw, const struct seg_view *seg, uint32_t id)
+{
+	uint64_t key = load(&seg->nodes[id - 1].key);
+	uint32_t parent = seg_node_parent(key), frame = seg_node_frame(key);
+
+	if (!key)
+		return NODE_FREE;
+	if (parent > raw->node_count || !frame || frame > raw->frame_count)
+		return NODE_DAMAGED;
+	if (!frame_is_sound(load(&seg->frames[frame - 1].key), seg->slots[SEG_TABLE_MODULES].count))
+		return NODE_DAMAGED;
+	raw->parent[id] = parent;
+	raw->frame[id] = frame;
+	raw->used++;
+	return NODE_USED;
+}
+
+/* All nodes, then those parents that came while we were passing by. */
+static void nodes_read(struct snapshot *snapshot, struct raw_tree *raw, const struct seg_view *seg)
+{
+	for (uint32_t id = 1; id <= raw->node_count; id++)
+		snapshot->damaged_entries += node_read(raw, seg, id) == NODE_DAMAGED;
+	atomic_thread_fence(memory_order_acquire);
+	for (uint32_t id = 1; id <= raw->node_count; id++) {
+		uint32_t child = id;
+		while (raw->frame[child] && raw->parent[child] && !raw->frame[raw->parent[child]]) {
+			if (node_read(raw, seg, raw->parent[child]) != NODE_USED) {
+				raw->parent[child] = 0;
+				snapshot->damaged_entries++;
+				break;
+			}
+			child = raw->parent[child];
+		}
+	}
+}
+
+/* Gives every node its depth; cuts rings, and chains deeper than any sampled stack. path: room for all nodes. */
+static void depths_find(struct snapshot *snapshot, struct raw_tree *raw, uint32_t *path)
+{
+	for (uint32_t id = 1; id <= raw->node_count; id++) {
+		uint32_t length = 0, at = id, depth;
+		if (!raw->frame[id])
+			continue;
+		for (; at && !raw->depth[at]; at = raw->parent[at]) {
+			raw->depth[at] = VISITING;
+			path[length++] = at;
+		}
+		bool is_ring = at && raw->depth[at] == VISITING;
+		depth = at && !is_ring ? raw->depth[at] : 0;
+		if (is_ring) {
+			raw->parent[path[length - 1]] = 0;
+			snapshot->damaged_entries++;
+		}
+		while (length) {
+			uint32_t node = path[--length];
+			if (depth >= SNAPSHOT_DEPTH_MAX) {
+				raw->parent[node] = 0;
+				snapshot->damaged_entries++;
+				depth = 0;
+			}
+			raw->depth[node] = ++depth;
+		}
+	}
+}
+
+/* Backwards, so that siblings stand in the order of the table. */
+static void children_link(struct raw_tree *raw)
+{
+	for (uint32_t id = raw->node_count; id; id--) {
+		if (!raw->frame[id])
+			continue;
+		raw->next_sibling[id] = raw->first_child[raw->parent[id]];
+		raw->first_child[raw->parent[id]] = id;
+	}
+}
+
+static uint32_t frame_take(struct snapshot *snapshot, struct raw_tree *raw, const struct seg_view *seg, uint32_t frame)
+{
+	if (!raw->new_frame[frame]) {
+		/* Read once more, so checked once more: the file is others'. */
+		uint64_t key = load(&seg->frames[frame - 1].key);
+		if (!frame_is_sound(key, seg->slots[SEG_TABLE_MODULES].count))
+			key = seg_frame_key(SEG_MODULE_PSEUDO, SEG_PSEUDO_UNKNOWN);
+		snapshot->frames[snapshot->frame_count++] = (struct snapshot_frame){ seg_frame_module(key), seg_frame_offset(key) };
+		raw->new_frame[frame] = snapshot->frame_count;
+	}
+	return raw->new_frame[frame] - 1;
+}
+
+static void nodes_number(struct snapshot *snapshot, struct raw_tree *raw, const struct seg_view *seg)
+{
+	uint32_t id = raw->first_child[0];
+
+	while (id) {
+		snapshot->nodes[snapshot->node_count++] = (struct snapshot_node){
+			.parent = raw->new_node[raw->parent[id]],
+			.frame = frame_take(snapshot, raw, seg, raw->frame[id]),
+			.depth = raw->depth[id],
+		};
+		raw->new_node[id] = snapshot->node_count;
+		if (raw->first_child[id]) {
+			id = raw->first_child[id];
+			continue;
+		}
+		while (id && !raw->next_sibling[id])
+			id = raw->parent[id];
+		id = raw->next_sibling[id];
+	}
+}
+
+static bool cell_append(struct snapshot *snapshot, uint32_t *capacity, const struct snapshot_cell *cell)
+{
+	if (snapshot->cell_count == *capacity) {
+		uint32_t larger = *capacity ? *capacity * 2 : 256;
+		struct snapshot_cell *cells = realloc(snapshot->cells, larger * sizeof(*cells));
+		if (!cells)
+			return false;
+		snapshot->cells = cells;
+		*capacity = larger;
+	}
+	snapshot->cells[snapshot->cell_count++] = *cell;
+	return true;
+}
+
+static int cells_read(struct snapshot *snapshot, const struct seg_view *seg)
+{
+	uint32_t count = seg->slots[SEG_TABLE_CELLS].count, nodes = seg->slots[SEG_TABLE_NODES].count, capacity = 0;
+	uint32_t endpoints = seg->slots[SEG_TABLE_ENDPOINTS].count;
+
+	for (uint32_t i = 0; i < count; i++) {
+		const struct seg_cell *from = &seg->cells[i];
+		uint64_t key = load(&from->key);
+		struct snapshot_cell cell = { i, seg_cell_node(key), seg_cell_endpoint(key), SEG_KIND_CPU, load(&from->samples),
+			                      load(&from->weight_ns), load(&from->activations) };
+		if (!key)
+			continue;
+		snapshot->tables[SEG_TABLE_CELLS].used++;
+		if (!cell.node || cell.node > nodes || cell.endpoint >= endpoints || seg_cell_kind(key) != SEG_KIND_CPU)
+			snapshot->damaged_entries++;
+		else if (!cell_append(snapshot, &capacity, &cell))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Cells name nodes by the segment's ids until here. */
+static void cells_renumber(struct snapshot *snapshot, const struct raw_tree *raw)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < snapshot->cell_count; i++) {
+		struct snapshot_cell cell = snapshot->cells[i];
+		cell.node = raw->new_node[cell.node];
+		if (cell.node)
+			snapshot->cells[kept++] = cell;
+		else
+			snapshot->damaged_entries++;
+	}
+	snapshot->cell_count = kept;
+}
+
+static uint32_t frames_used(const struct seg_view *seg)
+{
+	uint32_t used = 0;
+
+	for (uint32_t i = 0; i < seg->slots[SEG_TABLE_FRAMES].count; i++)
+		used += load(&seg->frames[i].key) != 0;
+	return used;
+}
+
+int snapshot_tree_copy(struct snapshot *snapshot, const struct seg_view *seg)
+{
+	struct raw_tree raw = { 0 };
+	uint32_t *path = NULL;
+	int error = cells_read(snapshot, seg);
+
+	if (error)
+		return error;
+	atomic_thread_fence(memory_order_acquire);
+	error = -ENOMEM;
+	if (!raw_init(&raw, seg))
+		goto out;
+	nodes_read(snapshot, &raw, seg);
+	snapshot->tables[SEG_TABLE_NODES].used = raw.used;
+	atomic_thread_fence(memory_order_acquire);
+	snapshot->tables[SEG_TABLE_FRAMES].used = frames_used(seg);
+	path = malloc((raw.used + 1) * sizeof(*path));
+	snapshot->nodes = calloc(raw.used + 1, sizeof(*snapshot->nodes));
+	snapshot->frames = calloc((raw.used < raw.frame_count ? raw.used : raw.frame_count) + 1, sizeof(*snapshot->frames));
+	if (!path || !snapshot->nodes || !snapshot->frames)
+		goto out;
+	depths_find(snapshot, &raw, path);
+	children_link(&raw);
+	nodes_number(snapshot, &raw, seg);
+	cells_renumber(snapshot, &raw);
+	error = 0;
+out:
+	free(path);
+	raw_free(&raw);
+	return error;
+}
+
+void snapshot_tree_check(struct snapshot *snapshot)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < snapshot->frame_count; i++) {
+		struct snapshot_frame *frame = &snapshot->frames[i];
+		if (frame->module < SEG_MODULE_FIRST || snapshot->modules[frame->module].is_used)
+			continue;
+		*frame = (struct snapshot_frame){ SEG_MODULE_PSEUDO, SEG_PSEUDO_UNKNOWN };
+		snapshot->damaged_entries++;
+	}
+	for (uint32_t i = 0; i < snapshot->cell_count; i++) {
+		if (snapshot->endpoints[snapshot->cells[i].endpoint].is_used)
+			snapshot->cells[kept++] = snapshot->cells[i];
+		else
+			snapshot->damaged_entries++;
+	}
+	snapshot->cell_count = kept;
+}

@@ -1,0 +1,11 @@
+#pragma once
+/* snapshot_tree - the part of a snapshot that is the call tree: frames, nodes and cells.
+ * Context: the exporter's threads. Used by snapshot.c only.
+ */
+#include "snapshot.h"
+
+/* Copies cells, nodes and frames, in this order, since a writer makes them in the opposite one. 0 or -ENOMEM. */
+int snapshot_tree_copy(struct snapshot *snapshot, const struct seg_view *seg);
+
+/* Once modules and endpoints are known: frames of a module that is none become [unknown], cells of such an endpoint go. */
+void snapshot_tree_check(struct snapshot *snapshot);

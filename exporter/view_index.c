@@ -1,0 +1,43 @@
+#include "view_parts.h"
+
+static void add_html(struct strbuf *out, const char *text)
+{
+	struct strbuf clean = STRBUF_EMPTY;
+
+	strbuf_add_clean(&clean, text);
+	for (const char *next = strbuf_text(&clean); *next; next++) {
+		if (*next == '&')
+			strbuf_add(out, "&amp;");
+		else if (*next == '<')
+			strbuf_add(out, "&lt;");
+		else if (*next == '>')
+			strbuf_add(out, "&gt;");
+		else if (*next == '"')
+			strbuf_add(out, "&quot;");
+		else
+			strbuf_add_char(out, *next);
+	}
+	strbuf_free(&clean);
+}
+
+static void add_path(struct strbuf *out, const char *path, const char *summary)
+{
+	strbuf_printf(out, "<dt><a href=\"%s\">%s</a></dt><dd>", path, path);
+	add_html(out, summary);
+	strbuf_add(out, "</dd>\n");
+}
+
+void view_index_render(const struct model *model, const struct view_params *params, struct strbuf *out)
+{
+	(void)params;
+	strbuf_add(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>profshim: ");
+	add_html(out, model->snapshot->program);
+	strbuf_add(out, "</title></head>\n<body>\n<h1>profshim " PROFSHIM_VERSION ": ");
+	add_html(out, model->snapshot->program);
+	strbuf_add(out, "</h1>\n<dl>\n");
+	for (const struct view *view = views; view->path; view++)
+		add_path(out, view->path, view->summary);
+	add_path(out, "/-/healthy", "200 while profshim serves");
+	add_path(out, "/-/ready", "200 once a session is being profiled");
+	strbuf_add(out, "</dl>\n</body>\n</html>\n");
+}

@@ -1,0 +1,119 @@
+/* What profshim knows of itself. The token is not among the configuration, only whether there is one. */
+#include "view_parts.h"
+
+static const char *const table_names[SEG_TABLE_COUNT] = {
+	[SEG_TABLE_THREADS] = "threads", [SEG_TABLE_PROCESSES] = "processes", [SEG_TABLE_FRAMES] = "frames",
+	[SEG_TABLE_NODES] = "nodes", [SEG_TABLE_CELLS] = "cells", [SEG_TABLE_MODULES] = "modules",
+	[SEG_TABLE_ENDPOINTS] = "endpoints", [SEG_TABLE_SERIES] = "series"
+};
+static const char *const level_names[] = {
+	[SEG_LOG_ERROR] = "error", [SEG_LOG_WARN] = "warn", [SEG_LOG_INFO] = "info", [SEG_LOG_DEBUG] = "debug"
+};
+
+static void write_processes(const struct snapshot *snapshot, struct json_writer *json)
+{
+	json_write_begin_array(json, "processes");
+	for (uint32_t i = 0; i < snapshot->process_count; i++) {
+		const struct snapshot_process *process = &snapshot->processes[i];
+		json_write_begin_object(json, NULL);
+		json_write_number(json, "pid", (uint64_t)process->pid);
+		json_write_number(json, "threads", (uint64_t)process->threads);
+		json_write_bool(json, "is_running", process->is_running);
+		json_write_end(json);
+	}
+	json_write_end(json);
+}
+
+static void write_overhead(const struct snapshot *snapshot, struct json_writer *json)
+{
+	json_write_begin_object(json, "overhead_seconds");
+	for (int i = 0; i < SEG_PHASE_COUNT; i++)
+		json_write_seconds(json, seg_phase_names[i], snapshot->overhead_ns[i]);
+	json_write_end(json);
+}
+
+/* Histograms and sizes are indexed by series and endpoint, so their use says nothing new. */
+static void write_memory(const struct snapshot *snapshot, struct json_writer *json)
+{
+	json_write_begin_object(json, "memory");
+	json_write_number(json, "segment_bytes", snapshot->segment_bytes);
+	json_write_begin_object(json, "tables");
+	for (int i = 0; i < SEG_TABLE_COUNT; i++) {
+		if (!table_names[i])
+			continue;
+		json_write_begin_object(json, table_names[i]);
+		json_write_number(json, "used", snapshot->tables[i].used);
+		json_write_number(json, "capacity", snapshot->tables[i].count);
+		json_write_end(json);
+	}
+	json_write_end(json);
+	json_write_end(json);
+}
+
+static void write_config(const struct seg_config *config, struct json_writer *json)
+{
+	json_write_begin_object(json, "configuration");
+	json_write_text(json, "listen", config->listen);
+	json_write_number(json, "hz", config->hz);
+	json_write_bool(json, "is_enabled", config->is_enabled);
+	json_write_text(json, "report", config->report);
+	json_write_bool(json, "report_at_exit", config->report_at_exit);
+	json_write_number(json, "top", config->top);
+	json_write_text(json, "sort", view_sort_names[config->sort]);
+	json_write_number(json, "max_routes", config->max_routes);
+	json_write_begin_array(json, "buckets_seconds");
+	for (uint32_t i = 0; i < config->bound_count; i++)
+		json_write_seconds(json, NULL, config->bounds_ns[i]);
+	json_write_end(json);
+	json_write_seconds(json, "slow_seconds", config->slow_ns);
+	json_write_text(json, "unwind", config->unwind);
+	json_write_text(json, "log", level_names[config->log_level]);
+	json_write_text(json, "service_name", config->service);
+	json_write_bool(json, "has_token", *config->token);
+	json_write_end(json);
+}
+
+/* Path of each module and what is known of its names. */
+static void write_modules(const struct model *model, struct json_writer *json)
+{
+	json_write_begin_array(json, "modules");
+	for (uint32_t i = SEG_MODULE_FIRST; i < model->snapshot->module_count; i++) {
+		const struct snapshot_module *module = &model->snapshot->modules[i];
+		if (!module->is_used)
+			continue;
+		json_write_begin_object(json, NULL);
+		json_write_text(json, "path", module->path);
+		json_write_text(json, "names", model->names->note ? model->names->note(model->names->context, module) : NULL);
+		json_write_end(json);
+	}
+	json_write_end(json);
+}
+
+void view_self_render(const struct model *model, const struct view_params *params, struct strbuf *out)
+{
+	const struct snapshot *snapshot = model->snapshot;
+	struct json_writer json = { 0 };
+
+	(void)params;
+	json_write_begin_object(&json, NULL);
+	json_write_text(&json, "version", PROFSHIM_VERSION);
+	json_write_text(&json, "program", snapshot->program);
+	json_write_text(&json, "session", snapshot->session);
+	json_write_seconds(&json, "duration_seconds", snapshot->duration_ns);
+	json_write_seconds(&json, "created_unix_seconds", snapshot->created_real_ns);
+	json_write_text(&json, "address", snapshot->served_address);
+	json_write_number(&json, "server_pid", (uint64_t)(snapshot->server_pid > 0 ? snapshot->server_pid : 0));
+	write_processes(snapshot, &json);
+	json_write_number(&json, "threads", snapshot->thread_count);
+	json_write_number(&json, "samples_taken", model->samples);
+	write_overhead(snapshot, &json);
+	json_write_begin_object(&json, "counters");
+	view_counters_json(snapshot, &json);
+	json_write_end(&json);
+	json_write_number(&json, "damaged_entries", snapshot->damaged_entries);
+	write_memory(snapshot, &json);
+	write_config(&snapshot->config, &json);
+	write_modules(model, &json);
+	json_write_end(&json);
+	json_write_finish(&json, out);
+}

@@ -175,6 +175,8 @@ static const char *variable_of_dotted_digits(const char *s, size_t n)
 {
 	size_t parts = 1, longest = 0, run = 0;
 
+	if (!is_digit(s[0]))
+		return NULL;
 	for (size_t i = 0; i < n; i++) {
 		if (s[i] != '.' && !is_digit(s[i]))
 			return NULL;

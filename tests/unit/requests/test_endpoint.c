@@ -1,0 +1,195 @@
+#include "../../../shim/requests/endpoint.h"
+
+#include "../../../shim/requests/redis_commands.h"
+#include "check_main.h"
+#include "room.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static uint32_t get(const char *target)
+{
+	return endpoint_of_http(SEG_METHOD_GET, target, (uint32_t)strlen(target));
+}
+
+START_TEST(a_path_has_the_same_endpoint_each_time_and_in_each_process)
+{
+	room_open(256);
+	uint32_t users = get("/users/1");
+	ck_assert_uint_ge(users, SEG_ENDPOINT_FIRST);
+	ck_assert_uint_eq(get("/users/1"), users);
+	ck_assert_uint_eq(get("/users/2?x"), users);
+	ck_assert_uint_ne(get("/users"), users);
+	ck_assert_uint_ne(endpoint_of_http(SEG_METHOD_POST, "/users/1", 8), users);
+	ck_assert_uint_eq(seg.head->routes_count, 3);
+	endpoint_init(); /* what a process remembers is lost, what the segment holds is found again */
+	ck_assert_uint_eq(get("/users/3"), users);
+	ck_assert_uint_eq(seg.head->routes_count, 3);
+	ck_assert_str_eq(seg.endpoints[users].name, "GET /users/{id}");
+	ck_assert_uint_eq(seg.endpoints[users].method, SEG_METHOD_GET);
+	ck_assert_uint_eq(seg.endpoints[users].protocol, SEG_PROTOCOL_HTTP);
+}
+END_TEST
+
+START_TEST(routes_beyond_the_cap_go_to_the_overflow_entry_of_their_method)
+{
+	char target[32];
+
+	room_open(3);
+	for (int i = 0; i < 10; i++)
+		for (int round = 0; round < 5; round++) {
+			sprintf(target, "/path-%c", 'a' + i);
+			uint32_t endpoint = get(target);
+			ck_assert_int_eq(seg.endpoints[endpoint].is_overflow, i >= 3);
+			ck_assert_str_eq(seg.endpoints[endpoint].name + 4, i >= 3 ? "_OTHER" : target);
+		}
+	ck_assert_uint_eq(seg.head->routes_count, 3);
+	ck_assert_uint_eq(room_counter(SEG_COUNTER_OVERFLOW_ENDPOINTS), 7 * 5);
+	uint32_t head = endpoint_of_http(SEG_METHOD_HEAD, "/path-a", 7);
+	ck_assert_str_eq(seg.endpoints[head].name, "HEAD _OTHER");
+	ck_assert_uint_eq(seg.endpoints[head].method, SEG_METHOD_HEAD);
+	ck_assert_str_eq(seg.endpoints[endpoint_of_broken_http()].name, "_OTHER _OTHER");
+	ck_assert_uint_eq(room_counter(SEG_COUNTER_OVERFLOW_ENDPOINTS), 7 * 5 + 1);
+}
+END_TEST
+
+START_TEST(a_cap_larger_than_the_table_leaves_room_for_all_overflow_entries)
+{
+	char target[32];
+
+	room_open(100000);
+	for (int i = 0; i < 2000; i++) {
+		sprintf(target, "/p-%c%c%c", 'a' + i % 20, 'a' + i / 20 % 20, 'a' + i / 400);
+		get(target);
+	}
+	for (int method = 0; method < SEG_METHOD_COUNT; method++) {
+		uint32_t endpoint = endpoint_of_http((enum seg_method)method, "/late", 5);
+		ck_assert_uint_ge(endpoint, SEG_ENDPOINT_FIRST);
+		ck_assert_uint_eq(seg.endpoints[endpoint].is_overflow, 1);
+		ck_assert_uint_eq(seg.endpoints[endpoint].method, (uint32_t)method);
+	}
+	uint32_t redis = endpoint_of_redis(REDIS_COMMAND_OTHER);
+	ck_assert_uint_ge(redis, SEG_ENDPOINT_FIRST);
+	ck_assert_uint_eq(seg.endpoints[redis].protocol, SEG_PROTOCOL_REDIS);
+	ck_assert_uint_eq(endpoint_of_redis(1), redis);
+}
+END_TEST
+
+START_TEST(an_entry_left_without_text_by_a_killed_writer_is_written_again)
+{
+	room_open(256);
+	uint64_t key = seg_key_of_bytes("GET /a", 6, SEG_PROTOCOL_HTTP);
+	uint32_t left = seg_table_append(&seg.slots[SEG_TABLE_ENDPOINTS], SEG_ENDPOINT_FIRST, key, NULL);
+	ck_assert_uint_eq(seg.endpoints[left].ready, 0);
+	ck_assert_uint_eq(get("/a"), left);
+	ck_assert_uint_eq(seg.endpoints[left].ready, 1);
+	ck_assert_str_eq(seg.endpoints[left].name, "GET /a");
+}
+END_TEST
+
+START_TEST(targets_of_no_form_are_other)
+{
+	room_open(256);
+	uint32_t endpoint = get("no-slash");
+	ck_assert_str_eq(seg.endpoints[endpoint].name, "GET _OTHER");
+	ck_assert_uint_eq(room_counter(SEG_COUNTER_OVERFLOW_ENDPOINTS), 0);
+	ck_assert_uint_eq(seg.head->routes_count, 0);
+}
+END_TEST
+
+START_TEST(a_name_fills_its_room_and_no_more)
+{
+	char target[400] = "/";
+
+	room_open(256);
+	for (size_t n = 150; n < 300; n++) {
+		memset(target + 1, 'x', n);
+		target[n / 2] = '/';
+		const char *name = seg.endpoints[endpoint_of_http(SEG_METHOD_OPTIONS, target, (uint32_t)n)].name;
+		ck_assert_uint_lt(strnlen(name, SEG_ENDPOINT_BYTES), SEG_ENDPOINT_BYTES);
+	}
+}
+END_TEST
+
+static void *make_endpoints(void *argument)
+{
+	char target[32];
+
+	(void)argument;
+	thread_attach();
+	for (int i = 0; i < 100; i++) {
+		sprintf(target, "/p-%c%c", 'a' + i % 10, 'a' + i / 10);
+		get(target);
+	}
+	return NULL;
+}
+
+START_TEST(threads_and_processes_that_meet_the_same_paths_make_each_once_and_never_pass_the_cap)
+{
+	pthread_t threads[4];
+	uint32_t max_routes = _i ? 200 : 60;
+
+	room_open(max_routes);
+	pid_t child = fork();
+	for (int i = 0; i < 4; i++)
+		pthread_create(&threads[i], NULL, make_endpoints, NULL);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	if (!child)
+		_exit(0);
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+	ck_assert_uint_eq(seg.head->routes_count, _i ? 100 : 60);
+	uint32_t entries = 0;
+	for (uint32_t i = SEG_ENDPOINT_FIRST; seg.endpoints[i].key; i++) {
+		ck_assert_uint_eq(seg.endpoints[i].ready, 1);
+		entries += !seg.endpoints[i].is_overflow;
+		for (uint32_t k = SEG_ENDPOINT_FIRST; k < i; k++)
+			ck_assert_str_ne(seg.endpoints[i].name, seg.endpoints[k].name);
+	}
+	ck_assert_uint_eq(entries, _i ? 100 : 60);
+	if (!_i) /* 8 threads, 40 of the 100 paths each; a few more where they raced for the last place */
+		ck_assert_uint_ge(room_counter(SEG_COUNTER_OVERFLOW_ENDPOINTS), 8 * 40);
+}
+END_TEST
+
+START_TEST(a_full_series_table_counts_under_the_overflow_label_set)
+{
+	char target[64];
+	char head[64];
+	uint64_t sent = 0;
+
+	room_open(256);
+	room_accept(5);
+	for (int path = 0; path < 8; path++)
+		for (int status = 200; status < 500; status++) {
+			sprintf(target, "GET /p-%c HTTP/1.1\r\n\r\n", 'a' + path);
+			room_receive(5, target);
+			sprintf(head, "HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n", status);
+			room_send(5, head);
+			sent++;
+		}
+	ck_assert_uint_eq(room_requests(SEG_PROTOCOL_HTTP, NULL, ROOM_ANY, ROOM_ANY), sent);
+	uint64_t overflow = room_requests(SEG_PROTOCOL_HTTP, "GET _OTHER", 0, SEG_ERROR_OTHER);
+	ck_assert_uint_gt(overflow, 1000);
+	ck_assert_uint_eq(room_counter(SEG_COUNTER_OVERFLOW_SERIES), overflow);
+}
+END_TEST
+
+static void add_tests(TCase *tcase)
+{
+	tcase_add_test(tcase, a_path_has_the_same_endpoint_each_time_and_in_each_process);
+	tcase_add_test(tcase, routes_beyond_the_cap_go_to_the_overflow_entry_of_their_method);
+	tcase_add_test(tcase, a_cap_larger_than_the_table_leaves_room_for_all_overflow_entries);
+	tcase_add_test(tcase, an_entry_left_without_text_by_a_killed_writer_is_written_again);
+	tcase_add_test(tcase, targets_of_no_form_are_other);
+	tcase_add_test(tcase, a_name_fills_its_room_and_no_more);
+	tcase_add_loop_test(tcase, threads_and_processes_that_meet_the_same_paths_make_each_once_and_never_pass_the_cap, 0, 2);
+	tcase_add_test(tcase, a_full_series_table_counts_under_the_overflow_label_set);
+}
+
+int main(void)
+{
+	return check_main("endpoint", add_tests);
+}

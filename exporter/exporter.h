@@ -1,0 +1,30 @@
+#pragma once
+/* exporter - what libprofshim-exporter.so offers to the process it is opened in.
+ * Context: profshim's background thread (setup), with the hooks told that the thread is ours.
+ * These two functions are its only exports; the shim finds them by dlsym. Neither ever exits or aborts.
+ */
+#include "../shim/segment/segment.h"
+
+#include <stdbool.h>
+
+#define EXPORTER_EXPORT __attribute__((visibility("default")))
+#define EXPORTER_TICK_MS 200 /* how often tick is called, and the longest wait for a report after its signal */
+
+/* What the exporter asks of the process. */
+struct exporter_host {
+	struct seg_view seg;
+	/* One line to the operator, without newline; dropped if above the configured level. */
+	void (*log)(enum seg_log_level level, const char *line);
+	/* Housekeeping of the session (dead processes' slots); called every EXPORTER_TICK_MS. False: stop serving. */
+	bool (*tick)(void);
+	/* A descriptor is now ours, to be hidden from the program and closed in forks; and no longer. */
+	void (*descriptor_opened)(int fd);
+	void (*descriptor_closed)(int fd);
+};
+
+/* Serves HTTP at config.listen (or just ticks, if that is "off") and writes the reports that signals ask for, until tick
+ * says stop. Tries the next 15 ports when the port is taken. 0, or -errno: could not begin at all (logged). */
+EXPORTER_EXPORT int profshim_exporter_serve(const struct exporter_host *host);
+
+/* Writes one report to config.report now. 0 or -errno (logged). */
+EXPORTER_EXPORT int profshim_exporter_report(const struct exporter_host *host);

@@ -6,8 +6,9 @@
  * function). In a table
  *   tottime    is the CPU time of samples whose leaf lies in the row;
  *   cumtime    is that of samples in whose stack the row occurs, counted once however often it occurs;
- *   ncalls     counts the activations that the samples saw, a lower bound: is_exact is false. Of interposed calls
- *              (frames {recv}) the calls themselves are counted, exactly, unless the table is of one endpoint only;
+ *   ncalls     counts the activations that the samples saw, a lower bound and at least 1: is_exact is false. Of
+ *              interposed calls (frames {recv}) the calls themselves are counted, exactly, unless the table is of one
+ *              endpoint only;
  *   primitive  counts those whose row was not already on the stack.
  */
 #include "names.h"

@@ -306,6 +306,19 @@ static int lost_fill(struct tabulation *tab)
 	return 0;
 }
 
+/* Where time was spent, something was active, though it may have been entered earlier or for another endpoint. */
+static void activations_complete(struct model_table *table)
+{
+	for (uint32_t i = 0; i < table->count; i++) {
+		struct model_row *row = &table->rows[i];
+		if (row->is_exact || !row->cumtime_ns)
+			continue;
+		row->primitive_calls += !row->primitive_calls;
+		if (row->calls < row->primitive_calls)
+			row->calls = row->primitive_calls;
+	}
+}
+
 static void empty_rows_drop(struct model_table *table)
 {
 	uint32_t kept = 0;
@@ -338,6 +351,7 @@ int model_tabulate(const struct model *model, enum model_by by, const char *endp
 		free(tab.table.rows);
 		return error;
 	}
+	activations_complete(&tab.table);
 	empty_rows_drop(&tab.table);
 	*ret_table = tab.table;
 	return 0;

@@ -212,6 +212,8 @@ static void add_endpoint(const struct model *model, const struct model_endpoint 
 	}
 	strbuf_add(out, "  ");
 	strbuf_add_clean(out, endpoint->name);
+	if (!strcmp(endpoint->name, "_OTHER") && *endpoint->protocol)
+		strbuf_printf(out, " (%s)", endpoint->protocol);
 	strbuf_add_char(out, '\n');
 }
 

@@ -49,7 +49,7 @@ static bool is_same_build(const struct image_identity *a, const struct image_ide
 
 static bool belongs(const struct image_identity *module, const struct image_identity *candidate, const char *path)
 {
-	uint32_t crc;
+	uint32_t crc = 0;
 
 	if (candidate->device == module->device && candidate->inode == module->inode)
 		return false; /* a link to itself */

@@ -29,6 +29,7 @@ static void build_files(void)
 	build_run("gcc -O2 -g -fPIC -shared -Wl,--build-id=none \"$S/sample.c\" -o no-id.so");
 	build_run("objcopy --only-keep-debug no-id.so no-id.debug");
 	build_run("strip --strip-all no-id.so -o linked.so && objcopy --add-gnu-debuglink=no-id.debug linked.so && rm no-id.debug");
+	build_run("objcopy --strip-symbol=static_function c.so unnamed.so");
 	build_run("mkdir root empty && objcopy --only-keep-debug no-id.so kept.debug");
 }
 
@@ -240,6 +241,15 @@ START_TEST(a_nameless_function_starts_where_its_frame_does)
 
 	ck_assert_ptr_null(symbol.function);
 	ck_assert_uint_eq(symbol.function_start, build_address("c.so", "probe_only_framed"));
+}
+END_TEST
+
+START_TEST(a_function_that_only_debug_information_names_has_that_name)
+{
+	struct symbol symbol = look_up("unnamed.so", build_address("c.so", "probe_in_static"));
+
+	ck_assert_pstr_eq(symbol.function, "static_function");
+	ck_assert_uint_eq(symbol.function_start, build_address("c.so", "static_function"));
 }
 END_TEST
 
@@ -601,6 +611,7 @@ int main(void)
 	tcase_add_test(names, a_label_inside_of_a_function_is_not_a_function);
 	tcase_add_test(names, a_function_without_a_size_ends_with_its_frame);
 	tcase_add_test(names, a_nameless_function_starts_where_its_frame_does);
+	tcase_add_test(names, a_function_that_only_debug_information_names_has_that_name);
 	tcase_add_loop_test(names, a_stub_is_named_after_the_function_it_calls, 0, 2);
 	tcase_add_loop_test(names, addresses_outside_of_the_code_are_unknown, 0, 7);
 	tcase_add_test(names, addresses_of_data_are_unknown);

@@ -226,6 +226,15 @@ void conn_closing(int fd, uint64_t now_ns)
 		conn_drop(conn, now_ns);
 }
 
+/* fd names conn now; what it named before has one name less. */
+static void conn_install(int fd, struct conn *conn, uint64_t now_ns)
+{
+	struct conn *before = atomic_exchange_explicit(&table.conns[fd], conn, memory_order_acq_rel);
+
+	if (before)
+		conn_drop(before, now_ns);
+}
+
 static void conn_open(struct conn *conn)
 {
 	conn->generation = generation;
@@ -251,7 +260,7 @@ void conn_accepted(int fd, uint64_t now_ns)
 		return;
 	}
 	conn_open(conn);
-	atomic_store_explicit(&table.conns[fd], conn, memory_order_release);
+	conn_install(fd, conn, now_ns);
 }
 
 /* False: it has ended meanwhile. */
@@ -275,9 +284,10 @@ void conn_duplicated(int from, int to, uint64_t now_ns)
 		thread_count(SEG_COUNTER_LOST_FD_RANGE);
 		return;
 	}
-	conn_closing(to, now_ns);
 	if (conn && conn_name_again(conn))
-		atomic_store_explicit(&table.conns[to], conn, memory_order_release);
+		conn_install(to, conn, now_ns);
+	else
+		conn_closing(to, now_ns);
 }
 
 /* bytes */

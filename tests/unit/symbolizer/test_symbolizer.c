@@ -30,6 +30,8 @@ static void build_files(void)
 	build_run("objcopy --only-keep-debug no-id.so no-id.debug");
 	build_run("strip --strip-all no-id.so -o linked.so && objcopy --add-gnu-debuglink=no-id.debug linked.so && rm no-id.debug");
 	build_run("objcopy --strip-symbol=static_function c.so unnamed.so");
+	build_run("echo 'OLD { global: f; local: *; }; NEW { } OLD;' > versions && "
+	          "gcc -O2 -fPIC -shared -Wl,--version-script=versions \"$S/versioned.c\" -o versioned.so");
 	build_run("mkdir root empty && objcopy --only-keep-debug no-id.so kept.debug");
 }
 
@@ -202,6 +204,17 @@ START_TEST(a_lambda_without_a_declared_line_has_that_of_its_code)
 	ck_assert_pstr_eq(symbol.function_file, build_sample("sample.cpp"));
 	ck_assert_uint_ge(symbol.function_line, build_mark("sample.cpp", "lambda"));
 	ck_assert_uint_le(symbol.function_line, build_mark("sample.cpp", "in_lambda"));
+}
+END_TEST
+
+START_TEST(a_versioned_name_is_shown_without_its_version)
+{
+	static const char *const names[] = { "new_f", "old_f" };
+	uint64_t address = build_address("versioned.so", names[_i]);
+	struct symbol symbol = look_up("versioned.so", address);
+
+	ck_assert_pstr_eq(symbol.function, "f");
+	ck_assert_uint_eq(symbol.function_start, address);
 }
 END_TEST
 
@@ -607,6 +620,7 @@ int main(void)
 	tcase_add_test(lines, a_lambda_without_a_declared_line_has_that_of_its_code);
 
 	tcase_add_test(names, of_aliases_the_visible_plain_one_is_shown);
+	tcase_add_loop_test(names, a_versioned_name_is_shown_without_its_version, 0, 2);
 	tcase_add_test(names, a_function_of_known_size_ends_there);
 	tcase_add_test(names, a_label_inside_of_a_function_is_not_a_function);
 	tcase_add_test(names, a_function_without_a_size_ends_with_its_frame);

@@ -18,6 +18,7 @@
 #include "http.h"
 
 #include "gzip.h"
+#include "listener.h"
 #include "negotiate.h"
 #include "route.h"
 
@@ -28,7 +29,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,8 +43,6 @@ enum {
 	PLAIN_BYTES_MAX = 512,       /* an answer that fits into one packet anyway is not worth compressing */
 	LOSSES_MAX = 3,              /* times that we begin anew after our descriptors were closed */
 };
-
-#define DEFAULT_LISTEN "127.0.0.1:9464"
 
 struct exchange {
 	struct route route;
@@ -68,12 +66,11 @@ struct client {
 struct http {
 	const struct exporter_host *host;
 	struct reading *reading;
-	struct address address;
+	struct listener listener;
 	char token[SEG_TEXT_BYTES];
 	struct route_rules rules;
 	struct MHD_Daemon *daemon;
-	int listen_fd, epoll_fd;
-	ino_t listen_inode;          /* as a client's */
+	int epoll_fd;
 	struct client *clients;
 	unsigned client_count, waiter_count, loss_count;
 	bool is_accept_paused;       /* accepting failed for want of descriptors or memory: until the next tick */
@@ -314,14 +311,6 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
 
 /* --- connections */
 
-/* What a socket is, as long as it lives; 0 = fd is no socket (any more). */
-static ino_t socket_inode(int fd)
-{
-	struct stat status;
-
-	return !fstat(fd, &status) && S_ISSOCK(status.st_mode) ? status.st_ino : 0;
-}
-
 static void add_client(struct http *http, struct MHD_Connection *connection, void **socket_context)
 {
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -377,7 +366,7 @@ static void evict_idle(struct http *http)
 
 static bool is_somebody_waiting(const struct http *http)
 {
-	struct pollfd poll_fd = { .fd = http->listen_fd, .events = POLLIN };
+	struct pollfd poll_fd = { .fd = http->listener.fd, .events = POLLIN };
 
 	return poll(&poll_fd, 1, 0) > 0;
 }
@@ -397,7 +386,7 @@ static void accept_all(struct http *http)
 
 	while (http->client_count < CLIENTS_MAX) {
 		socklen_t bytes = sizeof(peer);
-		int fd = accept4(http->listen_fd, (struct sockaddr *)&peer, &bytes, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int fd = accept4(http->listener.fd, (struct sockaddr *)&peer, &bytes, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd >= 0) {
 			accept_one(http, fd, &peer, bytes);
 		} else if (errno != EINTR && errno != ECONNABORTED) {
@@ -445,18 +434,6 @@ static void watch_clients(struct http *http)
 
 /* --- life */
 
-static void say(const struct http *http, enum seg_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static void say(const struct http *http, enum seg_log_level level, const char *format, ...)
-{
-	char line[3 * SEG_TEXT_BYTES];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(line, sizeof(line), format, arguments);
-	va_end(arguments);
-	http->host->log(level, line);
-}
-
 static void on_panic(void *context, const char *file, unsigned line, const char *reason)
 {
 	(void)context, (void)file, (void)line, (void)reason;
@@ -485,68 +462,6 @@ static int start_daemon(struct http *http)
 	return 0;
 }
 
-/* Keeps the address that was chosen, and writes down for the session where that is. */
-static void publish(struct http *http, const struct address_choice *choice)
-{
-	struct segment *head = http->reading->seg.head;
-
-	http->address = choice->address;
-	http->listen_fd = choice->fd;
-	http->listen_inode = socket_inode(choice->fd);
-	http->host->descriptor_opened(http->listen_fd);
-	address_text(&http->address, head->served_address);
-	atomic_store_explicit(&head->served_port, address_port(&http->address), memory_order_relaxed);
-	http->rules.token = !http->address.is_private && http->token[0] ? http->token : NULL;
-	http->rules.checks_host = http->address.is_private && http->address.kind == ADDRESS_INET;
-}
-
-/* What config.listen says; where that is no address (the shim cannot know, it resolves nothing), the default. */
-static struct address configured_address(struct http *http)
-{
-	char text[SEG_TEXT_BYTES];
-	struct address address;
-
-	snprintf(text, sizeof(text), "%.*s", SEG_TEXT_BYTES - 1, http->reading->seg.head->config.listen);
-	if (!address_parse(&address, text))
-		return address;
-	say(http, SEG_LOG_WARN, "PROFSHIM_LISTEN=%s is not understood, the default is used; accepted: a numeric HOST:PORT, unix:/path or off", text);
-	atomic_fetch_add_explicit(&http->reading->seg.threads[0].counters[SEG_COUNTER_CONFIG_ERRORS], 1, memory_order_relaxed);
-	address_parse(&address, DEFAULT_LISTEN);
-	return address;
-}
-
-static void say_where(const struct http *http, const struct address *configured, const struct address_choice *choice)
-{
-	char first[SEG_TEXT_BYTES], text[SEG_TEXT_BYTES];
-
-	address_text(configured, first);
-	address_text(&choice->address, text);
-	if (choice->fd < 0 && choice->taken)
-		say(http, SEG_LOG_WARN, "%s is taken, and none up to %s could be had: %s; reports by signal still work", first,
-		    text, strerrordesc_np(-choice->fd));
-	else if (choice->fd < 0)
-		say(http, SEG_LOG_WARN, "cannot serve at %s: %s; reports by signal still work", text, strerrordesc_np(-choice->fd));
-	else if (choice->taken)
-		say(http, SEG_LOG_WARN, "%s is taken, serving at %s", first, text);
-	else
-		say(http, SEG_LOG_INFO, "serving at %s", text);
-}
-
-/* Takes an address. False: none could be had, which is logged, or HTTP is off. */
-static bool take_address(struct http *http)
-{
-	struct address configured = configured_address(http);
-	uint32_t former_port = atomic_load_explicit(&http->reading->seg.head->served_port, memory_order_relaxed);
-
-	if (configured.kind == ADDRESS_OFF)
-		return false;
-	struct address_choice choice = address_choose(&configured, (uint16_t)former_port);
-	if (choice.fd >= 0)
-		publish(http, &choice);
-	say_where(http, &configured, &choice);
-	return choice.fd >= 0;
-}
-
 /* Before its owner closes it, so that the number is never the program's and ours at once. */
 static void forget_descriptor(struct http *http, int *fd)
 {
@@ -558,12 +473,12 @@ static void forget_descriptor(struct http *http, int *fd)
 /* Sockets are told by their inodes, the epoll descriptor by what it says of a descriptor it does not hold. */
 static bool is_epoll_ours(const struct http *http)
 {
-	return epoll_ctl(http->epoll_fd, EPOLL_CTL_DEL, http->listen_fd, NULL) < 0 && errno == ENOENT;
+	return epoll_ctl(http->epoll_fd, EPOLL_CTL_DEL, http->listener.fd, NULL) < 0 && errno == ENOENT;
 }
 
 static bool are_descriptors_ours(const struct http *http)
 {
-	if (socket_inode(http->listen_fd) != http->listen_inode)
+	if (!listener_is_ours(&http->listener))
 		return false;
 	for (const struct client *client = http->clients; client; client = client->next)
 		if (socket_inode(client->fd) != client->inode)
@@ -571,23 +486,17 @@ static bool are_descriptors_ours(const struct http *http)
 	return is_epoll_ours(http);
 }
 
-static void close_listener(struct http *http)
-{
-	int fd = http->listen_fd;
-
-	forget_descriptor(http, &http->listen_fd);
-	address_release(&http->address);
-	close(fd);
-}
-
 /* 0; 1: no address; -ENOMEM. */
 static int open_all(struct http *http)
 {
-	if (!take_address(http))
+	if (!listener_open(&http->listener, http->host))
 		return 1;
+	const struct address *address = &http->listener.address;
+	http->rules.token = !address->is_private && http->token[0] ? http->token : NULL;
+	http->rules.checks_host = address->is_private && address->kind == ADDRESS_INET;
 	int result = start_daemon(http);
 	if (result)
-		close_listener(http);
+		listener_close(&http->listener, http->host);
 	return result;
 }
 
@@ -599,7 +508,7 @@ int http_new(struct http **ret_http, const struct exporter_host *host, struct re
 	*ret_http = NULL;
 	if (!http)
 		return -ENOMEM;
-	*http = (struct http){ .host = host, .reading = reading, .rules = { .config = config }, .listen_fd = -1, .epoll_fd = -1 };
+	*http = (struct http){ .host = host, .reading = reading, .rules = { .config = config }, .listener.fd = -1, .epoll_fd = -1 };
 	snprintf(http->token, sizeof(http->token), "%.*s", SEG_TEXT_BYTES - 1, config->token);
 	int result = open_all(http);
 	if (result)
@@ -629,7 +538,7 @@ static void abandon(struct http *http)
 	abandoned[abandoned_count++ % (LOSSES_MAX + 1)] = http->daemon;
 	http->daemon = NULL;
 	drop_descriptor(http, &http->epoll_fd, is_epoll_ours(http));
-	drop_descriptor(http, &http->listen_fd, socket_inode(http->listen_fd) == http->listen_inode);
+	listener_close(&http->listener, http->host);
 	while (http->clients) {
 		struct client *client = http->clients;
 		drop_descriptor(http, &client->fd, socket_inode(client->fd) == client->inode);
@@ -644,12 +553,12 @@ static void recover(struct http *http)
 {
 	abandon(http);
 	if (http->loss_count++ == LOSSES_MAX) {
-		say(http, SEG_LOG_WARN, "the program keeps closing descriptors that are not its own; HTTP is off from now on");
+		host_say(http->host, SEG_LOG_WARN, "the program keeps closing descriptors that are not its own; HTTP is off from now on");
 		return;
 	}
-	say(http, SEG_LOG_INFO, "the program closed descriptors that are not its own; opening them again");
+	host_say(http->host, SEG_LOG_INFO, "the program closed descriptors that are not its own; opening them again");
 	if (open_all(http) < 0)
-		say(http, SEG_LOG_WARN, "no memory to serve again; HTTP is off from now on");
+		host_say(http->host, SEG_LOG_WARN, "no memory to serve again; HTTP is off from now on");
 }
 
 unsigned http_poll(struct http *http, struct pollfd ret_fds[static HTTP_POLL_FDS], int limit_ms, int *ret_timeout_ms)
@@ -663,7 +572,7 @@ unsigned http_poll(struct http *http, struct pollfd ret_fds[static HTTP_POLL_FDS
 	if (MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES && timeout_ms < (unsigned)limit_ms)
 		*ret_timeout_ms = (int)timeout_ms;
 	ret_fds[0] = (struct pollfd){ .fd = http->epoll_fd, .events = POLLIN };
-	ret_fds[1] = (struct pollfd){ .fd = http->listen_fd, .events = POLLIN };
+	ret_fds[1] = (struct pollfd){ .fd = http->listener.fd, .events = POLLIN };
 	http->is_accept_paused = false;
 	return is_full ? 1 : 2;
 }
@@ -711,7 +620,7 @@ static void stop_daemon(struct http *http)
 		return;
 	}
 	http->is_inside = true;
-	close_listener(http);
+	listener_close(&http->listener, http->host);
 	resume_waiters(http);
 	MHD_run(http->daemon);
 	forget_descriptor(http, &http->epoll_fd);

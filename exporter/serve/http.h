@@ -6,7 +6,6 @@
  * them up, never touching numbers that may mean something else by now, and begins anew.
  */
 #include "../exporter.h"
-#include "address.h"
 #include "reading.h"
 
 #include <poll.h>

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -201,14 +202,20 @@ static void assert_lacks(const char *unwanted)
 	ck_assert_msg(strstr(answer, unwanted) == NULL, "%s in %.2000s", unwanted, answer);
 }
 
-static int connect_to_server(void)
+static void connect_this(int fd)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
 		                  .sin_port = htons((uint16_t)host.seg.head->served_port) };
+
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+}
+
+static int connect_to_server(void)
+{
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
 	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(connect(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+	connect_this(fd);
 	return fd;
 }
 
@@ -657,6 +664,46 @@ START_TEST(a_listen_text_that_is_no_address_means_the_default)
 }
 END_TEST
 
+START_TEST(an_address_that_cannot_be_had_costs_http_alone)
+{
+	snprintf(host.seg.head->config.report, SEG_TEXT_BYTES, "%s/r.%%n", dir);
+	strcpy(host.seg.head->config.listen, "192.0.2.1:9464"); /* TEST-NET-1, RFC 5737 */
+	ck_assert_int_eq(pthread_create(&server, NULL, serve, NULL), 0);
+	atomic_fetch_add(&host.seg.head->reports_requested, 1);
+	for (int waited = 0; !host.seg.head->reports_written && waited < PATIENCE_MS; waited += 10)
+		sleep_ms(10);
+	stop();
+	ck_assert_uint_eq(host.seg.head->reports_written, 1);
+	ck_assert_int_eq(line_count, 1);
+	ck_assert_str_eq(lines[0], "cannot serve at 192.0.2.1:9464: Cannot assign requested address; reports by signal still work");
+}
+END_TEST
+
+START_TEST(want_of_descriptors_delays_a_client_and_loses_none)
+{
+	struct rlimit limit, tight;
+
+	start("127.0.0.1:0", "");
+	int fd = connect_to_server();
+	wait_until_open(DESCRIPTORS_AT_REST + 1);
+	int waiting = socket(AF_INET, SOCK_STREAM, 0);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	tight = (struct rlimit){ .rlim_cur = 3, .rlim_max = limit.rlim_max };
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	connect_this(waiting);
+	say(waiting, "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	say(fd, "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	hear(fd, "healthy\n", 1); /* those who are in are served */
+	sleep_ms(300);
+	ck_assert_int_eq(open_count, DESCRIPTORS_AT_REST + 1);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	hear(waiting, "healthy\n", 1);
+	close(waiting);
+	close(fd);
+	stop();
+}
+END_TEST
+
 /* --- reports */
 
 static void request_reports(unsigned count)
@@ -860,6 +907,8 @@ int main(void)
 	tcase_add_test(addresses, a_taken_port_is_told_in_one_line_with_the_one_served_at);
 	tcase_add_test(addresses, the_next_server_of_a_session_takes_the_port_of_the_last);
 	tcase_add_test(addresses, a_listen_text_that_is_no_address_means_the_default);
+	tcase_add_test(addresses, an_address_that_cannot_be_had_costs_http_alone);
+	tcase_add_test(crowds, want_of_descriptors_delays_a_client_and_loses_none);
 	tcase_add_test(reports, as_many_reports_are_written_as_were_asked_for);
 	tcase_add_test(reports, a_report_is_what_http_says);
 	tcase_add_test(reports, a_report_on_demand_has_a_number_of_its_own);

@@ -7,7 +7,7 @@
 
 #include "../base/real.h"
 #include "../base/thread.h"
-#include "../setup/log.h"
+#include "../base/log.h"
 #include "disposition.h"
 #include "handler.h"
 #include "modules.h"

@@ -13,14 +13,17 @@
  *   step by step, with all of the above.
  * - A module without a table of frames makes it open and map the module's file.
  *
+ * - Unwind information of a kind that it does not know makes it abort.
+ *
  * So its imports are replaced, in its own linkage table, by the functions below. While a walk of ours is on (unwind_walk)
  * they answer from what we know: memory is readable if it is in use on the thread's stack or belongs to a module, else
  * the kernel is asked without any descriptor; modules come from the map; thread-local data and cache are those of our
- * state. At all other times they pass on to the true functions, so a program that uses the same library sees no change.
- * The lock over all threads goes with the cache behind it, which is switched off when the library is opened.
+ * state. A mutex that is not to be had within LOCK_ATTEMPTS makes the walk be given up, so no handler ever waits for
+ * another thread; so does abort. At all other times they pass on to the true functions, and a program that uses the same
+ * library sees no change.
  *
- * What remains on a walk that meets a new address: the mutex of the memory pool, held for a few instructions by threads
- * in the same place with all signals blocked; and mmap, once for a thread and then when its cache grows.
+ * What remains, on a walk that meets a new address: mutexes, but never a wait for one; and mmap, once for a thread slot
+ * and then when its cache grows.
  */
 #include "stand_ins.h"
 
@@ -37,6 +40,7 @@
 #include <unistd.h>
 
 #define PAGE_BYTES 4096
+#define LOCK_ATTEMPTS 1000     /* some 20 us: several times what a thread needs that has not lost its core */
 #define CACHE_BYTES_MIN 262144 /* 1 << 14 entries of 16 bytes (src/x86_64/Gtrace.c); nothing else asks for so much */
 
 /* The true functions. W: stand_ins_install, before any use. */
@@ -51,6 +55,9 @@ static int (*true_sigprocmask)(int, const sigset_t *, sigset_t *);
 static int (*true_dl_iterate_phdr)(int (*)(struct dl_phdr_info *, size_t, void *), void *);
 static void *(*true_mmap)(void *, size_t, int, int, int, off_t);
 static int (*true_munmap)(void *, size_t);
+static int (*true_pthread_mutex_lock)(pthread_mutex_t *);
+static int (*true_pthread_mutex_unlock)(pthread_mutex_t *);
+static void (*true_abort)(void);
 static int (*true_pthread_setspecific)(pthread_key_t, const void *);
 static void *(*true_tls_get_addr)(void *);
 
@@ -145,7 +152,7 @@ static int stand_in_open(const char *path, int flags, ...)
 	return true_open(path, flags, mode);
 }
 
-/* All that can be blocked is blocked: by the handler's mask, and by unwind_init for the walk that it begins with. */
+/* All that can be blocked is blocked: by the handler's mask, and by unwind_init for its first walk. */
 static int stand_in_sigprocmask(int how, const sigset_t *mask, sigset_t *ret_old)
 {
 	if (!is_ours())
@@ -184,6 +191,47 @@ static int stand_in_pthread_setspecific(pthread_key_t key, const void *value)
 	return is_ours() ? 0 : true_pthread_setspecific(key, value);
 }
 
+__attribute__((noreturn)) static void give_up(void)
+{
+	while (unwind_walk.held_count)
+		pthread_mutex_unlock(unwind_walk.held[--unwind_walk.held_count]);
+	__builtin_longjmp(unwind_walk.escape, 1);
+}
+
+static int stand_in_pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+	if (!is_ours())
+		return true_pthread_mutex_lock(mutex);
+	for (int i = 0; pthread_mutex_trylock(mutex) != 0; i++) {
+		if (i == LOCK_ATTEMPTS)
+			give_up();
+		__builtin_ia32_pause();
+	}
+	if (unwind_walk.held_count == UNWIND_HELD_MAX) {
+		pthread_mutex_unlock(mutex);
+		give_up();
+	}
+	unwind_walk.held[unwind_walk.held_count++] = mutex;
+	return 0;
+}
+
+/* Those taken last are given back first, as always in this library. */
+static int stand_in_pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+	if (!is_ours())
+		return true_pthread_mutex_unlock(mutex);
+	if (unwind_walk.held_count && unwind_walk.held[unwind_walk.held_count - 1] == mutex)
+		unwind_walk.held_count--;
+	return pthread_mutex_unlock(mutex);
+}
+
+static void stand_in_abort(void)
+{
+	if (is_ours())
+		give_up();
+	true_abort();
+}
+
 /* x86-64 psABI, "thread-local storage": the general dynamic model passes the module and the offset in its block. */
 struct tls_index {
 	unsigned long module;
@@ -216,7 +264,10 @@ const struct stand_in sig_stand_ins[] = {
 	STAND_IN(dl_iterate_phdr, true),
 	STAND_IN(mmap, true),
 	STAND_IN(munmap, true),
+	STAND_IN(pthread_mutex_lock, true),
+	STAND_IN(pthread_mutex_unlock, true),
 	STAND_IN(pthread_setspecific, true),
+	STAND_IN(abort, false),
 	{ "__tls_get_addr", (void *)stand_in_tls_get_addr, (void **)&true_tls_get_addr, true },
 };
 const size_t sig_stand_in_count = sizeof(sig_stand_ins) / sizeof(sig_stand_ins[0]);

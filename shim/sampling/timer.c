@@ -7,7 +7,7 @@
 
 #include "../base/clock.h"
 #include "../base/thread.h"
-#include "../setup/log.h"
+#include "../base/log.h"
 #include "handler.h"
 
 #include <errno.h>

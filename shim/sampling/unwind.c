@@ -81,12 +81,15 @@ struct sig_walk sig_unwind_pointers(const ucontext_t *context, uintptr_t *pcs, u
 	return walk;
 }
 
-/* libunwind remembers how to leave each address, per thread and for ever; when addresses have changed their meaning, it
- * must forget. An entry is free when its first word is 0. False: its memory was never seen, so it cannot be trusted. */
+/* libunwind remembers how to leave each address, per thread and for ever, and behind that for all threads; when addresses
+ * have changed their meaning, it must forget. An entry of a thread is free when its first word is 0. False: its memory was
+ * never seen, so it cannot be trusted. */
 static bool make_cache_sound(struct unwind_state *state)
 {
 	uint32_t epoch = sig_modules_epoch();
 
+	if (atomic_exchange_explicit(&unwinder.flushed_epoch, epoch, memory_order_relaxed) != epoch)
+		unwinder.flush(unwinder.space, 0, 0);
 	if (state->cache_epoch == epoch)
 		return true;
 	if (state->cache)
@@ -97,14 +100,25 @@ static bool make_cache_sound(struct unwind_state *state)
 	return true;
 }
 
+/* Apart from the function that prepares it: __builtin_setjmp keeps no registers. */
+__attribute__((noinline)) static int walk_or_give_up(int (*backtrace)(void **, int), struct unwind_state *state)
+{
+	if (__builtin_setjmp(unwind_walk.escape))
+		return 0;
+	return backtrace((void **)state->pcs, UNWIND_PCS_MAX);
+}
+
 int sig_unwind_library(int (*backtrace)(void **, int), struct unwind_state *state, uintptr_t stack_low, uintptr_t stack_high)
 {
 	int found = 0;
 
-	unwind_walk = (struct unwind_walk){ state, stack_low, stack_high };
+	unwind_walk.stack_low = stack_low;
+	unwind_walk.stack_high = stack_high;
+	unwind_walk.held_count = 0;
+	unwind_walk.state = state;
 	atomic_signal_fence(memory_order_seq_cst);
 	if (make_cache_sound(state))
-		found = backtrace((void **)state->pcs, UNWIND_PCS_MAX);
+		found = walk_or_give_up(backtrace, state);
 	atomic_signal_fence(memory_order_seq_cst);
 	unwind_walk.state = NULL;
 	return found;

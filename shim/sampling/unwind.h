@@ -8,6 +8,7 @@
  */
 #include "stack.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,6 +18,7 @@
 enum {
 	UNWIND_PCS_MAX = SEG_DEPTH_MAX + 16, /* room for the handler's own frames, which are dropped */
 	UNWIND_TLS_BYTES = 128,
+	UNWIND_HELD_MAX = 4, /* mutexes at once: libunwind needs 2 */
 };
 
 /* W, R: the thread that has the slot, in its handler. State 0, of the shared slot, changes hands by is_busy below. */
@@ -55,6 +57,9 @@ struct sig_walk sig_unwind_pointers(const ucontext_t *context, uintptr_t *pcs, u
 struct unwind_walk {
 	struct unwind_state *state;      /* NULL = libunwind, if it runs at all, runs for the program */
 	uintptr_t stack_low, stack_high; /* readable without asking */
+	pthread_mutex_t *held[UNWIND_HELD_MAX];
+	uint32_t held_count;
+	void *escape[5]; /* where a walk that is given up goes on (__builtin_setjmp) */
 };
 extern __thread struct unwind_walk unwind_walk __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
@@ -66,10 +71,13 @@ struct unwinder {
 	uint32_t main_tid;
 	uintptr_t main_stack_low, main_stack_high;
 	uintptr_t thread_stack_bytes; /* of a thread made without attributes */
+	void (*flush)(void *, uintptr_t, uintptr_t); /* unw_flush_cache, and what it takes */
+	void *space;
+	_Atomic uint32_t flushed_epoch;
 	const void *tls_image;        /* what libunwind's thread-local data begins with */
 	size_t tls_image_bytes;
 };
 extern struct unwinder unwinder __attribute__((visibility("hidden")));
 
-/* One walk of libunwind for us; depth found, at most max. */
+/* One walk of libunwind for us; how many addresses it found, 0 = given up. */
 int sig_unwind_library(int (*backtrace)(void **, int), struct unwind_state *state, uintptr_t stack_low, uintptr_t stack_high);

@@ -7,7 +7,7 @@
 
 #include "../base/real.h"
 #include "../base/thread.h"
-#include "../setup/log.h"
+#include "../base/log.h"
 #include "modules.h"
 #include "stand_ins.h"
 
@@ -196,21 +196,8 @@ int stand_ins_install(void *handle)
 
 /* --- libunwind --- */
 
-/* The cache behind the threads' caches has one lock for all of them. Without it a new address costs a thread some
- * microseconds more, once. */
-static void switch_off_shared_cache(void *handle)
-{
-	enum { UNW_CACHE_NONE = 0 }; /* libunwind-common.h, unw_caching_policy_t */
-	int (*set_policy)(void *, int) = (int (*)(void *, int))dlsym(handle, "_ULx86_64_set_caching_policy");
-	void **space = dlsym(handle, "_ULx86_64_local_addr_space");
-
-	if (set_policy && space)
-		set_policy(*space, UNW_CACHE_NONE);
-}
-
-/* One walk with all signals blocked, for what the library does only once: its locks, pools and tables. A program that had
- * the library open before us keeps its cache. */
-static bool warm_up(void *handle, int (*backtrace)(void **, int), bool is_shared)
+/* One walk with all signals blocked, for what the library does only once: its locks, pools and tables. */
+static bool warm_up(int (*backtrace)(void **, int))
 {
 	sigset_t all, old;
 	struct unwind_state *state = sig_unwind_begin();
@@ -221,11 +208,7 @@ static bool warm_up(void *handle, int (*backtrace)(void **, int), bool is_shared
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	bool has_entered = sig_modules_enter();
-	unwind_walk.state = state;
-	if (!is_shared)
-		switch_off_shared_cache(handle);
 	int found = has_entered ? sig_unwind_library(backtrace, state, here, here) : 0;
-	unwind_walk.state = NULL;
 	sig_modules_leave(has_entered);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	sig_unwind_end(state);
@@ -234,8 +217,7 @@ static bool warm_up(void *handle, int (*backtrace)(void **, int), bool is_shared
 
 static void open_library(void)
 {
-	void *before = dlopen(LIBRARY, RTLD_NOW | RTLD_NOLOAD);
-	void *handle = before ? before : dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+	void *handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
 
 	if (!handle) {
 		log_line(SEG_LOG_WARN, LIBRARY " cannot be opened, stacks are followed by frame pointers and may be incomplete: %s", dlerror());
@@ -243,12 +225,16 @@ static void open_library(void)
 	}
 	modules_refresh(); /* it must be found in the map when it walks over itself */
 	int (*backtrace)(void **, int) = (int (*)(void **, int))dlsym(handle, "unw_backtrace");
-	int error = backtrace ? stand_ins_install(handle) : -ENOENT;
+	void **space = dlsym(handle, "_ULx86_64_local_addr_space");
+	unwinder.flush = (void (*)(void *, uintptr_t, uintptr_t))dlsym(handle, "_Ux86_64_flush_cache");
+	int error = backtrace && space && unwinder.flush ? stand_ins_install(handle) : -ENOENT;
 	if (error) {
 		log_line(SEG_LOG_WARN, LIBRARY " is of an unknown build, stacks are followed by frame pointers and may be incomplete: %s", strerror(-error));
 		return;
 	}
-	if (!warm_up(handle, backtrace, before != NULL)) {
+	unwinder.space = *space;
+	atomic_store_explicit(&unwinder.flushed_epoch, sig_modules_epoch(), memory_order_relaxed);
+	if (!warm_up(backtrace)) {
 		log_line(SEG_LOG_WARN, LIBRARY " finds nothing on its own stack, stacks are followed by frame pointers and may be incomplete");
 		return;
 	}

@@ -4,6 +4,7 @@
 #include "../../../shim/sampling/unwind.h"
 #include "fixture.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -247,6 +248,54 @@ START_TEST(a_callback_of_the_c_library_is_found_through_it)
 }
 END_TEST
 
+static int sample_in_callback(int n)
+{
+	outermost(1);
+	return n;
+}
+
+SHOWN void call_plugin(const char *path);
+void call_plugin(const char *path)
+{
+	void *handle = dlopen(path, RTLD_NOW);
+
+	ck_assert_msg(handle != NULL, "%s", dlerror());
+	modules_refresh();
+	((int (*)(int (*)(int), int))dlsym(handle, "plugin_work"))(sample_in_callback, 1);
+	dlclose(handle);
+}
+
+/* How many of the sampled stacks lead from the sample through a library to the function that opened it. */
+static uint32_t count_whole_stacks(const char *path)
+{
+	uint64_t frames[64];
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < seg.slots[SEG_TABLE_CELLS].count; i++) {
+		uint64_t key = atomic_load(&seg.cells[i].key);
+		if (!key || !atomic_load(&seg.cells[i].samples))
+			continue;
+		uint32_t depth = fixture_path(seg_cell_node(key), frames, 64);
+		for (uint32_t j = 0; j + 1 < depth; j++)
+			count += seg_frame_module(frames[j]) >= SEG_MODULE_FIRST &&
+				 strcmp(seg.modules[seg_frame_module(frames[j])].path, path) == 0 &&
+				 fixture_frame_is_in(frames[j + 1], (void *)call_plugin);
+	}
+	return count;
+}
+
+/* The second library comes to lie where the first one was, and its frames are twice as large: what libunwind remembers of
+ * the place would lead it astray. */
+START_TEST(what_is_known_of_a_library_that_went_is_not_believed_of_the_next)
+{
+	call_plugin(PLUGIN_A);
+	call_plugin(PLUGIN_B);
+	ck_assert_uint_eq(sig_modules_epoch(), 1);
+	ck_assert_uint_eq(count_whole_stacks(PLUGIN_A), 1);
+	ck_assert_uint_eq(count_whole_stacks(PLUGIN_B), 1);
+}
+END_TEST
+
 static uint64_t open_descriptors(void)
 {
 	uint64_t set = 0;
@@ -301,6 +350,7 @@ int main(void)
 	tcase_add_test(cases[0], a_callback_of_the_c_library_is_found_through_it);
 	tcase_add_checked_fixture(cases[1], start_sampling_with_look, NULL);
 	tcase_add_test(cases[1], libunwind_opens_no_descriptor_of_its_own);
+	tcase_add_test(cases[0], what_is_known_of_a_library_that_went_is_not_believed_of_the_next);
 	tcase_add_test(cases[0], a_child_torn_out_of_a_walk_follows_pointers);
 #endif
 	return fixture_run(cases, 2, "unwind");

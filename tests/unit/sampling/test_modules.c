@@ -1,0 +1,377 @@
+#include "../../../shim/sampling/module_map.h"
+#include "../../../shim/sampling/modules.h"
+#include "fixture.h"
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static void open_session(void)
+{
+	fixture_open(100, "fp");
+	modules_refresh();
+}
+
+static uint64_t frame_of(const void *function)
+{
+	bool has_entered = sig_modules_enter();
+	uint64_t frame = sig_modules_frame((uintptr_t)function, false);
+
+	sig_modules_leave(has_entered);
+	return frame;
+}
+
+static const struct seg_module *module_of(const void *function)
+{
+	uint32_t module = seg_frame_module(frame_of(function));
+
+	ck_assert_uint_ge(module, SEG_MODULE_FIRST);
+	ck_assert_uint_eq(atomic_load(&seg.modules[module].ready), 1);
+	return &seg.modules[module];
+}
+
+int main(void);
+
+START_TEST(the_programs_module_is_its_real_path)
+{
+	char path[PATH_MAX] = "";
+
+	ck_assert_int_gt(readlink("/proc/self/exe", path, sizeof(path) - 1), 0);
+	ck_assert_str_eq(module_of((void *)main)->path, path);
+}
+END_TEST
+
+START_TEST(an_offset_is_the_address_in_the_file)
+{
+	Dl_info info;
+
+	ck_assert(dladdr((void *)main, &info));
+	ck_assert_uint_eq(seg_frame_offset(frame_of((void *)main)), (uintptr_t)main - (uintptr_t)info.dli_fbase);
+}
+END_TEST
+
+START_TEST(the_c_library_is_known_by_its_path_and_build_id)
+{
+	const struct seg_module *libc = module_of((void *)getpid);
+	bool has_id = false;
+
+	ck_assert_ptr_nonnull(strstr(libc->path, "/libc.so.6"));
+	ck_assert_uint_eq(libc->build_id_bytes, SEG_BUILD_ID_BYTES);
+	for (int i = 0; i < SEG_BUILD_ID_BYTES; i++)
+		has_id |= libc->build_id[i] != 0;
+	ck_assert(has_id);
+}
+END_TEST
+
+START_TEST(the_vdso_is_a_module_too)
+{
+	const ElfW(Ehdr) *vdso = (const ElfW(Ehdr) *)getauxval(AT_SYSINFO_EHDR);
+
+	ck_assert_ptr_nonnull(vdso);
+	ck_assert_str_eq(module_of((const char *)vdso + vdso->e_entry + 0x600)->path, "linux-vdso.so.1");
+	ck_assert(sig_modules_is_system((uintptr_t)vdso + 0x600));
+}
+END_TEST
+
+START_TEST(the_c_library_is_system_and_the_program_is_not)
+{
+	ck_assert(sig_modules_is_system((uintptr_t)getpid));
+	ck_assert(!sig_modules_is_system((uintptr_t)main));
+}
+END_TEST
+
+START_TEST(what_is_linked_into_the_program_is_not_our_library)
+{
+	ck_assert(!sig_modules_is_own((uintptr_t)modules_refresh));
+	ck_assert(!sig_modules_is_own((uintptr_t)main));
+}
+END_TEST
+
+START_TEST(data_and_nothing_are_no_code)
+{
+	static int data;
+	int local;
+
+	ck_assert_uint_eq(frame_of(&data), seg_frame_key(SEG_MODULE_PSEUDO, SEG_PSEUDO_UNKNOWN));
+	ck_assert_uint_eq(frame_of(&local), seg_frame_key(SEG_MODULE_PSEUDO, SEG_PSEUDO_UNKNOWN));
+	ck_assert_uint_eq(frame_of(NULL), seg_frame_key(SEG_MODULE_PSEUDO, SEG_PSEUDO_UNKNOWN));
+	ck_assert_uint_eq(frame_of((void *)UINTPTR_MAX), seg_frame_key(SEG_MODULE_PSEUDO, SEG_PSEUDO_UNKNOWN));
+}
+END_TEST
+
+START_TEST(memory_of_modules_is_readable_and_other_memory_is_not_known_to_be)
+{
+	static int data;
+	int local;
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ck_assert(sig_modules_is_readable((uintptr_t)main, 8));
+	ck_assert(sig_modules_is_readable((uintptr_t)&data, 4));
+	ck_assert(!sig_modules_is_readable((uintptr_t)&local, 4));
+	ck_assert(!sig_modules_is_readable((uintptr_t)page, 4096));
+	ck_assert(!sig_modules_is_readable(0, 1));
+	ck_assert(!sig_modules_is_readable((uintptr_t)main, 1UL << 40));
+}
+END_TEST
+
+struct seen {
+	int count;
+	bool has_vdso;
+	bool has_tables;
+};
+
+static int look(struct dl_phdr_info *info, size_t size, void *data)
+{
+	struct seen *seen = data;
+
+	ck_assert_uint_eq(size, sizeof(*info));
+	seen->count++;
+	seen->has_vdso |= strcmp(info->dlpi_name, "linux-vdso.so.1") == 0;
+	for (int i = 0; i < info->dlpi_phnum; i++)
+		seen->has_tables |= info->dlpi_phdr[i].p_type == PT_GNU_EH_FRAME;
+	return 0;
+}
+
+static int stop_at_second(struct dl_phdr_info *info, size_t size, void *data)
+{
+	(void)info;
+	(void)size;
+	return ++*(int *)data == 2 ? 42 : 0;
+}
+
+START_TEST(iterating_shows_what_the_loader_shows)
+{
+	struct seen ours = { 0 }, loaders = { 0 };
+	int count = 0;
+
+	sig_modules_iterate(look, &ours);
+	dl_iterate_phdr(look, &loaders);
+	ck_assert_int_eq(ours.count, loaders.count);
+	ck_assert(ours.has_vdso);
+	ck_assert(ours.has_tables);
+	ck_assert_int_eq(sig_modules_iterate(stop_at_second, &count), 42);
+	ck_assert_int_eq(count, 2);
+}
+END_TEST
+
+START_TEST(the_same_modules_again_are_the_same_entries)
+{
+	uint64_t before = frame_of((void *)main);
+	uint32_t epoch = sig_modules_epoch();
+
+	for (int i = 0; i < 5; i++)
+		modules_refresh();
+	ck_assert_uint_eq(frame_of((void *)main), before);
+	ck_assert_uint_eq(sig_modules_epoch(), epoch);
+}
+END_TEST
+
+static void *open_plugin(const char *path)
+{
+	void *handle = dlopen(path, RTLD_NOW);
+
+	ck_assert_msg(handle != NULL, "%s", dlerror());
+	modules_refresh();
+	return handle;
+}
+
+static void close_plugin(void *handle)
+{
+	modules_unload_begin();
+	dlclose(handle);
+	modules_refresh();
+	modules_unload_end();
+}
+
+START_TEST(a_library_that_is_opened_is_known_and_one_that_is_closed_is_not)
+{
+	void *handle = open_plugin(PLUGIN_A);
+	void *function = dlsym(handle, "plugin_work");
+
+	ck_assert_str_eq(module_of(function)->path, PLUGIN_A);
+	close_plugin(handle);
+	ck_assert_uint_eq(frame_of(function), seg_frame_key(SEG_MODULE_PSEUDO, SEG_PSEUDO_UNKNOWN));
+}
+END_TEST
+
+static uintptr_t function_page(void *handle)
+{
+	return (uintptr_t)dlsym(handle, "plugin_work") & ~4095UL;
+}
+
+/* The kernel puts a library into the highest gap that fits. Maps take gaps, too, so where it comes to lie goes round in a
+ * circle, once that has settled. */
+static void *open_plugin_settled(const char *path)
+{
+	for (int i = 0; i < 8; i++)
+		close_plugin(open_plugin(path));
+	return open_plugin(path);
+}
+
+static void *open_plugin_at(const char *path, uintptr_t page)
+{
+	for (int i = 0; i < 100; i++) {
+		void *handle = open_plugin(path);
+		if (function_page(handle) == page)
+			return handle;
+		close_plugin(handle);
+	}
+	ck_abort_msg("%s never came to lie at %#lx", path, (unsigned long)page);
+	return NULL;
+}
+
+START_TEST(a_library_that_comes_back_to_its_place_changes_no_epoch)
+{
+	void *handle = open_plugin_settled(PLUGIN_A);
+	uintptr_t page = function_page(handle);
+	uint32_t epoch = sig_modules_epoch();
+
+	close_plugin(handle);
+	open_plugin_at(PLUGIN_A, page);
+	ck_assert_uint_eq(sig_modules_epoch(), epoch);
+}
+END_TEST
+
+START_TEST(another_library_in_the_same_place_changes_the_epoch)
+{
+	void *handle = open_plugin_settled(PLUGIN_A);
+	uintptr_t page = function_page(handle);
+	uint32_t epoch = sig_modules_epoch();
+
+	close_plugin(handle);
+	ck_assert_uint_eq(sig_modules_epoch(), epoch);
+	open_plugin_at(PLUGIN_B, page);
+	ck_assert_uint_ne(sig_modules_epoch(), epoch);
+}
+END_TEST
+
+START_TEST(a_library_that_changes_place_with_another_between_two_looks_changes_the_epoch)
+{
+	void *handle = open_plugin(PLUGIN_A);
+	uintptr_t page = function_page(handle);
+	uint32_t epoch = sig_modules_epoch();
+
+	dlclose(handle);
+	handle = open_plugin(PLUGIN_B);
+	ck_assert_uint_eq(function_page(handle), page);
+	ck_assert_uint_ne(sig_modules_epoch(), epoch);
+}
+END_TEST
+
+START_TEST(a_relative_path_is_made_absolute)
+{
+	char directory[PATH_MAX], name[PATH_MAX];
+
+	snprintf(directory, sizeof(directory), "%s", PLUGIN_A);
+	char *slash = strrchr(directory, '/');
+	*slash = '\0';
+	snprintf(name, sizeof(name), "./%s", slash + 1);
+	ck_assert_int_eq(chdir(directory), 0);
+	void *handle = open_plugin(name);
+	const struct seg_module *module = module_of(dlsym(handle, "plugin_work"));
+	ck_assert_int_eq(module->path[0], '/');
+	ck_assert_int_eq(access(module->path, R_OK), 0);
+}
+END_TEST
+
+START_TEST(a_full_table_of_modules_is_counted_and_its_code_is_unknown)
+{
+	seg.slots[SEG_TABLE_MODULES].count = SEG_MODULE_FIRST + 1;
+	for (uint32_t i = 0; i < SEG_MODULE_FIRST + 1; i++)
+		atomic_store(&seg.modules[i].key, i + 1);
+	modules_refresh();
+	ck_assert_uint_ge(fixture_counter(SEG_COUNTER_OVERFLOW_MODULES), 3);
+	ck_assert_uint_eq(frame_of((void *)main), seg_frame_key(SEG_MODULE_PSEUDO, SEG_PSEUDO_UNKNOWN));
+}
+END_TEST
+
+START_TEST(an_entry_that_its_writer_left_unfinished_is_finished_by_the_next)
+{
+	uint32_t module = seg_frame_module(frame_of((void *)main));
+	char path[SEG_MODULE_PATH_BYTES];
+
+	memcpy(path, seg.modules[module].path, sizeof(path));
+	memset(seg.modules[module].path, 0, sizeof(path));
+	atomic_store(&seg.modules[module].ready, 0);
+	modules_refresh();
+	ck_assert_str_eq(seg.modules[module].path, path);
+}
+END_TEST
+
+START_TEST(unknown_code_makes_the_map_be_looked_at_once_a_second)
+{
+	void *handle = dlopen(PLUGIN_A, RTLD_NOW); /* as the loader does by itself: no hook, no refresh */
+	void *function = dlsym(handle, "plugin_work");
+
+	ck_assert_uint_eq(seg_frame_module(frame_of(function)), SEG_MODULE_PSEUDO);
+	modules_refresh_if_stale(5000000000);
+	ck_assert_str_eq(module_of(function)->path, PLUGIN_A);
+	dlclose(handle);
+	frame_of(NULL);
+	modules_refresh_if_stale(5999999999);
+	ck_assert_uint_ge(seg_frame_module(frame_of(function)), SEG_MODULE_FIRST);
+	modules_refresh_if_stale(6000000000);
+	ck_assert_uint_eq(seg_frame_module(frame_of(function)), SEG_MODULE_PSEUDO);
+}
+END_TEST
+
+START_TEST(unloading_waits_for_a_walk_but_not_for_ever)
+{
+	ck_assert(sig_modules_enter());
+	modules_unload_begin(); /* in a debugger's hands, say: gives up */
+	ck_assert(!sig_modules_enter());
+	sig_modules_leave(false);
+	modules_unload_end();
+	ck_assert(sig_modules_enter());
+	sig_modules_leave(true);
+	sig_modules_leave(true);
+	ck_assert_uint_eq(atomic_load(&module_gate.walkers), 0);
+	ck_assert_uint_eq(atomic_load(&module_gate.readers), 0);
+}
+END_TEST
+
+START_TEST(a_forked_child_forgets_the_walks_of_its_parents_threads)
+{
+	ck_assert(sig_modules_enter());
+	ck_assert_uint_eq(modules_forked(), 1);
+	ck_assert_uint_eq(modules_forked(), 0);
+	modules_unload_begin();
+	modules_forked();
+	ck_assert(!sig_modules_enter()); /* it is this thread that unloads */
+	sig_modules_leave(false);
+	modules_unload_end();
+	ck_assert(sig_modules_enter());
+}
+END_TEST
+
+int main(void)
+{
+	TCase *cases[] = { tcase_create("modules") };
+
+	tcase_add_checked_fixture(cases[0], open_session, NULL);
+	tcase_add_test(cases[0], the_programs_module_is_its_real_path);
+	tcase_add_test(cases[0], an_offset_is_the_address_in_the_file);
+	tcase_add_test(cases[0], the_c_library_is_known_by_its_path_and_build_id);
+	tcase_add_test(cases[0], the_vdso_is_a_module_too);
+	tcase_add_test(cases[0], the_c_library_is_system_and_the_program_is_not);
+	tcase_add_test(cases[0], what_is_linked_into_the_program_is_not_our_library);
+	tcase_add_test(cases[0], data_and_nothing_are_no_code);
+	tcase_add_test(cases[0], memory_of_modules_is_readable_and_other_memory_is_not_known_to_be);
+	tcase_add_test(cases[0], iterating_shows_what_the_loader_shows);
+	tcase_add_test(cases[0], the_same_modules_again_are_the_same_entries);
+	tcase_add_test(cases[0], a_library_that_is_opened_is_known_and_one_that_is_closed_is_not);
+	tcase_add_test(cases[0], a_library_that_comes_back_to_its_place_changes_no_epoch);
+	tcase_add_test(cases[0], another_library_in_the_same_place_changes_the_epoch);
+	tcase_add_test(cases[0], a_library_that_changes_place_with_another_between_two_looks_changes_the_epoch);
+	tcase_add_test(cases[0], a_relative_path_is_made_absolute);
+	tcase_add_test(cases[0], a_full_table_of_modules_is_counted_and_its_code_is_unknown);
+	tcase_add_test(cases[0], an_entry_that_its_writer_left_unfinished_is_finished_by_the_next);
+	tcase_add_test(cases[0], unknown_code_makes_the_map_be_looked_at_once_a_second);
+	tcase_add_test(cases[0], unloading_waits_for_a_walk_but_not_for_ever);
+	tcase_add_test(cases[0], a_forked_child_forgets_the_walks_of_its_parents_threads);
+	return fixture_run(cases, 1, "modules");
+}

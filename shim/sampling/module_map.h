@@ -1,6 +1,6 @@
 #pragma once
 /* module_map - one picture of the modules of this process: what the setup side draws and the handler looks at.
- * Context: types for both; everything in a map is constant once it is published.
+ * Context: signal and setup. Everything in a map is constant once it is published.
  */
 #include "modules.h"
 

@@ -1,7 +1,7 @@
 #include "report_signal.h"
 
-#include "../base/thread.h"
 #include "../base/real.h"
+#include "../base/thread.h"
 
 #include <errno.h>
 #include <stdatomic.h>

@@ -1,9 +1,9 @@
 #include "server.h"
 
 #include "../../exporter/exporter.h"
+#include "../base/log.h"
 #include "../base/thread.h"
 #include "descriptors.h"
-#include "log.h"
 #include "process.h"
 #include "session.h"
 
@@ -21,7 +21,7 @@
 
 enum {
 	STANDBY_MAX = 4,           /* processes with a thread that serves or waits to */
-	STACK_BYTES = 512 * 1024,  /* of address space: DWARF is read on it; pages that are not touched cost nothing */
+	STACK_BYTES = 2 << 20,     /* of address space: DWARF is read on it; pages that are not touched cost nothing */
 	THOROUGH_TICKS = 5,        /* ticks between looks into /proc: one second */
 	FORK_WAIT_MS = 50,
 };

@@ -5,8 +5,8 @@
 #include "session.h"
 
 #include "../base/clock.h"
+#include "../base/log.h"
 #include "../base/thread.h"
-#include "log.h"
 #include "server.h"
 
 #include <dirent.h>

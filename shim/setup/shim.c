@@ -4,6 +4,7 @@
 #include "shim.h"
 
 #include "../base/clock.h"
+#include "../base/log.h"
 #include "../base/real.h"
 #include "../base/thread.h"
 #include "../base/work.h"
@@ -14,7 +15,6 @@
 #include "config.h"
 #include "descriptors.h"
 #include "environment.h"
-#include "log.h"
 #include "process.h"
 #include "report_signal.h"
 #include "server.h"

@@ -1,6 +1,6 @@
 #pragma once
 /* shim - the life of profshim in this process: what the hooks ask of it.
- * Context: as said at each.
+ * Context: call and setup, as said at each.
  *
  *   EARLY    before our constructor: hooks pass through
  *   OFF      not to be profiled (PROFSHIM_EXE, no memory): hooks pass through for good

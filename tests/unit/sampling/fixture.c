@@ -4,7 +4,7 @@
 #include "../../../shim/sampling/handler.h"
 #include "../../../shim/sampling/modules.h"
 #include "../../../shim/sampling/sampling.h"
-#include "../../../shim/setup/log.h"
+#include "../../../shim/base/log.h"
 
 #include <dlfcn.h>
 #include <stdarg.h>

@@ -29,7 +29,7 @@ enum {
 	NOTE_BYTES_MAX = 4096,
 };
 
-static void refuse(struct binary *binary, enum binary_verdict verdict, const char *format, ...) __attribute__((format(printf, 3, 4)));
+__attribute__((format(printf, 3, 4)))
 static void refuse(struct binary *binary, enum binary_verdict verdict, const char *format, ...)
 {
 	va_list arguments;
@@ -297,9 +297,10 @@ static bool find_by_build_id(struct binary *binary, const struct elf *elf)
 	if (!find_section(elf, ".note.gnu.build-id", &section) || section.sh_size > sizeof(note) ||
 	    !read_at(elf->fd, section.sh_offset, &note, section.sh_size))
 		return false;
-	if (memcmp(note.owner, ELF_NOTE_GNU, sizeof(note.owner)) || note.header.n_descsz < 2 || note.header.n_descsz > sizeof(note.id))
+	uint32_t id_bytes = note.header.n_descsz;
+	if (memcmp(note.owner, ELF_NOTE_GNU, sizeof(note.owner)) || id_bytes < 2 || id_bytes > sizeof(note.id))
 		return false;
-	for (uint32_t i = 0; i < note.header.n_descsz; i++)
+	for (uint32_t i = 0; i < id_bytes; i++)
 		snprintf(hex + 2 * i, 3, "%02x", note.id[i]);
 	snprintf(binary->debug_file, sizeof(binary->debug_file), "/usr/lib/debug/.build-id/%.2s/%s.debug", hex, hex + 2);
 	return !access(binary->debug_file, R_OK);

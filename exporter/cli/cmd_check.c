@@ -11,10 +11,12 @@ static void describe_names(struct strbuf *text, const struct binary *binary)
 {
 	bool is_apart = binary->debug_file[0];
 
-	strbuf_printf(text, "  functions  %s\n",
-	              binary->has_symbols ? "all have names: the file has its symbol table"
-	              : is_apart          ? "all have names: its debug file has them"
-	                                  : "only exported ones have names: the file is stripped and its debug symbols are not installed");
+	if (binary->has_symbols)
+		strbuf_add(text, "  functions  all have names: the file has its symbol table\n");
+	else if (is_apart)
+		strbuf_printf(text, "  functions  all have names: %s has them\n", binary->debug_file);
+	else
+		strbuf_add(text, "  functions  only exported ones have names: the file is stripped, its debug symbols are not installed\n");
 	if (binary->has_lines)
 		strbuf_add(text, "  lines      known: the file has debug information\n");
 	else if (is_apart)
@@ -31,10 +33,11 @@ static void describe(struct strbuf *text, const struct binary *binary)
 		strbuf_printf(text, "%s can be profiled.\n", binary->path);
 	strbuf_printf(text, "  loader     %s\n", binary->loader);
 	describe_names(text, binary);
-	strbuf_printf(text, "  stacks     %s\n",
-	              binary->has_frames ? "whole: there are frame descriptions" : "may be cut short: there are no frame descriptions");
+	strbuf_add(text, binary->has_frames ? "  stacks     whole: there are frame descriptions\n"
+	                                    : "  stacks     may be cut short: there are no frame descriptions\n");
 	if (binary->tls_library[0])
-		strbuf_printf(text, "  TLS        uses %s: requests on encrypted connections are not told apart yet\n", binary->tls_library);
+		strbuf_printf(text, "  TLS        uses %s: requests on encrypted connections are not told apart yet\n",
+		              binary->tls_library);
 }
 
 static int cmd_check(const struct command *command, int argc, char **argv)

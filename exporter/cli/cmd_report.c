@@ -48,12 +48,13 @@ static int parse(const struct command *command, int argc, char **argv, struct re
 
 static int complain_not_found(const struct command *command, const char *session, const struct sessions_dirs *dirs)
 {
-	const char *second = dirs->count > 1 ? dirs->paths[1] : "";
+	const char *first = dirs->paths[0], *second = dirs->count > 1 ? dirs->paths[1] : "";
+	const char *joint = second[0] ? " or " : "";
 
 	if (session)
 		return command_complain(command, COMMAND_FAILED, "there is no session %s in %s%s%s; profshim ls lists them", session,
-		                        dirs->paths[0], second[0] ? " or " : "", second);
-	return command_complain(command, COMMAND_FAILED, "there is no session in %s%s%s", dirs->paths[0], second[0] ? " or " : "", second);
+		                        first, joint, second);
+	return command_complain(command, COMMAND_FAILED, "there is no session in %s%s%s", first, joint, second);
 }
 
 /* COMMAND_OK with the path of the file in ret_path. */
@@ -124,7 +125,8 @@ static int print_report(const struct command *command, struct reading *reading, 
 	return code;
 }
 
-static int report(const struct command *command, const struct request *request, const struct seg_view *seg, uint64_t changed_real_ns)
+static int report(const struct command *command, const struct request *request, const struct seg_view *seg,
+                  uint64_t changed_real_ns)
 {
 	struct reading reading;
 	struct view_params params;

@@ -63,7 +63,8 @@ static const struct variable variables[] = {
 	{ "PROFSHIM_LOG", VALUE_CHOICE, 0, "error warn info debug " },
 	{ "OTEL_SERVICE_NAME", VALUE_TEXT, 0, NULL },
 };
-_Static_assert(sizeof(variables) / sizeof(variables[0]) + 1 == sizeof(run_options) / sizeof(run_options[0]), "one for each option");
+_Static_assert(sizeof(variables) / sizeof(variables[0]) + 1 == sizeof(run_options) / sizeof(run_options[0]),
+               "one variable for each option");
 
 static bool is_number(const char *text, unsigned max)
 {
@@ -169,7 +170,7 @@ static int preload(const struct command *command, const char *library)
 	if (access(library, R_OK) < 0)
 		return command_complain(command, COMMAND_FAILED, "%s cannot be read: %s", library, strerror(errno));
 	if (strpbrk(library, " :"))
-		return command_complain(command, COMMAND_FAILED, "%s cannot be preloaded: LD_PRELOAD knows no path with a blank or a colon", library);
+		return command_complain(command, COMMAND_FAILED, "%s cannot be preloaded: its path has a blank or a colon", library);
 	if (others && strstr(others, library))
 		return COMMAND_OK; /* run under run */
 	if (others && others[0] && asprintf(&value, "%s:%s", library, others) < 0)

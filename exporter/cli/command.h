@@ -53,7 +53,8 @@ enum {
 int options_next(struct options *options, const char **ret_value);
 
 /* "profshim NAME: " and the message, one line, to stderr. Returns code. */
-int command_complain(const struct command *command, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int command_complain(const struct command *command, int code, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
 
 /* All of bytes to stdout, and whether that went well: COMMAND_OK or COMMAND_FAILED, which has been said. */
 int command_print(const struct command *command, const char *bytes, size_t count);

@@ -147,7 +147,8 @@ static enum MHD_Result queue_text(struct MHD_Connection *connection, struct rout
 	return queue(connection, route, "text/plain; charset=utf-8", route->text, strlen(route->text), false, false);
 }
 
-static enum MHD_Result queue_failure(struct MHD_Connection *connection, struct route *route, unsigned status, const char *sentence)
+static enum MHD_Result queue_failure(struct MHD_Connection *connection, struct route *route, unsigned status,
+                                     const char *sentence)
 {
 	route->status = status;
 	route->view = NULL;
@@ -223,8 +224,8 @@ static enum MHD_Result answer(struct http *http, struct MHD_Connection *connecti
 	return queue_text(connection, route);
 }
 
-static enum MHD_Result take_param(void *context, enum MHD_ValueKind kind, const char *name, size_t name_bytes, const char *value,
-                                  size_t value_bytes)
+static enum MHD_Result take_param(void *context, enum MHD_ValueKind kind, const char *name, size_t name_bytes,
+                                  const char *value, size_t value_bytes)
 {
 	struct request *request = context;
 
@@ -242,7 +243,8 @@ static const char *header(struct MHD_Connection *connection, const char *name)
 	return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
 }
 
-static struct exchange *new_exchange(struct http *http, struct MHD_Connection *connection, const char *method, const char *path)
+static struct exchange *new_exchange(struct http *http, struct MHD_Connection *connection, const char *method,
+                                     const char *path)
 {
 	struct exchange *exchange = calloc(1, sizeof(*exchange));
 	struct request request = {
@@ -508,7 +510,8 @@ int http_new(struct http **ret_http, const struct exporter_host *host, struct re
 	*ret_http = NULL;
 	if (!http)
 		return -ENOMEM;
-	*http = (struct http){ .host = host, .reading = reading, .rules = { .config = config }, .listener.fd = -1, .epoll_fd = -1 };
+	*http = (struct http){ .host = host, .reading = reading, .rules = { .config = config } };
+	http->listener.fd = http->epoll_fd = -1;
 	snprintf(http->token, sizeof(http->token), "%.*s", SEG_TEXT_BYTES - 1, config->token);
 	int result = open_all(http);
 	if (result)

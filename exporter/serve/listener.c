@@ -36,14 +36,15 @@ static struct address configured_address(const struct exporter_host *host)
 	if (!address_parse(&address, text))
 		return address;
 	host_say(host, SEG_LOG_WARN,
-	         "PROFSHIM_LISTEN=%s is not understood, the default is used; accepted: HOST:PORT with a numeric HOST or localhost, "
-	         "unix:/path or off", text);
+	         "PROFSHIM_LISTEN=%s is not understood, the default is used; accepted: HOST:PORT with a numeric HOST or "
+	         "localhost, unix:/path or off", text);
 	atomic_fetch_add_explicit(&host->seg.threads[0].counters[SEG_COUNTER_CONFIG_ERRORS], 1, memory_order_relaxed);
 	address_parse(&address, DEFAULT_LISTEN);
 	return address;
 }
 
-static void say_where(const struct exporter_host *host, const struct address *configured, const struct address_choice *choice)
+static void say_where(const struct exporter_host *host, const struct address *configured,
+                      const struct address_choice *choice)
 {
 	char first[SEG_TEXT_BYTES], text[SEG_TEXT_BYTES];
 

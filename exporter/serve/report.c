@@ -134,7 +134,8 @@ static int write_quietly(const struct sink *sink, const char *bytes, size_t coun
 	return result;
 }
 
-static void log_failure(const struct exporter_host *host, const char *name, uint32_t number, int error, size_t written, size_t count)
+static void log_failure(const struct exporter_host *host, const char *name, uint32_t number, int error, size_t written,
+                        size_t count)
 {
 	char line[REPORT_PATH_BYTES + 160];
 
@@ -155,7 +156,8 @@ static int write_stderr(const char *bytes, size_t count, size_t *ret_written)
 }
 
 /* Opens without waiting, since the path may be a pipe that nobody reads. */
-static int write_file(const struct exporter_host *host, const char *path, const char *bytes, size_t count, size_t *ret_written)
+static int write_file(const struct exporter_host *host, const char *path, const char *bytes, size_t count,
+                      size_t *ret_written)
 {
 	struct sink sink;
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);

@@ -47,22 +47,28 @@ static struct finding find_stack(const ucontext_t *context, struct unwind_state 
 	return finding;
 }
 
+static struct finding find_with_state(const ucontext_t *context)
+{
+	struct unwind_state *state = sig_unwind_begin();
+
+	if (!state)
+		return lost(context, SEG_COUNTER_DROP_NO_SLOT);
+	struct finding finding = find_stack(context, state);
+	sig_unwind_end(state);
+	return finding;
+}
+
 static struct finding find_node(const ucontext_t *context)
 {
 	bool has_entered = sig_modules_enter();
-	struct unwind_state *state = sig_unwind_begin();
 	struct finding finding;
 
 	if (self.in_handler > 1 || unwind_walk.state)
 		finding = lost(context, SEG_COUNTER_DROP_NESTED);
 	else if (!has_entered)
 		finding = lost(context, SEG_COUNTER_DROP_LOADER);
-	else if (!state)
-		finding = lost(context, SEG_COUNTER_DROP_NO_SLOT);
 	else
-		finding = find_stack(context, state);
-	if (state)
-		sig_unwind_end(state);
+		finding = find_with_state(context);
 	sig_modules_leave(has_entered);
 	return finding;
 }

@@ -95,14 +95,18 @@ void sampling_thread_start(void)
 
 void sampling_thread_stop(void)
 {
-	if (sampling.is_on)
-		timer_stop();
+	if (!sampling.is_on)
+		return;
+	timer_stop();
+	unwind_thread_stop();
 }
 
 void sampling_adopt_threads(void)
 {
-	if (sampling.is_on)
-		timer_adopt_all(handler.period_ns);
+	if (!sampling.is_on)
+		return;
+	unwind_reclaim();
+	timer_adopt_all(handler.period_ns);
 }
 
 void sampling_forked(void)

@@ -16,19 +16,29 @@
 __thread struct unwind_walk unwind_walk __attribute__((tls_model("initial-exec")));
 struct unwinder unwinder;
 
+/* The first free one: they are as big as a cache of libunwind's, and so no more are ever used than must be. */
+static struct unwind_state *claim_state(void)
+{
+	for (uint32_t i = 1; i < unwinder.state_count; i++) {
+		uint32_t nobody = 0;
+		if (atomic_load_explicit(&unwinder.owners[i], memory_order_relaxed) == 0 &&
+		    atomic_compare_exchange_strong_explicit(&unwinder.owners[i], &nobody, self.tid, memory_order_acquire, memory_order_relaxed))
+			return &unwinder.states[i];
+	}
+	return NULL;
+}
+
 struct unwind_state *sig_unwind_begin(void)
 {
-	uint32_t index = self.is_exclusive ? (uint32_t)(self.slot - seg.threads) : 0;
-
-	if (index >= unwinder.state_count)
-		return NULL;
-	bool is_busy = atomic_exchange_explicit(&unwinder.is_busy[index], 1, memory_order_acquire);
-	return is_busy ? NULL : &unwinder.states[index];
+	if (!unwind_walk.own && self.is_exclusive)
+		unwind_walk.own = claim_state();
+	struct unwind_state *state = unwind_walk.own ? unwind_walk.own : unwinder.states;
+	return state && !atomic_exchange_explicit(&state->is_busy, 1, memory_order_acquire) ? state : NULL;
 }
 
 void sig_unwind_end(struct unwind_state *state)
 {
-	atomic_store_explicit(&unwinder.is_busy[state - unwinder.states], 0, memory_order_release);
+	atomic_store_explicit(&state->is_busy, 0, memory_order_release);
 }
 
 /* Glibc puts a thread's descriptor, which pthread_self points to, at the high end of its stack. How much lies below is
@@ -137,7 +147,7 @@ struct sig_walk sig_unwind(const ucontext_t *context, struct unwind_state *state
 	int (*backtrace)(void **, int) = atomic_load_explicit(&unwinder.backtrace, memory_order_acquire);
 
 	/* What libunwind keeps of a thread cannot be shared; and it must not walk while it walks. */
-	if (!backtrace || !self.is_exclusive)
+	if (!backtrace || state == unwinder.states)
 		return sig_unwind_pointers(context, state->pcs, UNWIND_PCS_MAX);
 	if (unwind_walk.state)
 		return (struct sig_walk){ 0 };

@@ -3,8 +3,8 @@
  * Context: signal for sig_*; setup for the rest.
  * What is read lies between the interrupted stack pointer and the known end of the thread's stack, in a module of the map,
  * or was found readable first; how far libunwind 1.6.2 can be held to that is told in stand_ins.c.
- * Owns one state for each thread slot of the segment: the thread that has the slot has the state, too, and a later one
- * inherits what its libunwind has learnt.
+ * Owns the states that walks need. A thread takes one with its first sample and gives it back when it ends; the next one
+ * inherits what libunwind has learnt. There are as many as were ever in use at once.
  */
 #include "stack.h"
 
@@ -21,8 +21,9 @@ enum {
 	UNWIND_HELD_MAX = 4, /* mutexes at once: libunwind needs 2 */
 };
 
-/* W, R: the thread that has the slot, in its handler. State 0, of the shared slot, changes hands by is_busy below. */
+/* W, R: the thread that has it, in its handler. State 0 is for those that found none, one sample at a time. */
 struct unwind_state {
+	_Atomic uint32_t is_busy; /* a sample is being taken with it */
 	uint32_t path_epoch;      /* of the modules' map when the slot's last path was found (tree.h) */
 	uint32_t cache_epoch;     /* the same of libunwind's cache */
 	uint32_t has_tls;         /* tls has its first contents */
@@ -36,11 +37,17 @@ struct unwind_state {
  * memory for the states; there can be no sampling. After thread_attach and modules_refresh. */
 bool unwind_init(const char *name);
 
+/* The calling thread gives its state back; it will not be sampled any more. Context: call. */
+void unwind_thread_stop(void);
+
+/* Takes back the states of threads that ended without a word. */
+void unwind_reclaim(void);
+
 /* In the child of fork: is_torn = a thread of the parent was in mid-walk, so a lock of libunwind may be held for good;
  * frame pointers are followed from then on. */
 void unwind_forked(bool is_torn);
 
-/* The calling thread's state, to be given back by sig_unwind_end; NULL: another sample has it. */
+/* The calling thread's state, to be let go by sig_unwind_end; NULL: another sample has it. */
 struct unwind_state *sig_unwind_begin(void);
 void sig_unwind_end(struct unwind_state *state);
 
@@ -53,8 +60,9 @@ struct sig_walk sig_unwind_pointers(const ucontext_t *context, uintptr_t *pcs, u
 
 /* --- between unwind.c, unwind_open.c and stand_ins.c --- */
 
-/* What libunwind may do while it walks for us; not set at any other time. */
+/* A thread's walk, and what libunwind may do while it is on. */
 struct unwind_walk {
+	struct unwind_state *own;        /* the thread's, NULL = none yet */
 	struct unwind_state *state;      /* NULL = libunwind, if it runs at all, runs for the program */
 	uintptr_t stack_low, stack_high; /* readable without asking */
 	pthread_mutex_t *held[UNWIND_HELD_MAX];
@@ -65,8 +73,8 @@ extern __thread struct unwind_walk unwind_walk __attribute__((tls_model("initial
 
 struct unwinder {
 	_Atomic(int (*)(void **, int)) backtrace; /* NULL = frame pointers. W: setup, release; R: handlers, acquire */
-	struct unwind_state *states;              /* one for each thread slot */
-	_Atomic uint32_t *is_busy;                /* a sample is being taken with that state */
+	struct unwind_state *states;
+	_Atomic uint32_t *owners;                 /* of each state: a thread's id, 0 = free */
 	uint32_t state_count;
 	uint32_t main_tid;
 	uintptr_t main_stack_low, main_stack_high;

@@ -20,6 +20,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define LIBRARY "libunwind.so.8"
@@ -60,14 +61,14 @@ static void find_thread_stack_size(void)
 
 static bool make_states(void)
 {
-	uint32_t count = seg.slots[SEG_TABLE_THREADS].count;
-	size_t bytes = count * (sizeof(struct unwind_state) + sizeof(*unwinder.is_busy));
+	uint32_t count = seg.slots[SEG_TABLE_THREADS].count; /* more threads than that have no slot of their own */
+	size_t bytes = count * (sizeof(struct unwind_state) + sizeof(*unwinder.owners));
 	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (memory == MAP_FAILED)
 		return false;
 	unwinder.states = memory;
-	unwinder.is_busy = (_Atomic uint32_t *)(unwinder.states + count);
+	unwinder.owners = (_Atomic uint32_t *)(unwinder.states + count);
 	unwinder.state_count = count;
 	return true;
 }
@@ -255,15 +256,39 @@ bool unwind_init(const char *name)
 	return true;
 }
 
+void unwind_thread_stop(void)
+{
+	struct unwind_state *own = unwind_walk.own;
+
+	unwind_walk.own = NULL;
+	if (own)
+		atomic_store_explicit(&unwinder.owners[own - unwinder.states], 0, memory_order_release);
+}
+
+void unwind_reclaim(void)
+{
+	pid_t pid = getpid();
+
+	for (uint32_t i = 1; i < unwinder.state_count; i++) {
+		uint32_t tid = atomic_load_explicit(&unwinder.owners[i], memory_order_relaxed);
+		if (tid && syscall(SYS_tgkill, pid, tid, 0) != 0 && errno == ESRCH)
+			atomic_store_explicit(&unwinder.owners[i], 0, memory_order_release);
+	}
+}
+
 void unwind_forked(bool is_torn)
 {
 	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
 
 	/* Whichever thread forked is the child's main thread, but its stack is what it was. */
 	unwinder.main_tid = here >= unwinder.main_stack_low && here < unwinder.main_stack_high ? (uint32_t)getpid() : 0;
-	for (uint32_t i = 0; i < unwinder.state_count; i++)
-		if (atomic_exchange_explicit(&unwinder.is_busy[i], 0, memory_order_relaxed))
-			memset(&unwinder.states[i], 0, sizeof(unwinder.states[i]));
+	for (uint32_t i = 0; i < unwinder.state_count; i++) {
+		struct unwind_state *state = &unwinder.states[i];
+		bool is_own = state == unwind_walk.own;
+		/* Those that were never in use stay pages that were never touched. */
+		if ((atomic_exchange_explicit(&unwinder.owners[i], is_own ? self.tid : 0, memory_order_relaxed) || i == 0) && state->is_busy && !is_own)
+			memset(state, 0, sizeof(*state));
+	}
 	if (is_torn && atomic_exchange_explicit(&unwinder.backtrace, NULL, memory_order_release))
 		log_line(SEG_LOG_INFO, "forked in the middle of a stack walk, this process follows frame pointers");
 }

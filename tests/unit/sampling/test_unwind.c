@@ -149,6 +149,66 @@ START_TEST(a_thread_that_nothing_was_prepared_for_is_walked)
 }
 END_TEST
 
+#ifndef HAS_POINTERS
+static void *short_thread(void *unused)
+{
+	thread_body(unused);
+	sampling_thread_stop();
+	thread_detach();
+	return NULL;
+}
+
+static uint32_t count_caches(void)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < unwinder.state_count; i++)
+		count += unwinder.states[i].cache != NULL;
+	return count;
+}
+
+START_TEST(threads_one_after_the_other_need_one_cache)
+{
+	pthread_t thread;
+
+	outermost(1);
+	for (int i = 0; i < 50; i++) {
+		ck_assert_int_eq(pthread_create(&thread, NULL, short_thread, NULL), 0);
+		pthread_join(thread, NULL);
+	}
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_SAMPLES), 51);
+	ck_assert_uint_eq(count_caches(), 2);
+}
+END_TEST
+
+START_TEST(the_state_of_a_thread_that_ended_without_a_word_is_taken_back)
+{
+	pthread_t thread;
+
+	for (int i = 0; i < 20; i++) {
+		ck_assert_int_eq(pthread_create(&thread, NULL, thread_body, NULL), 0);
+		pthread_join(thread, NULL);
+		unwind_reclaim();
+	}
+	ck_assert_uint_eq(count_caches(), 2);
+}
+END_TEST
+
+START_TEST(more_threads_than_states_are_followed_by_pointers)
+{
+	uint64_t frames[64];
+
+	unwind_thread_stop();
+	unwinder.state_count = 1;
+	outermost(1);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_SAMPLES), 1);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_DROP_UNWIND), 0);
+	ck_assert_uint_ge(fixture_path(fixture_hottest_node(), frames, 64), 1);
+	ck_assert(fixture_frame_is_in(frames[0], (void *)take_sample_here));
+}
+END_TEST
+#endif
+
 void on_other_signal(int number)
 {
 	(void)number;
@@ -347,6 +407,9 @@ int main(void)
 	tcase_add_test(cases[0], a_wild_frame_pointer_is_not_followed);
 	tcase_add_test(cases[0], made_code_on_the_stack_is_passed_or_ends_the_stack);
 #ifndef HAS_POINTERS
+	tcase_add_test(cases[0], threads_one_after_the_other_need_one_cache);
+	tcase_add_test(cases[0], the_state_of_a_thread_that_ended_without_a_word_is_taken_back);
+	tcase_add_test(cases[0], more_threads_than_states_are_followed_by_pointers);
 	tcase_add_test(cases[0], a_callback_of_the_c_library_is_found_through_it);
 	tcase_add_checked_fixture(cases[1], start_sampling_with_look, NULL);
 	tcase_add_test(cases[1], libunwind_opens_no_descriptor_of_its_own);

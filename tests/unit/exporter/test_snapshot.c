@@ -1,0 +1,582 @@
+#include "../../../exporter/model.h"
+#include "../../../exporter/snapshot.h"
+#include "../../../exporter/view.h"
+#include "../../golden/made_session.h"
+
+#include <check.h>
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct made_session made;
+
+static void setup(void)
+{
+	made_init(&made);
+}
+
+static void teardown(void)
+{
+	made_deinit(&made);
+}
+
+/* An assertion of check.h costs a message to the parent process: too much for each of a million. */
+static void promise(bool is_kept)
+{
+	if (!is_kept)
+		ck_abort_msg("something that must hold does not");
+}
+
+static struct snapshot *take(void)
+{
+	struct snapshot *snapshot = snapshot_take(&made.seg);
+
+	ck_assert_ptr_nonnull(snapshot);
+	return snapshot;
+}
+
+static uint32_t insert(enum seg_table table, uint64_t key)
+{
+	uint32_t index = seg_table_insert(&made.seg.slots[table], key, NULL);
+
+	promise(index != SEG_NOT_FOUND);
+	return index;
+}
+
+/* A frame of a module that exists. */
+static uint32_t frame(uint64_t offset)
+{
+	return insert(SEG_TABLE_FRAMES, seg_frame_key(SEG_MODULE_FIRST, offset)) + 1;
+}
+
+static uint32_t node(uint32_t parent, uint32_t of_frame)
+{
+	return insert(SEG_TABLE_NODES, seg_node_key(parent, of_frame)) + 1;
+}
+
+static void cell(uint32_t of_node, uint32_t endpoint, uint64_t samples)
+{
+	made.seg.cells[insert(SEG_TABLE_CELLS, seg_cell_key(of_node, endpoint, SEG_KIND_CPU))].samples = samples;
+}
+
+/* What snapshot.h promises of any snapshot. */
+static void check_promises(const struct snapshot *snapshot)
+{
+	for (uint32_t id = 1; id <= snapshot->node_count; id++) {
+		const struct snapshot_node *at = &snapshot->nodes[id - 1];
+		promise(at->parent < id);
+		promise(at->frame < snapshot->frame_count);
+		promise(at->depth == (at->parent ? snapshot->nodes[at->parent - 1].depth + 1 : 1));
+		promise(at->depth <= SNAPSHOT_DEPTH_MAX);
+		/* Preorder: the parent is the node before, or one above it. */
+		uint32_t before = id - 1;
+		while (before && before != at->parent)
+			before = snapshot->nodes[before - 1].parent;
+		promise(before == at->parent);
+	}
+	for (uint32_t i = 0; i < snapshot->frame_count; i++) {
+		const struct snapshot_frame *at = &snapshot->frames[i];
+		promise(at->module < snapshot->module_count);
+		promise(at->module != SEG_MODULE_NONE);
+		promise(at->module != SEG_MODULE_CALL || at->offset < SEG_CALL_COUNT);
+		promise(at->module != SEG_MODULE_PSEUDO || (at->offset >= SEG_PSEUDO_UNKNOWN && at->offset <= SEG_PSEUDO_LOST));
+		promise(at->module < SEG_MODULE_FIRST || snapshot->modules[at->module].is_used);
+	}
+	for (uint32_t i = 0; i < snapshot->cell_count; i++) {
+		promise(snapshot->cells[i].node >= 1 && snapshot->cells[i].node <= snapshot->node_count);
+		promise(snapshot->cells[i].endpoint < snapshot->endpoint_count);
+		promise(snapshot->endpoints[snapshot->cells[i].endpoint].is_used);
+		promise(i == 0 || snapshot->cells[i].slot > snapshot->cells[i - 1].slot);
+	}
+	for (uint32_t i = 0; i < snapshot->series_count; i++) {
+		promise(snapshot->endpoints[snapshot->series[i].endpoint].is_used);
+		promise(snapshot->series[i].error < SEG_ERROR_COUNT);
+		promise(snapshot->series[i].scheme <= SEG_SCHEME_TLS);
+	}
+	for (uint32_t i = 0; i < snapshot->endpoint_count; i++) {
+		promise(snapshot->endpoints[i].protocol < SEG_PROTOCOL_COUNT);
+		promise(snapshot->endpoints[i].method < SEG_METHOD_COUNT);
+	}
+	promise(snapshot->config.bound_count <= SEG_BOUNDS_MAX);
+	promise(snapshot->config.sort <= SEG_SORT_NAME);
+}
+
+START_TEST(an_empty_session_has_only_its_own_three_endpoints)
+{
+	struct snapshot *snapshot = take();
+
+	ck_assert_uint_eq(snapshot->tables[SEG_TABLE_ENDPOINTS].used, 3);
+	ck_assert_str_eq(snapshot->endpoints[SEG_ENDPOINT_IDLE].name, "_idle");
+	ck_assert_uint_eq(snapshot->node_count, 0);
+	ck_assert_uint_eq(snapshot->damaged_entries, 0);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(counters_of_all_slots_are_added_up)
+{
+	uint32_t last = made.seg.slots[SEG_TABLE_THREADS].count - 1;
+
+	made.seg.threads[0].call_counts[SEG_CALL_RECV] = 1;
+	made.seg.threads[last].call_counts[SEG_CALL_RECV] = 10;
+	made.seg.threads[5].counters[SEG_COUNTER_SAMPLES] = 7;
+	made.seg.threads[6].transmit_bytes[SEG_PROTOCOL_HTTP] = 100;
+	struct snapshot *snapshot = take();
+	ck_assert_uint_eq(snapshot->call_counts[SEG_CALL_RECV], 11);
+	ck_assert_uint_eq(snapshot->counters[SEG_COUNTER_SAMPLES], 7);
+	ck_assert_uint_eq(snapshot->transmit_bytes[SEG_PROTOCOL_HTTP], 100);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(gauges_are_summed_over_owned_slots_and_never_negative)
+{
+	made.seg.processes[0].owner = 4200001;
+	made.seg.processes[1].owner = 4200002;
+	made.seg.processes[0].open_connections[SEG_PROTOCOL_HTTP] = 5;
+	made.seg.processes[1].open_connections[SEG_PROTOCOL_HTTP] = -2;
+	made.seg.processes[2].open_connections[SEG_PROTOCOL_HTTP] = 100; /* nobody's */
+	made.seg.processes[0].open_connections[SEG_PROTOCOL_REDIS] = -1;
+	made.seg.processes[1].active_requests[SEG_METHOD_GET][SEG_SCHEME_TLS] = 4;
+	struct snapshot *snapshot = take();
+	ck_assert_uint_eq(snapshot->process_count, 2);
+	ck_assert_uint_eq(snapshot->open_connections[SEG_PROTOCOL_HTTP], 3);
+	ck_assert_uint_eq(snapshot->open_connections[SEG_PROTOCOL_REDIS], 0);
+	ck_assert_uint_eq(snapshot->active_requests[SEG_METHOD_GET][SEG_SCHEME_TLS], 4);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(threads_are_those_sampled_or_those_counting)
+{
+	made.seg.processes[0].owner = 4200001;
+	made.seg.processes[0].threads = 1;
+	made.seg.processes[1].owner = 4200002;
+	made.seg.processes[1].threads = 6;
+	for (uint64_t tid = 1; tid <= 3; tid++)
+		made.seg.threads[tid].owner = 4200001ULL << 32 | tid;
+	made.seg.threads[9].owner = 4200003ULL << 32 | 1; /* of a process that is gone */
+	struct snapshot *snapshot = take();
+	ck_assert_uint_eq(snapshot->thread_count, 3 + 6);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(shards_of_a_histogram_are_added_up)
+{
+	made_command(&made, "number bounds 100 200");
+	made_command(&made, "endpoint e http GET \"GET /\"");
+	made_command(&made, "requests e 200 - http 5 150"); /* three in one shard, two in the other */
+	struct snapshot *snapshot = take();
+	ck_assert_uint_eq(snapshot->series_count, 1);
+	ck_assert_uint_eq(snapshot->series[0].count, 5);
+	ck_assert_uint_eq(snapshot->series[0].buckets[1], 5);
+	ck_assert_uint_eq(snapshot->series[0].sum_ns, 5 * 150000);
+	ck_assert_uint_eq(snapshot->series[0].status, 200);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(parents_may_stand_behind_their_children)
+{
+	/* Hashed places: of 200 chained nodes many parents lie behind. */
+	made_command(&made, "module m /m");
+	uint32_t parent = 0;
+	for (uint64_t i = 1; i <= 200; i++)
+		parent = node(parent, frame(i));
+	cell(parent, SEG_ENDPOINT_IDLE, 1);
+	struct snapshot *snapshot = take();
+	check_promises(snapshot);
+	ck_assert_uint_eq(snapshot->node_count, 200);
+	ck_assert_uint_eq(snapshot->cells[0].node, 200);
+	ck_assert_uint_eq(snapshot->nodes[199].depth, 200);
+	ck_assert_uint_eq(snapshot->damaged_entries, 0);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(a_ring_of_parents_is_cut)
+{
+	made_command(&made, "module m /m");
+	uint32_t f = frame(1);
+	made.seg.nodes[10].key = seg_node_key(13, f);
+	made.seg.nodes[11].key = seg_node_key(11, f);
+	made.seg.nodes[12].key = seg_node_key(12, f);
+	made.seg.nodes[20].key = seg_node_key(21, f); /* its own parent */
+	struct snapshot *snapshot = take();
+	check_promises(snapshot);
+	ck_assert_uint_eq(snapshot->node_count, 4);
+	ck_assert_uint_eq(snapshot->damaged_entries, 2);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(a_chain_deeper_than_any_stack_is_cut)
+{
+	uint32_t count = SNAPSHOT_DEPTH_MAX * 3 + 1;
+
+	made_command(&made, "module m /m");
+	uint32_t f = frame(1);
+	for (uint32_t i = 0; i < count; i++)
+		made.seg.nodes[i].key = seg_node_key(i, f);
+	struct snapshot *snapshot = take();
+	check_promises(snapshot);
+	ck_assert_uint_eq(snapshot->node_count, count);
+	ck_assert_uint_eq(snapshot->damaged_entries, 3);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(indexes_out_of_range_are_left_out_and_counted)
+{
+	uint32_t nodes = made.seg.slots[SEG_TABLE_NODES].count, frames = made.seg.slots[SEG_TABLE_FRAMES].count;
+
+	made_command(&made, "module m /m");
+	uint32_t good = node(0, frame(1));
+	node(0, frames + 1);                                                                        /* no such frame */
+	node(nodes + 1, frame(1));                                                                  /* no such parent */
+	node(0, insert(SEG_TABLE_FRAMES, seg_frame_key(0xffff, 1)) + 1);                            /* no such module */
+	node(0, insert(SEG_TABLE_FRAMES, seg_frame_key(SEG_MODULE_CALL, SEG_CALL_COUNT)) + 1);      /* no such call */
+	node(0, insert(SEG_TABLE_FRAMES, seg_frame_key(SEG_MODULE_PSEUDO, SEG_PSEUDO_LOST + 1)) + 1);
+	cell(good, SEG_ENDPOINT_IDLE, 5);
+	cell(nodes + 7, SEG_ENDPOINT_IDLE, 1);                              /* no such node */
+	cell(good, made.seg.slots[SEG_TABLE_ENDPOINTS].count, 1);           /* no such endpoint */
+	cell(good, 77, 1);                                                  /* an endpoint that nobody made */
+	insert(SEG_TABLE_CELLS, (uint64_t)good << 32 | 200);                /* no such kind */
+	insert(SEG_TABLE_SERIES, seg_series_key(9999, 200, 0, 0));          /* no such endpoint */
+	insert(SEG_TABLE_SERIES, seg_series_key(0, 200, 250, 0));           /* no such error */
+	insert(SEG_TABLE_SERIES, seg_series_key(0, 200, 0, 7));             /* no such scheme */
+	insert(SEG_TABLE_SERIES, seg_series_key(0, 1000, 0, 0));            /* no such status */
+	struct snapshot *snapshot = take();
+	check_promises(snapshot);
+	ck_assert_uint_eq(snapshot->node_count, 1);
+	ck_assert_uint_eq(snapshot->cell_count, 1);
+	ck_assert_uint_eq(snapshot->cells[0].samples, 5);
+	ck_assert_uint_eq(snapshot->series_count, 0);
+	ck_assert_uint_eq(snapshot->damaged_entries, 5 + 4 + 4);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(a_child_of_a_damaged_node_becomes_a_root)
+{
+	made_command(&made, "module m /m");
+	uint32_t broken = node(0, made.seg.slots[SEG_TABLE_FRAMES].count + 1);
+	node(broken, frame(1));
+	struct snapshot *snapshot = take();
+	check_promises(snapshot);
+	ck_assert_uint_eq(snapshot->node_count, 1);
+	ck_assert_uint_eq(snapshot->nodes[0].parent, 0);
+	ck_assert_uint_eq(snapshot->damaged_entries, 2);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(frames_of_an_unfinished_module_are_unknown)
+{
+	made_command(&made, "module m /m");
+	made.seg.modules[SEG_MODULE_FIRST].ready = 0;
+	node(0, frame(1));
+	struct snapshot *snapshot = take();
+	check_promises(snapshot);
+	ck_assert_uint_eq(snapshot->frames[0].module, SEG_MODULE_PSEUDO);
+	ck_assert_uint_eq(snapshot->frames[0].offset, SEG_PSEUDO_UNKNOWN);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(texts_without_an_end_get_one)
+{
+	struct segment *head = made.seg.head;
+
+	made_command(&made, "module m /m");
+	made_command(&made, "endpoint e http GET \"GET /\"");
+	memset(head->program, 'p', sizeof(head->program));
+	memset(head->session, 's', sizeof(head->session));
+	memset(head->served_address, 'a', sizeof(head->served_address));
+	memset(head->config.service, 'v', sizeof(head->config.service));
+	memset(head->config.unwind, 'u', sizeof(head->config.unwind));
+	memset(made.seg.modules[SEG_MODULE_FIRST].path, 'm', SEG_MODULE_PATH_BYTES);
+	memset(made.seg.endpoints[SEG_ENDPOINT_FIRST].name, 'e', SEG_ENDPOINT_BYTES);
+	made.seg.modules[SEG_MODULE_FIRST].build_id_bytes = 4000000000u;
+	struct snapshot *snapshot = take();
+	ck_assert_uint_eq(strlen(snapshot->program), SEG_TEXT_BYTES - 1);
+	ck_assert_uint_eq(strlen(snapshot->session), SEG_TEXT_BYTES - 1);
+	ck_assert_uint_eq(strlen(snapshot->served_address), SEG_TEXT_BYTES - 1);
+	ck_assert_uint_eq(strlen(snapshot->config.service), SEG_TEXT_BYTES - 1);
+	ck_assert_uint_eq(strlen(snapshot->config.unwind), sizeof(head->config.unwind) - 1);
+	ck_assert_uint_eq(strlen(snapshot->modules[SEG_MODULE_FIRST].path), SEG_MODULE_PATH_BYTES - 1);
+	ck_assert_uint_eq(strlen(snapshot->endpoints[SEG_ENDPOINT_FIRST].name), SEG_ENDPOINT_BYTES - 1);
+	ck_assert_uint_eq(snapshot->modules[SEG_MODULE_FIRST].build_id_bytes, 0);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(nonsense_in_the_configuration_is_put_in_range)
+{
+	struct seg_config *config = &made.seg.head->config;
+
+	config->sort = 99;
+	config->log_level = 99;
+	config->bound_count = 4;
+	config->bounds_ns[0] = 10;
+	config->bounds_ns[1] = 20;
+	config->bounds_ns[2] = 20;
+	config->bounds_ns[3] = 40;
+	insert(SEG_TABLE_SERIES, seg_series_key(0, 200, 0, 0));
+	uint32_t series = seg_table_find(&made.seg.slots[SEG_TABLE_SERIES], seg_series_key(0, 200, 0, 0));
+	for (int i = 0; i <= SEG_BOUNDS_MAX; i++)
+		made.seg.histograms[series].buckets[i] = 1;
+	struct snapshot *snapshot = take();
+	check_promises(snapshot);
+	ck_assert_uint_eq(snapshot->config.bound_count, 2);
+	ck_assert_uint_eq(snapshot->series[0].buckets[0], 1);
+	ck_assert_uint_eq(snapshot->series[0].buckets[2], SEG_BOUNDS_MAX + 1 - 2);
+	ck_assert_uint_eq(snapshot->series[0].buckets[3], 0);
+	ck_assert_uint_eq(snapshot->series[0].count, SEG_BOUNDS_MAX + 1);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+static uint64_t random_state = 42;
+
+static uint64_t any(void)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	return random_state ^= random_state << 17;
+}
+
+/* Keys that are nearly right reach further than noise does. */
+static void scribble(void)
+{
+	uint32_t nodes = made.seg.slots[SEG_TABLE_NODES].count, frames = made.seg.slots[SEG_TABLE_FRAMES].count;
+
+	for (uint32_t i = 0; i < 300; i++)
+		made.seg.frames[any() % 400].key = seg_frame_key((uint32_t)(any() % 6), any() % 70);
+	for (uint32_t i = 0; i < 3000; i++)
+		made.seg.nodes[any() % 2000].key = seg_node_key((uint32_t)(any() % (i % 7 ? 2000 : nodes + 2)), (uint32_t)(any() % (i % 5 ? 400 : frames + 2)));
+	for (uint32_t i = 0; i < 3000; i++) {
+		struct seg_cell *at = &made.seg.cells[any() % 4000];
+		at->key = seg_cell_key((uint32_t)(any() % 2200), (uint32_t)(any() % 9), SEG_KIND_CPU) + (any() % 50 == 0);
+		at->samples = any() % 3;
+		at->weight_ns = any() % 7 ? any() % 100000000 : any();
+		at->activations = any() % 3 ? 0 : any();
+	}
+	for (uint32_t i = 0; i < 100; i++)
+		made.seg.series[any() % made.seg.slots[SEG_TABLE_SERIES].count].key = any() % 2 ? any() : seg_series_key((uint32_t)(any() % 9), (uint32_t)(any() % 700), (uint32_t)(any() % 40), (uint32_t)(any() % 3));
+	unsigned char *endpoints = (unsigned char *)&made.seg.endpoints[SEG_ENDPOINT_FIRST];
+	for (size_t i = 0; i < 4 * sizeof(struct seg_endpoint); i++)
+		endpoints[i] = (unsigned char)(any() % 5 ? any() % 3 : any());
+	unsigned char *modules = (unsigned char *)&made.seg.modules[SEG_MODULE_FIRST];
+	for (size_t i = 0; i < 3 * sizeof(struct seg_module); i++)
+		modules[i] = (unsigned char)(any() % 5 ? 1 : any());
+}
+
+START_TEST(whatever_the_tables_hold_every_view_can_be_made)
+{
+	struct names names = made_names(&made);
+
+	for (int round = 0; round < 10; round++) {
+		scribble();
+		struct snapshot *earlier = take();
+		scribble();
+		struct snapshot *snapshot = take();
+		check_promises(snapshot);
+		if (round % 2)
+			snapshot_subtract(snapshot, earlier);
+		struct model *model = model_build(snapshot, &names);
+		struct view_params params;
+		view_params_default(&params, &snapshot->config);
+		for (const struct view *view = views; view->path; view++)
+			for (params.by = MODEL_BY_FUNCTION; params.by <= MODEL_BY_MODULE; params.by++) {
+				struct strbuf out = STRBUF_EMPTY;
+				params.is_json = round % 3 == 0;
+				view->render(model, &params, &out);
+				ck_assert_int_eq(out.error, 0);
+				strbuf_free(&out);
+			}
+		model_free(model);
+		snapshot_free(snapshot);
+		snapshot_free(earlier);
+	}
+}
+END_TEST
+
+static _Atomic int writer_should_stop;
+
+static void *write_stacks(void *unused)
+{
+	uint32_t nodes = made.seg.slots[SEG_TABLE_NODES].count;
+
+	(void)unused;
+	for (uint32_t made_nodes = 0; made_nodes < nodes / 2 && !writer_should_stop;) {
+		uint32_t parent = 0;
+		for (int depth = 0; depth < 30; depth++, made_nodes++)
+			parent = node(parent, frame(any() % 500 + 1));
+		cell(parent, SEG_ENDPOINT_IDLE, 1);
+	}
+	return NULL;
+}
+
+START_TEST(a_snapshot_taken_while_stacks_come_is_whole)
+{
+	pthread_t writer;
+	uint32_t before = 0;
+
+	made_command(&made, "module m /m");
+	ck_assert_int_eq(pthread_create(&writer, NULL, write_stacks, NULL), 0);
+	for (int i = 0; i < 20; i++) {
+		struct snapshot *snapshot = take();
+		check_promises(snapshot);
+		ck_assert_uint_eq(snapshot->damaged_entries, 0);
+		ck_assert_uint_ge(snapshot->cell_count, before);
+		before = snapshot->cell_count;
+		for (uint32_t j = 0; j < snapshot->cell_count; j++)
+			promise(snapshot->nodes[snapshot->cells[j].node - 1].depth == 30);
+		snapshot_free(snapshot);
+	}
+	writer_should_stop = 1;
+	pthread_join(writer, NULL);
+}
+END_TEST
+
+START_TEST(a_difference_holds_what_came_between)
+{
+	made_command(&made, "number bounds 100 200");
+	made_command(&made, "module m /m");
+	made_command(&made, "endpoint e http GET \"GET /\"");
+	made_command(&made, "function m 1 9 f -");
+	made_command(&made, "function m 10 19 g -");
+	made_command(&made, "stack e 3 30 1 2 f");
+	made_command(&made, "requests e 200 - http 5 150");
+	made_command(&made, "body e request 2 10");
+	made_command(&made, "call recv 5 50");
+	made_command(&made, "open http 7");
+	made_command(&made, "process 4200001 1");
+	made_command(&made, "number seconds_ms 1000");
+	struct snapshot *earlier = take();
+	made_command(&made, "stack e 1 10 1 1 f");
+	made_command(&made, "stack e 4 40 1 4 f g");
+	made_command(&made, "requests e 200 - http 2 250");
+	made_command(&made, "requests e 404 - http 1 50");
+	made_command(&made, "body e request 1 10");
+	made_command(&made, "call recv 6 60");
+	made_command(&made, "number seconds_ms 3500");
+	struct snapshot *later = take();
+	snapshot_subtract(later, earlier);
+
+	ck_assert_uint_eq(later->duration_ns, 2500000000);
+	ck_assert(later->is_difference);
+	ck_assert_uint_eq(later->call_counts[SEG_CALL_RECV], 6);
+	ck_assert_uint_eq(later->call_ns[SEG_CALL_RECV], 60);
+	ck_assert_uint_eq(later->open_connections[SEG_PROTOCOL_HTTP], 7);
+	ck_assert_uint_eq(later->endpoints[SEG_ENDPOINT_FIRST].cpu_samples, 5);
+	ck_assert_uint_eq(later->endpoints[SEG_ENDPOINT_FIRST].request_sum_bytes, 10);
+	uint64_t samples = 0, activations = 0, requests = 0, sum_ns = 0;
+	for (uint32_t i = 0; i < later->cell_count; i++) {
+		samples += later->cells[i].samples;
+		activations += later->cells[i].activations;
+	}
+	for (uint32_t i = 0; i < later->series_count; i++) {
+		requests += later->series[i].count;
+		sum_ns += later->series[i].sum_ns;
+	}
+	ck_assert_uint_eq(samples, 5);
+	ck_assert_uint_eq(activations, 5);
+	ck_assert_uint_eq(requests, 3);
+	ck_assert_uint_eq(sum_ns, 2 * 250000 + 50000);
+	snapshot_free(earlier);
+	snapshot_free(later);
+}
+END_TEST
+
+START_TEST(of_two_sessions_nothing_is_subtracted)
+{
+	made_command(&made, "call recv 5 50");
+	struct snapshot *earlier = take(), *later = take();
+	earlier->created_mono_ns++;
+	snapshot_subtract(later, earlier);
+	ck_assert_uint_eq(later->call_counts[SEG_CALL_RECV], 5);
+	snapshot_free(earlier);
+	snapshot_free(later);
+}
+END_TEST
+
+START_TEST(an_ended_session_lasted_until_it_ended)
+{
+	made_command(&made, "number seconds_ms 61300");
+	struct snapshot *snapshot = snapshot_take_file(&made.seg, 1800000000000000000ULL);
+	ck_assert_uint_eq(snapshot->duration_ns, 61300000000);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(a_killed_session_lasted_until_its_file_changed_last)
+{
+	made.seg.head->ended_mono_ns = 0;
+	made_command(&made, "process 4200001 1");
+	struct snapshot *snapshot = snapshot_take_file(&made.seg, made.seg.head->created_real_ns + 7000000000);
+	ck_assert_uint_eq(snapshot->duration_ns, 7000000000);
+	ck_assert_uint_eq(snapshot->process_count, 1);
+	ck_assert(!snapshot->processes[0].is_running);
+	snapshot_free(snapshot);
+	snapshot = snapshot_take_file(&made.seg, made.seg.head->created_real_ns - 5);
+	ck_assert_uint_eq(snapshot->duration_ns, 0);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(a_running_session_lasts_until_now)
+{
+	struct timespec now;
+
+	made.seg.processes[0].owner = (uint64_t)getpid();
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	made.seg.head->created_mono_ns = (uint64_t)(now.tv_sec - 5) * 1000000000;
+	made.seg.head->ended_mono_ns = made.seg.head->created_mono_ns + 1; /* one said good-bye, another joined */
+	struct snapshot *snapshot = snapshot_take_file(&made.seg, made.seg.head->created_real_ns + 1);
+	ck_assert_uint_ge(snapshot->duration_ns, 5000000000);
+	ck_assert_uint_lt(snapshot->duration_ns, 3600000000000);
+	ck_assert(snapshot->processes[0].is_running);
+	ck_assert(snapshot->processes[0].usage.has_stat);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("snapshot");
+	TCase *tests = tcase_create("snapshot");
+
+	tcase_add_checked_fixture(tests, setup, teardown);
+	tcase_set_timeout(tests, 60);
+	tcase_add_test(tests, an_empty_session_has_only_its_own_three_endpoints);
+	tcase_add_test(tests, counters_of_all_slots_are_added_up);
+	tcase_add_test(tests, gauges_are_summed_over_owned_slots_and_never_negative);
+	tcase_add_test(tests, threads_are_those_sampled_or_those_counting);
+	tcase_add_test(tests, shards_of_a_histogram_are_added_up);
+	tcase_add_test(tests, parents_may_stand_behind_their_children);
+	tcase_add_test(tests, a_ring_of_parents_is_cut);
+	tcase_add_test(tests, a_chain_deeper_than_any_stack_is_cut);
+	tcase_add_test(tests, indexes_out_of_range_are_left_out_and_counted);
+	tcase_add_test(tests, a_child_of_a_damaged_node_becomes_a_root);
+	tcase_add_test(tests, frames_of_an_unfinished_module_are_unknown);
+	tcase_add_test(tests, texts_without_an_end_get_one);
+	tcase_add_test(tests, nonsense_in_the_configuration_is_put_in_range);
+	tcase_add_test(tests, whatever_the_tables_hold_every_view_can_be_made);
+	tcase_add_test(tests, a_snapshot_taken_while_stacks_come_is_whole);
+	tcase_add_test(tests, a_difference_holds_what_came_between);
+	tcase_add_test(tests, of_two_sessions_nothing_is_subtracted);
+	tcase_add_test(tests, an_ended_session_lasted_until_it_ended);
+	tcase_add_test(tests, a_killed_session_lasted_until_its_file_changed_last);
+	tcase_add_test(tests, a_running_session_lasts_until_now);
+	suite_add_tcase(suite, tests);
+	SRunner *runner = srunner_create(suite);
+	srunner_set_tap(runner, "-");
+	srunner_run_all(runner, CK_SILENT);
+	int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}

@@ -422,6 +422,9 @@ def _is_worth_keeping(path):
     return stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_size <= KEPT_FILE_BYTES)
 
 
+TABLE_ROW = re.compile(r"^ *\d+\+?(/\d+\+?)?( +\d+\.\d+){4} +\S")
+
+
 def report_functions(text):
     """{function: row} of a report's table: ncalls, primitive, tottime, cumtime; a function is what stands in the
     parentheses of filename:lineno(function), or {call}. Of two rows of one name the first, larger one."""
@@ -430,7 +433,7 @@ def report_functions(text):
         fields = line.split(None, 5)
         if fields[:5] == ["ncalls", "tottime", "percall", "cumtime", "percall"]:
             is_table = True
-        elif is_table and len(fields) == 6 and re.match(r"^\d+\+?(/\d+\+?)?$", fields[0]):
+        elif is_table and len(fields) == 6 and TABLE_ROW.match(line):
             name = re.search(r"\(([^()]*)\)$", fields[5])
             total, _, primitive = fields[0].replace("+", "").partition("/")
             row = {"ncalls": int(total), "primitive": int(primitive or total), "tottime": float(fields[1]),

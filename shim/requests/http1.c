@@ -155,9 +155,24 @@ static char lower(char c)
 	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
-/* word is in lower case */
+static uint64_t eight_lower(const char *text)
+{
+	uint64_t word;
+
+	memcpy(&word, text, sizeof(word));
+	return word | 0x2020202020202020ULL;
+}
+
+/* word is in lower case, of letters and '-'; case is ignored by setting the bit that tells it, in eight bytes at a time,
+ * the last ones overlapping. (The bit makes a CR a '-', too, but none stands inside of a line's end that we look at.) */
 static bool is_word(const char *text, const char *word, size_t n)
 {
+	if (n >= 8) {
+		for (size_t i = 0; i + 8 < n; i += 8)
+			if (eight_lower(text + i) != eight_lower(word + i))
+				return false;
+		return eight_lower(text + n - 8) == eight_lower(word + n - 8);
+	}
 	for (size_t i = 0; i < n; i++)
 		if (lower(text[i]) != word[i])
 			return false;
@@ -215,6 +230,8 @@ static bool list_has(struct line list, const char *word, size_t word_bytes)
 {
 	size_t i = 0;
 
+	if (list.n < word_bytes || !memchr(list.text, ',', list.n))
+		return list.n == word_bytes && is_word(list.text, word, word_bytes);
 	while (i < list.n) {
 		while (i < list.n && (list.text[i] == ' ' || list.text[i] == ',' || list.text[i] == '\t'))
 			i++;
@@ -241,7 +258,7 @@ static bool read_field(struct http1 *http, struct line line)
 		if (field_is(line, "connection", 10, &value))
 			http->is_last |= list_has(value, "close", 5);
 		else if (field_is(line, "content-type", 12, &value))
-			http->is_event_stream = value.n >= 17 && is_word(value.text, "text/event-stream", 17);
+			http->is_event_stream = value.n >= 17 && is_word(value.text, "text/event-stream", 17) /* a slash has the bit */;
 		return true;
 	case 't':
 		if (field_is(line, "transfer-encoding", 17, &value))
@@ -393,10 +410,32 @@ static bool begins_wrong(const struct http1 *http, const char *bytes, size_t n)
 	return memcmp(bytes, &"HTTP/1."[http->carried_bytes], n < rest ? n : rest) != 0;
 }
 
+/* Passes whole lines that begin like no field of read_field, which is most of a head. A head's end and its last, cut line
+ * are left to next_line. */
+static void skip_fields(struct http1 *http, const char *bytes, size_t n, size_t *used)
+{
+	while (*used < n) {
+		const char *text = bytes + *used;
+		char first = *text | 0x20;
+		if (first == 'c' || first == 't' || first == ('\r' | 0x20) || first == ('\n' | 0x20))
+			return;
+		const char *end = memchr(text, '\n', n - *used);
+		if (!end || (size_t)(end - text) >= HTTP1_HEAD_BYTES - http->head_bytes)
+			return;
+		http->head_bytes += (uint32_t)(end - text) + 1;
+		*used += (size_t)(end - text) + 1;
+	}
+}
+
 static enum http1_event pass_line(struct http1 *http, const char *bytes, size_t n, size_t *used)
 {
 	struct line line;
 
+	if (http->state == HTTP1_STATE_FIELDS && !http->carried_bytes) {
+		skip_fields(http, bytes, n, used);
+		if (*used == n)
+			return HTTP1_MORE;
+	}
 	if (begins_wrong(http, bytes + *used, n - *used))
 		return broken(http);
 	enum http1_event event = next_line(http, bytes + *used, n - *used, used, &line);

@@ -1,5 +1,6 @@
 /* The table is one mapping of pointers, as long as descriptors may get, of which only the pages in use exist. An entry
- * says which connection a number names now; a connection counts its names and ends with the last.
+ * says which connection a number names now; a connection counts its names and ends with the last: the one who takes
+ * REFS_OPEN away from a nameless one ends it.
  *
  * The lock of a connection is one word: [missed:1][generation:31][holder:32], 0 = free. Who finds it held spins for a few
  * microseconds, unless the holder is itself (a signal handler that interrupted its own thread), then raises the missed bit
@@ -20,6 +21,7 @@
 #define DESCRIPTORS_MAX (1u << 20)
 #define SPINS_MAX 128u /* some 40 ns each: 5 us, ten times what the lock is held for */
 #define LOCK_MISSED (1ULL << 63)
+#define REFS_OPEN (1u << 31) /* in refs, beside the number of names: accepted, and not yet ended by anybody */
 
 /* W: setup; the entries: any thread, release, with acquire in conn_at. */
 static struct {
@@ -147,6 +149,16 @@ static void adopt(struct conn *conn)
 	traffic_adopt(conn);
 }
 
+/* The last name is gone, and nobody else was faster to see it: ending it is the caller's. */
+static inline bool is_left_to_end(struct conn *conn)
+{
+	uint32_t nameless = REFS_OPEN;
+
+	if (atomic_load_explicit(&conn->refs, memory_order_acquire) != REFS_OPEN)
+		return false;
+	return atomic_compare_exchange_strong_explicit(&conn->refs, &nameless, 0, memory_order_acq_rel, memory_order_relaxed);
+}
+
 /* Under the lock, which is gone afterwards like the connection. */
 static void conn_end(struct conn *conn, uint64_t now_ns)
 {
@@ -158,7 +170,6 @@ static void conn_end(struct conn *conn, uint64_t now_ns)
 		traffic_end(conn, is_handed_over, &call);
 	else
 		traffic_forget(conn);
-	conn->is_open = false;
 	atomic_store_explicit(&conn->lock, 0, memory_order_release);
 	pool_give(&conns, conn);
 }
@@ -167,7 +178,7 @@ static void conn_end(struct conn *conn, uint64_t now_ns)
 static void make_up_for_missed(struct conn *conn)
 {
 	atomic_fetch_and_explicit(&conn->lock, ~LOCK_MISSED, memory_order_acq_rel);
-	if (conn->is_open && atomic_load_explicit(&conn->refs, memory_order_acquire))
+	if (atomic_load_explicit(&conn->refs, memory_order_acquire) > REFS_OPEN)
 		traffic_give_up(conn, SEG_COUNTER_LOST_CONN_BUSY);
 }
 
@@ -176,7 +187,7 @@ static inline void conn_release(struct conn *conn, uint64_t now_ns)
 	uint64_t mine = lock_word();
 
 	for (;;) {
-		if (conn->is_open && !atomic_load_explicit(&conn->refs, memory_order_acquire)) {
+		if (is_left_to_end(conn)) {
 			conn_end(conn, now_ns);
 			return;
 		}
@@ -211,7 +222,7 @@ static struct conn *conn_take(int fd, uint64_t now_ns)
 /* One name less. */
 static void conn_drop(struct conn *conn, uint64_t now_ns)
 {
-	if (atomic_fetch_sub_explicit(&conn->refs, 1, memory_order_acq_rel) != 1)
+	if (atomic_fetch_sub_explicit(&conn->refs, 1, memory_order_acq_rel) != (REFS_OPEN | 1))
 		return;
 	if (lock_try(conn) != LOCK_BUSY) /* else the holder finds that it is the last */
 		conn_release(conn, now_ns);
@@ -240,8 +251,8 @@ static void conn_open(struct conn *conn)
 	conn->generation = generation;
 	conn->forks_at_use = atomic_load_explicit(&forks, memory_order_relaxed);
 	traffic_begin(conn);
-	conn->is_open = true;
-	atomic_store_explicit(&conn->refs, 1, memory_order_release);
+	/* Last: who still holds the lock of the connection that this object was before finds it whole. */
+	atomic_store_explicit(&conn->refs, REFS_OPEN | 1, memory_order_release);
 }
 
 void conn_accepted(int fd, uint64_t now_ns)
@@ -268,7 +279,7 @@ static bool conn_name_again(struct conn *conn)
 {
 	uint32_t refs = atomic_load_explicit(&conn->refs, memory_order_relaxed);
 
-	while (refs)
+	while (refs > REFS_OPEN)
 		if (atomic_compare_exchange_weak_explicit(&conn->refs, &refs, refs + 1, memory_order_acq_rel, memory_order_relaxed))
 			return true;
 	return false;

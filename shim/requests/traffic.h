@@ -19,8 +19,7 @@ enum traffic_follow { FOLLOW_UNDECIDED, FOLLOW_HTTP, FOLLOW_REDIS, FOLLOW_BYTES 
 struct conn {
 	struct pool_link link;
 	_Atomic uint64_t lock;  /* connection.c */
-	_Atomic uint32_t refs;  /* descriptors that name it */
-	bool is_open;           /* accepted and not yet ended */
+	_Atomic uint32_t refs;  /* connection.c */
 	uint32_t generation;    /* of the process that counts it in its gauges */
 	uint32_t forks_at_use;  /* forks of this process when bytes last passed */
 

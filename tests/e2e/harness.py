@@ -103,6 +103,20 @@ def listening_pids(port):
     return pids
 
 
+def living_of_group(group):
+    """Processes of a process group that are not dead: zombies that nobody has waited for yet are."""
+    pids = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/stat" % pid) as file:
+                state, _, its_group = file.read().rpartition(")")[2].split()[:3]  # proc(5)
+        except OSError:
+            continue  # it ended meanwhile
+        if int(its_group) == group and state not in "ZX":
+            pids.append(int(pid))
+    return pids
+
+
 def children_of(pid):
     with open("/proc/%d/task/%d/children" % (pid, pid)) as children:
         return [int(child) for child in children.read().split()]
@@ -269,13 +283,9 @@ class Program:
             pass
         self.process.wait()
         deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
-            try:
-                os.killpg(self.pid, 0)
-            except ProcessLookupError:
-                return []
+        while living_of_group(self.pid) and time.monotonic() < deadline:
             time.sleep(0.01)
-        return ["%s (process group %d)" % (self.name, self.pid)]
+        return ["%s (process %d)" % (self.name, pid) for pid in living_of_group(self.pid)]
 
 
 class Scene:

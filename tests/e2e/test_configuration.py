@@ -16,7 +16,7 @@ WRONG = [
     ("report_at_exit", "maybe", "1"),
     ("top", "-3", "number"), ("top", "many", "number"),
     ("sort", "colour", "cumtime"),
-    ("routes", "users", "/users/{id}"),
+    ("routes", "users", "slash"),
     ("max_routes", "x", "number"),
     ("buckets", "3,2,1", "rising"), ("buckets", "0.1,,0.2", "rising"),
     ("slow", "slowly", "1s"),
@@ -148,7 +148,7 @@ def a_directory_that_cannot_be_written_is_one_line_and_the_server_is_profiled(sc
 def a_directory_without_room_does_not_stop_the_program(scene):
     # The kernel sends SIGBUS for a page of a mapped file that finds no room: none may be touched unreserved.
     mount = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
-    script = 'mount -t tmpfs -o size=64k none "$0" && exec env LD_PRELOAD="$1" PROFSHIM_DIR="$0" PROFSHIM_LISTEN=off /bin/echo works'
+    script = 'mount -t tmpfs -o size=64k,mode=700 none "$0" && exec env LD_PRELOAD="$1" PROFSHIM_DIR="$0" PROFSHIM_LISTEN=off /bin/echo works'
     os.mkdir(scene.path("small"))
     can_mount = scene.run([*mount, "mount", "-t", "tmpfs", "none", scene.path("small")], shim=False).returncode == 0
     if can_mount:
@@ -165,8 +165,8 @@ def a_directory_without_room_does_not_stop_the_program(scene):
 
 @test
 def a_full_disk_for_the_report_is_one_line(scene):
-    result = scene.run(["/bin/echo", "works"], report="/dev/full", report_at_exit=1)
-    scene.equal("echo", (result.returncode, result.stdout), (0, b"works\n"))
+    result = scene.run(["sh", "-c", "echo works"], report="/dev/full", report_at_exit=1)
+    scene.equal("sh", (result.returncode, result.stdout), (0, b"works\n"))
     lines = result.stderr.decode().splitlines()
     scene.say("\n".join(lines))
     scene.equal("lines on stderr", len(lines), 1)
@@ -175,8 +175,8 @@ def a_full_disk_for_the_report_is_one_line(scene):
 
 @test
 def a_report_that_cannot_be_opened_is_one_line(scene):
-    result = scene.run(["/bin/echo", "works"], report=scene.path("missing", "report"), report_at_exit=1)
-    scene.equal("echo", (result.returncode, result.stdout), (0, b"works\n"))
+    result = scene.run(["sh", "-c", "echo works"], report=scene.path("missing", "report"), report_at_exit=1)
+    scene.equal("sh", (result.returncode, result.stdout), (0, b"works\n"))
     lines = result.stderr.decode().splitlines()
     scene.say("\n".join(lines))
     scene.equal("lines on stderr", len(lines), 1)
@@ -185,9 +185,10 @@ def a_report_that_cannot_be_opened_is_one_line(scene):
 
 @test
 def exe_globs_choose_what_is_profiled(scene):
-    for glob, is_profiled in (("*/echo", True), ("cat:echo", True), ("nginx", False)):
-        result = scene.run(["/bin/echo", "works"], exe=glob, report_at_exit=1)
-        scene.equal("echo with PROFSHIM_EXE=" + glob, (result.returncode, result.stdout), (0, b"works\n"))
+    # bash: the programs of coreutils close stderr before they end, so that no report can follow.
+    for glob, is_profiled in (("*/bash", True), ("cat:bash", True), ("nginx", False)):
+        result = scene.run(["bash", "-c", "echo works"], exe=glob, report_at_exit=1)
+        scene.equal("bash with PROFSHIM_EXE=" + glob, (result.returncode, result.stdout), (0, b"works\n"))
         scene.equal("a report at its end", b"profshim" in result.stderr, is_profiled)
 
 
@@ -197,8 +198,7 @@ def top_and_sort_shape_the_report(scene):
                        report_at_exit=1, top=3, sort="name", hz=997)
     rows = report_functions(result.stderr.decode())
     scene.equal("rows", len(rows), 3)
-    places = [row["where"] for row in rows.values()]
-    scene.equal("rows in the order of names", places, sorted(places))
+    scene.equal("rows in the order of functions' names, as pstats has it", list(rows), sorted(rows))
 
 
 if __name__ == "__main__":

@@ -171,6 +171,20 @@ static void become_redis(struct conn *conn, struct traffic_call *call)
 	traffic_carry_give(&http);
 }
 
+/* What has come of the first line is the beginning of an HTTP request: a known method and a space. */
+static bool begins_like_http(const struct http1 *http)
+{
+#define METHOD_WORD(id, name) name " ",
+	static const char *const words[] = { SEG_METHODS(METHOD_WORD) };
+
+	for (size_t i = 1; i < sizeof(words) / sizeof(words[0]); i++) {
+		size_t n = strlen(words[i]);
+		if (http->carried_bytes >= n && memcmp(http->carry, words[i], n) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void received_undecided(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
 	struct http1 *http = &conn->http.request;
@@ -290,6 +304,8 @@ void traffic_end(struct conn *conn, bool is_handed_over, struct traffic_call *ca
 {
 	traffic_sent_all(conn, call);
 	if (!is_handed_over) {
+		if (conn->follow == FOLLOW_UNDECIDED && begins_like_http(&conn->http.request))
+			traffic_http_begin(conn);
 		if (conn->follow == FOLLOW_HTTP)
 			traffic_http_end(conn, call);
 		else if (conn->follow == FOLLOW_REDIS)

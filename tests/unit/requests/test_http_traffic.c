@@ -250,6 +250,24 @@ START_TEST(a_request_without_answer_is_counted_as_reset)
 }
 END_TEST
 
+START_TEST(a_first_line_that_never_ends_is_a_reset_request_if_it_begins_like_one)
+{
+	begin();
+	room_receive(5, "GET /half");
+	room_close(5);
+	ck_assert_uint_eq(http("_OTHER _OTHER", 0, SEG_ERROR_RESET), 1);
+	room_accept(5);
+	room_receive(5, "GETTING");
+	room_close(5);
+	room_accept(5);
+	room_receive(5, "GET"); /* Redis has such a command, too */
+	room_close(5);
+	ck_assert_uint_eq(all_http(), 1);
+	ck_assert_uint_eq(room_counter(SEG_COUNTER_UNCLASSIFIED_CONNECTIONS), 2);
+	ck_assert(room_is_balanced());
+}
+END_TEST
+
 START_TEST(a_response_cut_short_keeps_its_status_and_is_reset)
 {
 	begin();
@@ -617,6 +635,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, a_response_without_length_ends_at_close);
 	tcase_add_test(tcase, a_response_without_length_ends_at_shutdown_and_once);
 	tcase_add_test(tcase, a_request_without_answer_is_counted_as_reset);
+	tcase_add_test(tcase, a_first_line_that_never_ends_is_a_reset_request_if_it_begins_like_one);
 	tcase_add_test(tcase, a_response_cut_short_keeps_its_status_and_is_reset);
 	tcase_add_test(tcase, what_follows_a_response_that_closes_was_never_served);
 	tcase_add_test(tcase, an_idle_connection_that_closes_is_no_request);

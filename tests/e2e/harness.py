@@ -9,6 +9,7 @@ run_tests(), which prints TAP. By hand, from anywhere:
 The build under test is build/ in the tree, or $PROFSHIM_BUILD. Only Python's standard library is used.
 """
 import http.client
+import itertools
 import json
 import os
 import random
@@ -378,11 +379,14 @@ class Scene:
             raise Failure("%s: not so%s" % (what, ": %s" % detail if detail else ""))
 
     def equal(self, what, got, wanted):
-        """Exactly. Of two tables the entries that differ are told."""
+        """Exactly. Of two tables the entries that differ are told, of two texts the first line that does."""
         if got != wanted:
             if isinstance(got, dict) and isinstance(wanted, dict):
                 differing = [key for key in sorted(set(got) | set(wanted), key=str) if got.get(key) != wanted.get(key)]
                 told = "; ".join("%s: %s, expected %s" % (key, got.get(key), wanted.get(key)) for key in differing[:12])
+            elif isinstance(got, str) and isinstance(wanted, str) and "\n" in got + wanted:
+                lines = itertools.zip_longest(got.splitlines(), wanted.splitlines())
+                told = "%r, expected %r" % next(((a, b) for a, b in lines if a != b), ("other line ends", ""))
             else:
                 told = "%.600r, expected %.600r" % (got, wanted)
             raise Failure("%s: %s" % (what, told))

@@ -15,6 +15,8 @@ struct exporter_host {
 	struct seg_view seg;
 	/* One line to the operator, without newline; dropped if above the configured level. */
 	void (*log)(enum seg_log_level level, const char *line);
+	/* Descriptor 2 is still a place for text: a program may have closed it and got the number back for a file of its own. */
+	bool (*stderr_is_ours)(void);
 	/* Housekeeping of the session (dead processes' slots); called every EXPORTER_TICK_MS. False: stop serving. */
 	bool (*tick)(void);
 	/* A descriptor is now ours, to be hidden from the program and closed in forks; and no longer. */

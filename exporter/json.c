@@ -1,6 +1,6 @@
-/* jansson writes real numbers with 17 digits unless told otherwise, and then turns 0.1 into 0.10000000000000001; 15 digits
- * are exact for nanoseconds up to eleven days, and right to a microsecond for thirty years. It undoes the locale's
- * decimal point only where that is one byte long, hence the thread writes in the C locale.
+/* jansson writes real numbers with 17 digits unless told otherwise, and then turns 0.1 into 0.10000000000000001; with 15,
+ * nanoseconds are exact up to eleven days and microseconds for thirty years. It undoes the locale's decimal point only
+ * where that is one byte long, hence the thread writes in the C locale.
  */
 #include "json.h"
 

@@ -18,7 +18,10 @@ static const char *suffix(const struct metrics_text *text)
 static const char *type_name(const struct metrics_text *text)
 {
 	static const char *const names[] = {
-		[METRICS_COUNTER] = "counter", [METRICS_GAUGE] = "gauge", [METRICS_HISTOGRAM] = "histogram", [METRICS_INFO] = "info"
+		[METRICS_COUNTER] = "counter",
+		[METRICS_GAUGE] = "gauge",
+		[METRICS_HISTOGRAM] = "histogram",
+		[METRICS_INFO] = "info",
 	};
 
 	return text->type == METRICS_INFO && !text->is_openmetrics ? "gauge" : names[text->type];

@@ -26,13 +26,19 @@ struct ordered_frame {
 	const struct symbol *symbol; /* NULL while tables need none */
 };
 
+static int compare_numbers(uint64_t a, uint64_t b)
+{
+	return (a > b) - (a < b);
+}
+
 static int by_address(const void *a, const void *b)
 {
-	const struct snapshot_frame *x = ((const struct ordered_frame *)a)->at, *y = ((const struct ordered_frame *)b)->at;
+	const struct snapshot_frame *x = ((const struct ordered_frame *)a)->at;
+	const struct snapshot_frame *y = ((const struct ordered_frame *)b)->at;
 
-	if (x->module != y->module)
-		return x->module < y->module ? -1 : 1;
-	return (x->offset > y->offset) - (x->offset < y->offset);
+	int order = compare_numbers(x->module, y->module);
+
+	return order ? order : compare_numbers(x->offset, y->offset);
 }
 
 /* Hands over all frames by module and address, which is also what the symbolizer's caches like best. */
@@ -55,7 +61,8 @@ static void frame_resolve(const struct model *model, const struct snapshot_frame
 	else if (frame->module == SEG_MODULE_PSEUDO)
 		ret_symbol->function = pseudo_names[frame->offset];
 	else
-		model->names->resolve(model->names->context, &model->snapshot->modules[frame->module], frame->offset, ret_symbol);
+		model->names->resolve(model->names->context, &model->snapshot->modules[frame->module], frame->offset,
+		                      ret_symbol);
 }
 
 struct symbol *model_symbols(const struct model *model)
@@ -86,10 +93,11 @@ static int compare_texts(const char *a, const char *b)
 static int by_function(const void *a, const void *b)
 {
 	const struct ordered_frame *x = a, *y = b;
+	int order = compare_numbers(x->at->module, y->at->module);
 
-	if (x->at->module != y->at->module)
-		return x->at->module < y->at->module ? -1 : 1;
-	return (x->symbol->function_start > y->symbol->function_start) - (x->symbol->function_start < y->symbol->function_start);
+	if (order)
+		return order;
+	return compare_numbers(x->symbol->function_start, y->symbol->function_start);
 }
 
 static int by_line(const void *a, const void *b)
@@ -98,7 +106,7 @@ static int by_line(const void *a, const void *b)
 	int order = by_function(a, b);
 
 	if (!order)
-		order = (x->symbol->line > y->symbol->line) - (x->symbol->line < y->symbol->line);
+		order = compare_numbers(x->symbol->line, y->symbol->line);
 	return order ? order : compare_texts(x->symbol->file, y->symbol->file);
 }
 
@@ -106,12 +114,11 @@ static int by_line(const void *a, const void *b)
 static int by_module(const void *a, const void *b)
 {
 	const struct ordered_frame *x = a, *y = b;
+	int order = compare_numbers(x->at->module, y->at->module);
 
-	if (x->at->module != y->at->module)
-		return x->at->module < y->at->module ? -1 : 1;
-	if (x->at->module != SEG_MODULE_PSEUDO)
-		return 0;
-	return (x->at->offset > y->at->offset) - (x->at->offset < y->at->offset);
+	if (order || x->at->module != SEG_MODULE_PSEUDO)
+		return order;
+	return compare_numbers(x->at->offset, y->at->offset);
 }
 
 /* What a table is computed with. */
@@ -129,7 +136,8 @@ struct tabulation {
 	uint32_t *on_path; /* by row */
 };
 
-static struct model_row row_of(const struct tabulation *tab, const struct snapshot_frame *frame, const struct symbol *symbol)
+static struct model_row row_of(const struct tabulation *tab, const struct snapshot_frame *frame,
+                               const struct symbol *symbol)
 {
 	bool is_real = frame->module >= SEG_MODULE_FIRST;
 	struct model_row row = { .module = frame->module, .module_name = "" };
@@ -272,7 +280,8 @@ static int calls_fill(struct tabulation *tab)
 	for (int call = 0; call < SEG_CALL_COUNT; call++) {
 		if (!counts[call])
 			continue;
-		struct model_row *row = row_get(tab, SEG_MODULE_CALL, tab->by == MODEL_BY_MODULE ? "{calls}" : call_names[call]);
+		const char *name = tab->by == MODEL_BY_MODULE ? "{calls}" : call_names[call];
+		struct model_row *row = row_get(tab, SEG_MODULE_CALL, name);
 		if (!row)
 			return -ENOMEM;
 		if (!row->is_exact)
@@ -355,11 +364,6 @@ int model_tabulate(const struct model *model, enum model_by by, const char *endp
 	empty_rows_drop(&tab.table);
 	*ret_table = tab.table;
 	return 0;
-}
-
-static int compare_numbers(uint64_t a, uint64_t b)
-{
-	return (a > b) - (a < b);
 }
 
 static int by_row_name(const void *a, const void *b)

@@ -138,7 +138,8 @@ void process_usage_read(struct snapshot_usage *ret_usage, pid_t pid)
 		ret_usage->cpu_ns = ns_of_ticks(fields.utime_ticks + fields.stime_ticks);
 		ret_usage->start_real_ns = booted_real_ns() + ns_of_ticks(fields.start_ticks);
 		ret_usage->virtual_bytes = fields.virtual_bytes;
-		ret_usage->resident_bytes = fields.resident_pages > 0 ? (uint64_t)fields.resident_pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+		if (fields.resident_pages > 0)
+			ret_usage->resident_bytes = (uint64_t)fields.resident_pages * (uint64_t)sysconf(_SC_PAGESIZE);
 	}
 	ret_usage->has_open_fds = open_fds_count(&ret_usage->open_fds, pid);
 	if (prlimit(pid, RLIMIT_NOFILE, NULL, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {

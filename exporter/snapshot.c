@@ -93,7 +93,9 @@ static void thread_add_up(struct snapshot *snapshot, const struct seg_thread *th
 
 static void threads_copy(struct snapshot *snapshot, const struct seg_view *seg)
 {
-	for (uint32_t i = 0; i < seg->slots[SEG_TABLE_THREADS].count; i++) {
+	const struct seg_slots *slots = &seg->slots[SEG_TABLE_THREADS];
+
+	for (uint32_t i = 0; (i = seg_table_next(slots, i)) < slots->count; i++) {
 		thread_add_up(snapshot, &seg->threads[i]);
 		snapshot->tables[SEG_TABLE_THREADS].used += load(&seg->threads[i].owner) != 0;
 	}
@@ -115,25 +117,18 @@ static void process_add_up(struct gauges *gauges, const struct seg_process *proc
 }
 
 /* One process may have taken what another gives back, hence the sum is clamped, not its parts. */
+static uint64_t clamp(int64_t gauge)
+{
+	return gauge > 0 ? (uint64_t)gauge : 0;
+}
+
 static void gauges_clamp(struct snapshot *snapshot, const struct gauges *gauges)
 {
 	for (int i = 0; i < SEG_PROTOCOL_COUNT; i++)
-		snapshot->open_connections[i] = gauges->open_connections[i] > 0 ? (uint64_t)gauges->open_connections[i] : 0;
+		snapshot->open_connections[i] = clamp(gauges->open_connections[i]);
 	for (int i = 0; i < SEG_METHOD_COUNT; i++)
 		for (int scheme = 0; scheme < 2; scheme++)
-			snapshot->active_requests[i][scheme] =
-				gauges->active_requests[i][scheme] > 0 ? (uint64_t)gauges->active_requests[i][scheme] : 0;
-}
-
-/* Threads of a process: those that are sampled, or those that count, whichever are more: without sampling there are none
- * of the former, and with all slots taken too few of the latter. */
-static int32_t threads_of(const struct seg_view *seg, pid_t pid, int32_t sampled)
-{
-	int32_t counting = 0;
-
-	for (uint32_t i = 1; i < seg->slots[SEG_TABLE_THREADS].count; i++)
-		counting += load(&seg->threads[i].owner) >> 32 == (uint64_t)pid;
-	return counting > sampled ? counting : sampled;
+			snapshot->active_requests[i][scheme] = clamp(gauges->active_requests[i][scheme]);
 }
 
 static bool processes_copy(struct snapshot *snapshot, const struct seg_view *seg)
@@ -141,7 +136,8 @@ static bool processes_copy(struct snapshot *snapshot, const struct seg_view *seg
 	struct gauges gauges = { 0 };
 	bool is_any_running = false;
 
-	for (uint32_t i = 0; i < seg->slots[SEG_TABLE_PROCESSES].count; i++) {
+	const struct seg_slots *slots = &seg->slots[SEG_TABLE_PROCESSES];
+	for (uint32_t i = 0; (i = seg_table_next(slots, i)) < slots->count; i++) {
 		const struct seg_process *from = &seg->processes[i];
 		uint64_t owner = load(&from->owner);
 		if (!owner || owner > INT32_MAX) {
@@ -150,7 +146,8 @@ static bool processes_copy(struct snapshot *snapshot, const struct seg_view *seg
 		}
 		struct snapshot_process *process = &snapshot->processes[snapshot->process_count++];
 		process->pid = (pid_t)owner;
-		process->threads = threads_of(seg, process->pid, atomic_load_explicit(&from->threads, memory_order_relaxed));
+		int32_t threads = atomic_load_explicit(&from->threads, memory_order_relaxed);
+		process->threads = threads > 0 ? threads : 0;
 		process->is_running = process_is_running(process->pid, load(&from->since_boot_ns));
 		if (process->is_running)
 			process_usage_read(&process->usage, process->pid);
@@ -166,10 +163,10 @@ static bool processes_copy(struct snapshot *snapshot, const struct seg_view *seg
 /* Buckets behind the last bound belong to +Inf; there are some only if the file is damaged. */
 static void series_read(struct snapshot *snapshot, const struct seg_view *seg, struct snapshot_series *series)
 {
-	uint32_t infinite = snapshot->config.bound_count;
+	uint32_t infinite = snapshot->config.bound_count, all = seg->slots[SEG_TABLE_SERIES].count;
 
-	for (uint32_t shard = 0; shard < seg->slots[SEG_TABLE_HISTOGRAMS].count / seg->slots[SEG_TABLE_SERIES].count; shard++) {
-		const struct seg_histogram *from = &seg->histograms[(size_t)shard * seg->slots[SEG_TABLE_SERIES].count + series->slot];
+	for (uint32_t shard = 0; shard < seg->slots[SEG_TABLE_HISTOGRAMS].count / all; shard++) {
+		const struct seg_histogram *from = &seg->histograms[(size_t)shard * all + series->slot];
 		for (uint32_t i = 0; i <= SEG_BOUNDS_MAX; i++) {
 			uint64_t n = load(&from->buckets[i]);
 			series->buckets[i < infinite ? i : infinite] += n;
@@ -181,7 +178,9 @@ static void series_read(struct snapshot *snapshot, const struct seg_view *seg, s
 
 static void all_series_copy(struct snapshot *snapshot, const struct seg_view *seg)
 {
-	for (uint32_t i = 0; i < seg->slots[SEG_TABLE_SERIES].count; i++) {
+	const struct seg_slots *slots = &seg->slots[SEG_TABLE_SERIES];
+
+	for (uint32_t i = 0; (i = seg_table_next(slots, i)) < slots->count; i++) {
 		uint64_t key = load(&seg->series[i].key);
 		struct snapshot_series *series = &snapshot->series[snapshot->series_count];
 		if (!key)
@@ -192,8 +191,13 @@ static void all_series_copy(struct snapshot *snapshot, const struct seg_view *se
 			snapshot->damaged_entries++;
 			continue;
 		}
-		*series = (struct snapshot_series){ .slot = i, .endpoint = seg_series_endpoint(key), .status = seg_series_status(key),
-			                            .error = seg_series_error(key), .scheme = seg_series_scheme(key) };
+		*series = (struct snapshot_series){
+			.slot = i,
+			.endpoint = seg_series_endpoint(key),
+			.status = seg_series_status(key),
+			.error = seg_series_error(key),
+			.scheme = seg_series_scheme(key),
+		};
 		series_read(snapshot, seg, series);
 		snapshot->series_count++;
 	}
@@ -251,7 +255,9 @@ static void endpoints_copy(struct snapshot *snapshot, const struct seg_view *seg
 
 static void modules_copy(struct snapshot *snapshot, const struct seg_view *seg)
 {
-	for (uint32_t i = SEG_MODULE_FIRST; i < snapshot->module_count; i++) {
+	const struct seg_slots *slots = &seg->slots[SEG_TABLE_MODULES];
+
+	for (uint32_t i = SEG_MODULE_FIRST; (i = seg_table_next(slots, i)) < slots->count; i++) {
 		const struct seg_module *from = &seg->modules[i];
 		struct snapshot_module *module = &snapshot->modules[i];
 		if (!load(&from->key) || !atomic_load_explicit(&from->ready, memory_order_acquire))
@@ -278,7 +284,13 @@ static void series_check(struct snapshot *snapshot)
 	snapshot->series_count = kept;
 }
 
-/* Now, while somebody lives; else when the last one said good-bye; else, all having been killed, when the file changed. */
+static uint64_t since(uint64_t later_ns, uint64_t earlier_ns)
+{
+	return later_ns > earlier_ns ? later_ns - earlier_ns : 0;
+}
+
+/* Now, while somebody lives; else when the last one said good-bye; else, all having been killed, when the file changed
+ * last. */
 static void time_find(struct snapshot *snapshot, bool is_any_running, uint64_t changed_real_ns)
 {
 	struct timespec now;
@@ -289,9 +301,8 @@ static void time_find(struct snapshot *snapshot, bool is_any_running, uint64_t c
 	if (!is_any_running && snapshot->ended_mono_ns)
 		snapshot->taken_mono_ns = snapshot->ended_mono_ns;
 	else if (!is_any_running && changed_real_ns)
-		snapshot->taken_mono_ns =
-			changed_real_ns > snapshot->created_real_ns ? created + (changed_real_ns - snapshot->created_real_ns) : created;
-	snapshot->duration_ns = snapshot->taken_mono_ns > created ? snapshot->taken_mono_ns - created : 0;
+		snapshot->taken_mono_ns = created + since(changed_real_ns, snapshot->created_real_ns);
+	snapshot->duration_ns = since(snapshot->taken_mono_ns, created);
 }
 
 static int copy(struct snapshot *snapshot, const struct seg_view *seg, uint64_t changed_real_ns)
@@ -412,7 +423,7 @@ void snapshot_subtract(struct snapshot *later, const struct snapshot *earlier)
 	subtract_endpoints(later, earlier);
 	subtract_series(later, earlier);
 	subtract_cells(later, earlier);
-	later->duration_ns = later->taken_mono_ns > earlier->taken_mono_ns ? later->taken_mono_ns - earlier->taken_mono_ns : 0;
+	later->duration_ns = since(later->taken_mono_ns, earlier->taken_mono_ns);
 }
 
 void snapshot_free(struct snapshot *snapshot)

@@ -43,7 +43,8 @@ static void raw_free(struct raw_tree *raw)
 
 static bool raw_init(struct raw_tree *raw, const struct seg_view *seg)
 {
-	size_t nodes = (size_t)seg->slots[SEG_TABLE_NODES].count + 1, frames = (size_t)seg->slots[SEG_TABLE_FRAMES].count + 1;
+	size_t nodes = (size_t)seg->slots[SEG_TABLE_NODES].count + 1;
+	size_t frames = (size_t)seg->slots[SEG_TABLE_FRAMES].count + 1;
 
 	*raw = (struct raw_tree){ .node_count = (uint32_t)nodes - 1, .frame_count = (uint32_t)frames - 1 };
 	raw->parent = calloc(nodes, sizeof(*raw->parent));
@@ -53,7 +54,8 @@ static bool raw_init(struct raw_tree *raw, const struct seg_view *seg)
 	raw->next_sibling = calloc(nodes, sizeof(*raw->next_sibling));
 	raw->new_node = calloc(nodes, sizeof(*raw->new_node));
 	raw->new_frame = calloc(frames, sizeof(*raw->new_frame));
-	return raw->parent && raw->frame && raw->depth && raw->first_child && raw->next_sibling && raw->new_node && raw->new_frame;
+	return raw->parent && raw->frame && raw->depth && raw->first_child && raw->next_sibling && raw->new_node &&
+	       raw->new_frame;
 }
 
 static bool frame_is_sound(uint64_t key, uint32_t module_count)
@@ -87,13 +89,19 @@ static enum node_state node_read(struct raw_tree *raw, const struct seg_view *se
 	return NODE_USED;
 }
 
+/* The next node id from id on that may be in use. */
+static uint32_t node_next(const struct seg_view *seg, uint32_t id)
+{
+	return seg_table_next(&seg->slots[SEG_TABLE_NODES], id - 1) + 1;
+}
+
 /* All nodes, then those parents that came while we were passing by. */
 static void nodes_read(struct snapshot *snapshot, struct raw_tree *raw, const struct seg_view *seg)
 {
-	for (uint32_t id = 1; id <= raw->node_count; id++)
+	for (uint32_t id = 1; (id = node_next(seg, id)) <= raw->node_count; id++)
 		snapshot->damaged_entries += node_read(raw, seg, id) == NODE_DAMAGED;
 	atomic_thread_fence(memory_order_acquire);
-	for (uint32_t id = 1; id <= raw->node_count; id++) {
+	for (uint32_t id = 1; (id = node_next(seg, id)) <= raw->node_count; id++) {
 		uint32_t child = id;
 		while (raw->frame[child] && raw->parent[child] && !raw->frame[raw->parent[child]]) {
 			if (node_read(raw, seg, raw->parent[child]) != NODE_USED) {
@@ -153,7 +161,8 @@ static uint32_t frame_take(struct snapshot *snapshot, struct raw_tree *raw, cons
 		uint64_t key = load(&seg->frames[frame - 1].key);
 		if (!frame_is_sound(key, seg->slots[SEG_TABLE_MODULES].count))
 			key = seg_frame_key(SEG_MODULE_PSEUDO, SEG_PSEUDO_UNKNOWN);
-		snapshot->frames[snapshot->frame_count++] = (struct snapshot_frame){ seg_frame_module(key), seg_frame_offset(key) };
+		snapshot->frames[snapshot->frame_count++] =
+			(struct snapshot_frame){ seg_frame_module(key), seg_frame_offset(key) };
 		raw->new_frame[frame] = snapshot->frame_count;
 	}
 	return raw->new_frame[frame] - 1;
@@ -199,11 +208,18 @@ static int cells_read(struct snapshot *snapshot, const struct seg_view *seg)
 	uint32_t count = seg->slots[SEG_TABLE_CELLS].count, nodes = seg->slots[SEG_TABLE_NODES].count, capacity = 0;
 	uint32_t endpoints = seg->slots[SEG_TABLE_ENDPOINTS].count;
 
-	for (uint32_t i = 0; i < count; i++) {
+	for (uint32_t i = 0; (i = seg_table_next(&seg->slots[SEG_TABLE_CELLS], i)) < count; i++) {
 		const struct seg_cell *from = &seg->cells[i];
 		uint64_t key = load(&from->key);
-		struct snapshot_cell cell = { i, seg_cell_node(key), seg_cell_endpoint(key), SEG_KIND_CPU, load(&from->samples),
-			                      load(&from->weight_ns), load(&from->activations) };
+		struct snapshot_cell cell = {
+			.slot = i,
+			.node = seg_cell_node(key),
+			.endpoint = seg_cell_endpoint(key),
+			.kind = SEG_KIND_CPU,
+			.samples = load(&from->samples),
+			.weight_ns = load(&from->weight_ns),
+			.activations = load(&from->activations),
+		};
 		if (!key)
 			continue;
 		snapshot->tables[SEG_TABLE_CELLS].used++;
@@ -233,9 +249,10 @@ static void cells_renumber(struct snapshot *snapshot, const struct raw_tree *raw
 
 static uint32_t frames_used(const struct seg_view *seg)
 {
+	const struct seg_slots *slots = &seg->slots[SEG_TABLE_FRAMES];
 	uint32_t used = 0;
 
-	for (uint32_t i = 0; i < seg->slots[SEG_TABLE_FRAMES].count; i++)
+	for (uint32_t i = 0; (i = seg_table_next(slots, i)) < slots->count; i++)
 		used += load(&seg->frames[i].key) != 0;
 	return used;
 }
@@ -258,7 +275,8 @@ int snapshot_tree_copy(struct snapshot *snapshot, const struct seg_view *seg)
 	snapshot->tables[SEG_TABLE_FRAMES].used = frames_used(seg);
 	path = malloc((raw.used + 1) * sizeof(*path));
 	snapshot->nodes = calloc(raw.used + 1, sizeof(*snapshot->nodes));
-	snapshot->frames = calloc((raw.used < raw.frame_count ? raw.used : raw.frame_count) + 1, sizeof(*snapshot->frames));
+	uint32_t frames = raw.used < raw.frame_count ? raw.used : raw.frame_count; /* at most */
+	snapshot->frames = calloc(frames + 1, sizeof(*snapshot->frames));
 	if (!path || !snapshot->nodes || !snapshot->frames)
 		goto out;
 	depths_find(snapshot, &raw, path);

@@ -7,5 +7,6 @@
 /* Copies cells, nodes and frames, in this order, since a writer makes them in the opposite one. 0 or -ENOMEM. */
 int snapshot_tree_copy(struct snapshot *snapshot, const struct seg_view *seg);
 
-/* Once modules and endpoints are known: frames of a module that is none become [unknown], cells of such an endpoint go. */
+/* Once modules and endpoints are known: frames of a module that is none become [unknown], cells of an endpoint that is
+ * none go. */
 void snapshot_tree_check(struct snapshot *snapshot);

@@ -12,10 +12,15 @@ enum {
 };
 
 const char *const view_sort_names[] = {
-	[SEG_SORT_TOTTIME] = "tottime", [SEG_SORT_CUMTIME] = "cumtime", [SEG_SORT_NCALLS] = "ncalls", [SEG_SORT_NAME] = "name"
+	[SEG_SORT_TOTTIME] = "tottime",
+	[SEG_SORT_CUMTIME] = "cumtime",
+	[SEG_SORT_NCALLS] = "ncalls",
+	[SEG_SORT_NAME] = "name",
 };
 const char *const view_by_names[] = {
-	[MODEL_BY_FUNCTION] = "function", [MODEL_BY_LINE] = "line", [MODEL_BY_MODULE] = "module"
+	[MODEL_BY_FUNCTION] = "function",
+	[MODEL_BY_LINE] = "line",
+	[MODEL_BY_MODULE] = "module",
 };
 
 void view_params_default(struct view_params *ret_params, const struct seg_config *config)
@@ -41,7 +46,8 @@ static void shorten(char ret_text[static SHOWN_MAX + 4], const char *value)
 	strbuf_free(&clean);
 }
 
-static const char *refuse(char problem[static VIEW_PROBLEM_BYTES], const char *name, const char *value, const char *accepted)
+static const char *refuse(char problem[static VIEW_PROBLEM_BYTES], const char *name, const char *value,
+                          const char *accepted)
 {
 	char shown[SHOWN_MAX + 4];
 
@@ -104,7 +110,8 @@ const char *view_params_set(struct view_params *params, const char *name, const 
 		params->is_json = index == 1;
 	} else if (!strcmp(name, "endpoint")) {
 		if (!*value)
-			return refuse(problem, name, value, "an endpoint as the report names it, such as GET /users/{id}");
+			return refuse(problem, name, value,
+			              "an endpoint as the report names it, such as GET /users/{id}");
 		params->endpoint = value;
 	} else {
 		shorten(shown, name);
@@ -124,7 +131,8 @@ const char *view_params_check(const struct view_params *params, const struct mod
 		return NULL;
 	shorten(shown, params->endpoint);
 	snprintf(problem, VIEW_PROBLEM_BYTES,
-	         "Parameter endpoint: this session knows no endpoint \"%s\"; give one of those that the report lists.", shown);
+	         "Parameter endpoint: this session knows no endpoint \"%s\"; give one of those that the report lists.",
+	         shown);
 	return problem;
 }
 
@@ -160,8 +168,8 @@ static const char *type_metrics(const struct view_params *params)
 const struct view views[] = {
 	{ "/", "this list", type_html, view_index_render },
 	{ "/metrics", "Prometheus text, or OpenMetrics by the Accept header", type_metrics, view_metrics_render },
-	{ "/report", "the profile as a table: top, sort, endpoint, by=function|line|module, seconds, format=text|json", type_report,
-	  view_report_render },
+	{ "/report", "the profile as a table: top, sort, endpoint, by=function|line|module, seconds, format=text|json",
+	  type_report, view_report_render },
 	{ "/folded", "stacks as collapsed text for flame graphs: endpoint, seconds", type_text, view_folded_render },
 	{ "/endpoints", "requests, latency and CPU of each endpoint, JSON", type_json, view_endpoints_render },
 	{ "/self", "profshim's own cost, drops, memory, processes and configuration, JSON", type_json, view_self_render },

@@ -12,7 +12,9 @@ void view_endpoints_render(const struct model *model, const struct view_params *
 	json_write_begin_array(&json, NULL);
 	for (uint32_t i = 0; i < model->endpoint_count; i++) {
 		const struct model_endpoint *endpoint = &model->endpoints[i];
-		if (view_endpoint_did_something(endpoint) && (!params->endpoint || !strcmp(params->endpoint, endpoint->name)))
+		if (!view_endpoint_did_something(endpoint))
+			continue;
+		if (!params->endpoint || !strcmp(params->endpoint, endpoint->name))
 			view_endpoint_json(model, endpoint, &json);
 	}
 	json_write_end(&json);

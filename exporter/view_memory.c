@@ -84,11 +84,13 @@ bool view_memory_learn(struct view_memory *memory, const char *labels)
 	return true;
 }
 
-static const struct snapshot_process *process_find(const struct snapshot *snapshot, const struct remembered_process *known)
+static const struct snapshot_process *process_find(const struct snapshot *snapshot,
+                                                   const struct remembered_process *known)
 {
 	for (uint32_t i = 0; i < snapshot->process_count; i++) {
 		const struct snapshot_process *process = &snapshot->processes[i];
-		if (process->pid == known->pid && process->usage.has_stat && process->usage.start_real_ns == known->start_real_ns)
+		if (process->pid == known->pid && process->usage.has_stat &&
+		    process->usage.start_real_ns == known->start_real_ns)
 			return process;
 	}
 	return NULL;
@@ -110,9 +112,10 @@ uint64_t view_memory_cpu_ns(struct view_memory *memory, const struct snapshot *s
 		if (!process_find(snapshot, &memory->processes[i]))
 			memory->gone_cpu_ns += memory->processes[i].cpu_ns;
 	for (uint32_t i = 0; i < snapshot->process_count; i++) {
-		const struct snapshot_process *process = &snapshot->processes[i];
-		if (process->usage.has_stat)
-			processes[count++] = (struct remembered_process){ process->pid, process->usage.start_real_ns, process->usage.cpu_ns };
+		const struct snapshot_usage *usage = &snapshot->processes[i].usage;
+		if (usage->has_stat)
+			processes[count++] = (struct remembered_process){ snapshot->processes[i].pid, usage->start_real_ns,
+				                                          usage->cpu_ns };
 	}
 	free(memory->processes);
 	memory->processes = processes;

@@ -125,7 +125,8 @@ static void histograms_write(struct metrics_text *text, struct label_set *set, c
 		fail(text);
 	for (size_t i = 0; i < set->count && !text->out->error; i++) {
 		const struct labelled *row = &set->rows[i];
-		struct metrics_buckets buckets = { bounds, row->buckets, (uint32_t)set->bucket_count - 1, scale, row->values[0] };
+		struct metrics_buckets buckets = { bounds, row->buckets, (uint32_t)set->bucket_count - 1, scale,
+			                           row->values[0] };
 		metrics_histogram(text, labels_of(set, row), &buckets);
 	}
 	set_free(set);
@@ -418,7 +419,8 @@ static void counters(const struct snapshot *snapshot, struct metrics_text *text)
 		metrics_family(text, strbuf_text(&name), METRICS_COUNTER, first->help);
 		for (; i < SEG_COUNTER_COUNT && !strcmp(seg_counter_infos[i].family, first->family); i++) {
 			if (*seg_counter_infos[i].key)
-				with_label(text, seg_counter_infos[i].key, seg_counter_infos[i].value, snapshot->counters[i], 0);
+				with_label(text, seg_counter_infos[i].key, seg_counter_infos[i].value,
+				           snapshot->counters[i], 0);
 			else
 				plain(text, snapshot->counters[i], 0);
 		}
@@ -463,7 +465,8 @@ static struct usage_sums usage_add_up(const struct snapshot *snapshot)
 	return sums;
 }
 
-static void gauge_if(struct metrics_text *text, const char *name, const char *help, bool is_known, uint64_t n, unsigned scale)
+static void gauge_if(struct metrics_text *text, const char *name, const char *help, bool is_known, uint64_t n,
+                     unsigned scale)
 {
 	metrics_family(text, name, METRICS_GAUGE, help);
 	if (is_known)

@@ -9,8 +9,10 @@
 enum { WIDTH_NCALLS = 9, WIDTH_TIME = 8 };
 
 static const char *const order_names[] = {
-	[SEG_SORT_TOTTIME] = "internal time", [SEG_SORT_CUMTIME] = "cumulative time", [SEG_SORT_NCALLS] = "call count",
-	[SEG_SORT_NAME] = "function name"
+	[SEG_SORT_TOTTIME] = "internal time",
+	[SEG_SORT_CUMTIME] = "cumulative time",
+	[SEG_SORT_NCALLS] = "call count",
+	[SEG_SORT_NAME] = "function name",
 };
 
 static void add_count(struct strbuf *out, uint64_t n, const char *noun, const char *ending)
@@ -47,7 +49,8 @@ static void add_title(const struct model *model, struct strbuf *out)
 	strbuf_add_rounded(out, snapshot->duration_ns, 9, 1);
 	strbuf_add(out, " s, ");
 	add_count(out, model->samples, "sample", "s");
-	strbuf_printf(out, " at %u Hz, %llu dropped\n", (unsigned)snapshot->config.hz, (unsigned long long)model->dropped);
+	strbuf_printf(out, " at %u Hz, %llu dropped\n", (unsigned)snapshot->config.hz,
+	              (unsigned long long)model->dropped);
 }
 
 /* CPU time and requests: of all, or of the endpoint asked for. */
@@ -145,7 +148,8 @@ static void add_legend(const struct model_table *table, uint32_t shown, struct s
 		has_recursion |= table->rows[i].calls != table->rows[i].primitive_calls;
 	}
 	if (has_observed)
-		strbuf_add(out, "   n+   ncalls is at least n: the activations that the samples saw; without + every call was counted\n");
+		strbuf_add(out, "   n+   ncalls is at least n: the activations that the samples saw; "
+		                "without + every call was counted\n");
 	if (has_recursion)
 		strbuf_add(out, "   n/m  of n activations, m were not recursive; recursion counts once in cumtime\n");
 	if (has_observed || has_recursion)
@@ -164,7 +168,8 @@ static void add_table(const struct model *model, const struct view_params *param
 	}
 	strbuf_printf(out, "   Ordered by: %s\n", order_names[params->sort]);
 	if (shown < table->count)
-		strbuf_printf(out, "   List reduced from %u to %u due to restriction <%u>\n", table->count, shown, params->top);
+		strbuf_printf(out, "   List reduced from %u to %u due to restriction <%u>\n", table->count, shown,
+		              params->top);
 	strbuf_printf(out, "\n   ncalls  tottime  percall  cumtime  percall %s\n",
 	              params->by == MODEL_BY_MODULE ? "module" : "filename:lineno(function)");
 	for (uint32_t i = 0; i < shown; i++)
@@ -191,8 +196,8 @@ static void add_quantile(const struct model *model, const struct model_endpoint 
 
 static void add_endpoint(const struct model *model, const struct model_endpoint *endpoint, struct strbuf *out)
 {
-	/* In tenths of a percent; the quotient stays below 1001, and the product does not overflow below 200 days of CPU. */
-	uint64_t share = model->cpu_ns ? (endpoint->cpu_ns * 1000 + model->cpu_ns / 2) / model->cpu_ns : 0;
+	/* In tenths of a percent. Of microseconds, since nanoseconds would overflow after 200 days of CPU. */
+	uint64_t all_us = model->cpu_ns / 1000, share = all_us ? (endpoint->cpu_ns + all_us / 2) / all_us : 0;
 
 	if (endpoint->requests) {
 		strbuf_add_column(out, endpoint->requests, 0, 0, 11);
@@ -259,7 +264,8 @@ static const struct {
 	{ SEG_COUNTER_LOG_LOST, "log lines had nowhere to go" },
 };
 
-static void add_unseen_line(const struct snapshot *snapshot, enum seg_counter first, const char *meaning, struct strbuf *out)
+static void add_unseen_line(const struct snapshot *snapshot, enum seg_counter first, const char *meaning,
+                            struct strbuf *out)
 {
 	const char *family = seg_counter_infos[first].family, *separator = ": ";
 	uint64_t total = 0;
@@ -273,7 +279,8 @@ static void add_unseen_line(const struct snapshot *snapshot, enum seg_counter fi
 	for (int i = first; i < SEG_COUNTER_COUNT && !strcmp(seg_counter_infos[i].family, family); i++) {
 		if (!snapshot->counters[i] || !*seg_counter_infos[i].key)
 			continue;
-		strbuf_printf(out, "%s%s %llu", separator, seg_counter_infos[i].value, (unsigned long long)snapshot->counters[i]);
+		strbuf_printf(out, "%s%s %llu", separator, seg_counter_infos[i].value,
+		              (unsigned long long)snapshot->counters[i]);
 		separator = ", ";
 	}
 	strbuf_add_char(out, '\n');

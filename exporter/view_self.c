@@ -83,7 +83,8 @@ static void write_modules(const struct model *model, struct json_writer *json)
 			continue;
 		json_write_begin_object(json, NULL);
 		json_write_text(json, "path", module->path);
-		json_write_text(json, "names", model->names->note ? model->names->note(model->names->context, module) : NULL);
+		json_write_text(json, "names",
+		                model->names->note ? model->names->note(model->names->context, module) : NULL);
 		json_write_end(json);
 	}
 	json_write_end(json);

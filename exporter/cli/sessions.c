@@ -133,7 +133,8 @@ static bool has_process(const struct session *session, const char *pid_text)
 
 	if (is_found || session_open(&seg, session->path, &changed_real_ns) != SEG_OK)
 		return is_found;
-	for (uint32_t i = 0; i < seg.slots[SEG_TABLE_PROCESSES].count && !is_found; i++)
+	const struct seg_slots *slots = &seg.slots[SEG_TABLE_PROCESSES];
+	for (uint32_t i = 0; (i = seg_table_next(slots, i)) < slots->count && !is_found; i++)
 		is_found = atomic_load_explicit(&seg.processes[i].owner, memory_order_relaxed) == pid;
 	seg_close(&seg);
 	return is_found;

@@ -147,10 +147,10 @@ static void log_failure(const struct exporter_host *host, const char *name, uint
 	host->log(SEG_LOG_WARN, line);
 }
 
-static int write_stderr(const char *bytes, size_t count, size_t *ret_written)
+static int write_stderr(const struct exporter_host *host, const char *bytes, size_t count, size_t *ret_written)
 {
 	struct sink sink;
-	int result = sink_init(&sink, STDERR_FILENO);
+	int result = host->stderr_is_ours() ? sink_init(&sink, STDERR_FILENO) : -EBADF;
 
 	return result ? result : write_quietly(&sink, bytes, count, ret_written);
 }
@@ -185,7 +185,7 @@ int report_write(const struct exporter_host *host, const char *target, uint32_t 
 		name = target;
 	} else if (!strcmp(target, "stderr")) {
 		name = "stderr";
-		result = write_stderr(bytes, count, &written);
+		result = write_stderr(host, bytes, count, &written);
 	} else {
 		result = write_file(host, path, bytes, count, &written);
 	}

@@ -77,6 +77,7 @@ static void account_cpu(struct server *server)
 {
 	uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 
+	seg_table_mark(&server->host->seg.slots[SEG_TABLE_THREADS], 0);
 	atomic_fetch_add_explicit(&server->host->seg.threads[0].overhead_ns[SEG_PHASE_EXPORT], cpu_ns - server->cpu_ns,
 	                          memory_order_relaxed);
 	server->cpu_ns = cpu_ns;

@@ -9,14 +9,14 @@ __thread struct thread self __attribute__((tls_model("initial-exec"))) = { .time
 struct seg_view seg;
 struct seg_process *thread_process;
 
-/* Threads spread over the slots by their id, so that a claim rarely meets a taken one. */
-static uint32_t claim_slot(uint64_t owner, uint32_t first)
+/* Low slots first: what was touched once is used again before a page more is. */
+static uint32_t claim_slot(uint64_t owner)
 {
 	uint32_t count = seg.slots[SEG_TABLE_THREADS].count;
 
-	for (uint32_t i = 0; i + 1 < count; i++) {
-		uint32_t index = 1 + (first + i) % (count - 1);
+	for (uint32_t index = 1; index < count; index++) {
 		uint64_t nobody = 0;
+		seg_table_mark(&seg.slots[SEG_TABLE_THREADS], index);
 		if (atomic_load_explicit(&seg.threads[index].owner, memory_order_relaxed) == 0 &&
 		    atomic_compare_exchange_strong_explicit(&seg.threads[index].owner, &nobody, owner, memory_order_acquire, memory_order_relaxed))
 			return index;
@@ -30,7 +30,7 @@ void thread_attach(void)
 		return;
 	uint32_t tid = (uint32_t)syscall(SYS_gettid);
 	uint32_t pid = (uint32_t)syscall(SYS_getpid);
-	uint32_t index = claim_slot((uint64_t)pid << 32 | tid, tid);
+	uint32_t index = claim_slot((uint64_t)pid << 32 | tid);
 	struct seg_thread *slot = &seg.threads[index];
 
 	self.tid = tid;
@@ -43,6 +43,8 @@ void thread_attach(void)
 	/* Last: a handler that interrupts sees either nothing or everything. */
 	atomic_signal_fence(memory_order_release);
 	self.slot = slot;
+	if (!index)
+		seg_table_mark(&seg.slots[SEG_TABLE_THREADS], 0);
 	if (!index)
 		thread_count(SEG_COUNTER_OVERFLOW_THREADS);
 	if (thread_process)

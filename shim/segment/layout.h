@@ -185,6 +185,10 @@ enum seg_table {
 	SEG_TABLE_COUNT
 };
 
+/* Parts of each table whose first use is marked, so that readers leave the others untouched: to look at a page of a sparse
+ * file is to make it. */
+#define SEG_MARK_PARTS 4096
+
 /* Bytes kept for a process-shared robust mutex (pthread_mutex_t is 40 on x86-64): who holds it serves HTTP. */
 #define SEG_ELECTION_BYTES 64
 
@@ -196,6 +200,7 @@ struct segment {
 	_Atomic uint32_t ready; /* 1 = all below is written (release/acquire) */
 	uint32_t shard_count;   /* 1..SEG_SHARDS_MAX */
 	struct seg_span tables[SEG_TABLE_COUNT];
+	_Atomic uint64_t marks[SEG_TABLE_COUNT][SEG_MARK_PARTS / 64]; /* see struct seg_slots */
 
 	uint64_t created_mono_ns;
 	uint64_t created_real_ns;

@@ -166,7 +166,11 @@ static void *table_at(struct seg_view *view, enum seg_table table)
 	const struct seg_span *span = &view->head->tables[table];
 	void *entries = (char *)view->head + span->offset;
 
-	view->slots[table] = (struct seg_slots){ entries, span->count, span->stride };
+	uint32_t shift = 0;
+
+	while (span->count > (uint64_t)SEG_MARK_PARTS << shift)
+		shift++;
+	view->slots[table] = (struct seg_slots){ entries, span->count, span->stride, view->head->marks[table], shift };
 	return entries;
 }
 

@@ -4,7 +4,6 @@
  */
 #include "table.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 static _Atomic uint64_t *entry_key(const struct seg_slots *slots, uint32_t index)
@@ -38,12 +37,39 @@ uint32_t seg_table_find(const struct seg_slots *slots, uint64_t key)
 	return SEG_NOT_FOUND;
 }
 
+void seg_table_mark(const struct seg_slots *slots, uint32_t index)
+{
+	if (!slots->marks)
+		return;
+	uint32_t part = index >> slots->mark_shift;
+	_Atomic uint64_t *word = &slots->marks[part / 64];
+	uint64_t bit = 1ULL << part % 64;
+	if (!(atomic_load_explicit(word, memory_order_relaxed) & bit))
+		atomic_fetch_or_explicit(word, bit, memory_order_relaxed);
+}
+
+uint32_t seg_table_next(const struct seg_slots *slots, uint32_t index)
+{
+	while (slots->marks && index < slots->count) {
+		uint32_t part = index >> slots->mark_shift;
+		uint64_t rest = atomic_load_explicit(&slots->marks[part / 64], memory_order_relaxed) >> part % 64;
+		if (rest & 1)
+			return index;
+		uint32_t skipped = rest ? (uint32_t)__builtin_ctzll(rest) : 64 - part % 64;
+		index = (part + skipped) << slots->mark_shift;
+	}
+	return index < slots->count ? index : slots->count;
+}
+
 /* Puts key into the entry at index if that is free. True: the entry now holds key. */
 static bool claim(const struct seg_slots *slots, uint32_t index, uint64_t key, bool *ret_is_new)
 {
 	_Atomic uint64_t *place = entry_key(slots, index);
 	uint64_t seen = atomic_load_explicit(place, memory_order_relaxed);
 
+	/* Marked first: a writer killed in between leaves a mark too many, never an entry that no reader sees. */
+	if (seen == 0)
+		seg_table_mark(slots, index);
 	if (seen == 0 && atomic_compare_exchange_strong_explicit(place, &seen, key, memory_order_relaxed, memory_order_relaxed)) {
 		if (ret_is_new)
 			*ret_is_new = true;

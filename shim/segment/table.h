@@ -6,6 +6,7 @@
  * An entry is an array element whose first member is `_Atomic uint64_t key`; 0 = free. One compare-and-swap claims and
  * publishes it at once, hence no entry is ever half claimed and no writer waits for another.
  */
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -13,7 +14,17 @@ struct seg_slots {
 	void *entries;
 	uint32_t count;  /* a power of two, or any number where the caller hashes by itself */
 	uint32_t stride; /* bytes of an entry */
+	/* Which parts of the table were ever used, a bit for 1 << mark_shift entries; NULL = not kept. Whoever looks at a part
+	 * without a mark makes the kernel find memory for it. */
+	_Atomic uint64_t *marks;
+	uint32_t mark_shift;
 };
+
+/* The entry at index is about to be used. */
+void seg_table_mark(const struct seg_slots *slots, uint32_t index);
+
+/* The first index from index on that may be in use; slots->count: none. For walks over all entries. */
+uint32_t seg_table_next(const struct seg_slots *slots, uint32_t index);
 
 #define SEG_TABLE_PROBES 64     /* entries looked at before a table counts as full for a key */
 #define SEG_NOT_FOUND UINT32_MAX

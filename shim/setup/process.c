@@ -18,9 +18,9 @@
 
 static pid_t entered_pid;
 
-static uint32_t table_count(void)
+static const struct seg_slots *table(void)
 {
-	return seg.slots[SEG_TABLE_PROCESSES].count;
+	return &seg.slots[SEG_TABLE_PROCESSES];
 }
 
 static void clear_gauges(struct seg_process *process)
@@ -38,9 +38,10 @@ void process_enter(void)
 {
 	entered_pid = getpid();
 	thread_process = NULL;
-	for (uint32_t i = 0; i < table_count(); i++) {
+	for (uint32_t i = 0; i < table()->count; i++) {
 		struct seg_process *process = &seg.processes[i];
 		uint64_t nobody = 0;
+		seg_table_mark(table(), i);
 		if (atomic_load_explicit(&process->owner, memory_order_relaxed) != 0 ||
 		    !atomic_compare_exchange_strong_explicit(&process->owner, &nobody, (uint64_t)entered_pid, memory_order_acquire,
 							     memory_order_relaxed))
@@ -80,7 +81,7 @@ bool process_is_last(void)
 {
 	if (atomic_load_explicit(&seg.head->forks_pending, memory_order_relaxed) > 0)
 		return false;
-	for (uint32_t i = 0; i < table_count(); i++) {
+	for (uint32_t i = 0; (i = seg_table_next(table(), i)) < table()->count; i++) {
 		pid_t pid = (pid_t)atomic_load_explicit(&seg.processes[i].owner, memory_order_relaxed);
 		if (pid > 0 && pid != entered_pid && (kill(pid, 0) == 0 || errno != ESRCH))
 			return false;
@@ -131,7 +132,7 @@ static void bury_processes(bool is_thorough)
 {
 	uint32_t server_count = 0;
 
-	for (uint32_t i = 0; i < table_count(); i++) {
+	for (uint32_t i = 0; (i = seg_table_next(table(), i)) < table()->count; i++) {
 		struct seg_process *process = &seg.processes[i];
 		uint64_t owner = atomic_load_explicit(&process->owner, memory_order_acquire);
 		if (!owner)
@@ -150,7 +151,9 @@ static void bury_processes(bool is_thorough)
 
 static void bury_threads(void)
 {
-	for (uint32_t i = 1; i < seg.slots[SEG_TABLE_THREADS].count; i++) {
+	const struct seg_slots *threads = &seg.slots[SEG_TABLE_THREADS];
+
+	for (uint32_t i = 1; (i = seg_table_next(threads, i)) < threads->count; i++) {
 		uint64_t owner = atomic_load_explicit(&seg.threads[i].owner, memory_order_acquire);
 		if (owner && syscall(SYS_tgkill, (pid_t)(owner >> 32), (pid_t)(uint32_t)owner, 0) < 0 && errno == ESRCH)
 			atomic_compare_exchange_strong_explicit(&seg.threads[i].owner, &owner, 0, memory_order_release,

@@ -133,6 +133,7 @@ static void fill_host(void)
 {
 	host = (struct exporter_host){ .seg = seg,
 				       .log = host_log,
+				       .stderr_is_ours = log_stderr_is_ours,
 				       .tick = host_tick,
 				       .descriptor_opened = descriptors_add,
 				       .descriptor_closed = descriptors_remove };

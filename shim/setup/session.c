@@ -209,7 +209,8 @@ static bool file_is_in_use(const char *path)
 
 	if (seg_open(&view, path, false) != SEG_OK)
 		return false;
-	for (uint32_t i = 0; i < view.slots[SEG_TABLE_PROCESSES].count && !is_in_use; i++) {
+	const struct seg_slots *processes = &view.slots[SEG_TABLE_PROCESSES];
+	for (uint32_t i = 0; (i = seg_table_next(processes, i)) < processes->count && !is_in_use; i++) {
 		pid_t pid = (pid_t)atomic_load_explicit(&view.processes[i].owner, memory_order_relaxed);
 		is_in_use = pid > 0 && (kill(pid, 0) == 0 || errno != ESRCH);
 	}
@@ -271,7 +272,8 @@ static bool is_worth_keeping(void)
 {
 	if (atomic_load_explicit(&seg.head->has_listened, memory_order_relaxed))
 		return true;
-	for (uint32_t i = 0; i < seg.slots[SEG_TABLE_THREADS].count; i++)
+	const struct seg_slots *threads = &seg.slots[SEG_TABLE_THREADS];
+	for (uint32_t i = 0; (i = seg_table_next(threads, i)) < threads->count; i++)
 		if (atomic_load_explicit(&seg.threads[i].counters[SEG_COUNTER_SAMPLES], memory_order_relaxed))
 			return true;
 	return false;

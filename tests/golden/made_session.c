@@ -99,6 +99,7 @@ void made_init(struct made_session *made)
 	head->config.is_enabled = 1;
 	head->config.top = 20;
 	head->config.hz = 99;
+	memset(head->marks, 0xff, sizeof(head->marks)); /* entries are written here without the tables' own functions */
 	seg_publish(head);
 	if (seg_view_init(&made->seg, made->base, bytes) != SEG_OK)
 		exit(99);
@@ -223,9 +224,10 @@ static void add_by_protocol(struct made_session *made, const struct command *com
 
 	if (kind == 'o')
 		made->seg.processes[0].open_connections[protocol] += (int64_t)number(command, 2);
+	else if (kind == 'a')
+		add(&thread->accepted[protocol], number(command, 2));
 	else
-		add(kind == 'a' ? &thread->accepted[protocol] : kind == 'r' ? &thread->receive_bytes[protocol] : &thread->transmit_bytes[protocol],
-		    number(command, 2));
+		add(kind == 'r' ? &thread->receive_bytes[protocol] : &thread->transmit_bytes[protocol], number(command, 2));
 }
 
 static enum seg_scheme scheme(const struct command *command, unsigned i)
@@ -359,7 +361,9 @@ static uint32_t insert(const struct made_session *made, const struct command *co
 
 static struct seg_cell *cell_of(const struct made_session *made, const struct command *command, uint32_t node)
 {
-	return &made->seg.cells[insert(made, command, SEG_TABLE_CELLS, seg_cell_key(node, endpoint_of(made, command), SEG_KIND_CPU))];
+	uint64_t key = seg_cell_key(node, endpoint_of(made, command), SEG_KIND_CPU);
+
+	return &made->seg.cells[insert(made, command, SEG_TABLE_CELLS, key)];
 }
 
 static void add_cpu(struct made_session *made, const struct command *command)
@@ -389,7 +393,9 @@ static void add_stack(struct made_session *made, const struct command *command)
 static void add_requests(struct made_session *made, const struct command *command)
 {
 	struct segment *head = made->seg.head;
-	uint32_t error = strcmp(word(command, 3), "-") ? index_in(command, 3, seg_error_names, SEG_ERROR_COUNT) : SEG_ERROR_NONE;
+	uint32_t error = SEG_ERROR_NONE;
+	if (strcmp(word(command, 3), "-"))
+		error = index_in(command, 3, seg_error_names, SEG_ERROR_COUNT);
 	uint64_t key = seg_series_key(endpoint_of(made, command), (uint32_t)number(command, 2), error, scheme(command, 4));
 	uint32_t series = insert(made, command, SEG_TABLE_SERIES, key), bucket = 0;
 	uint64_t n = number(command, 5), ns = number(command, 6) * 1000;
@@ -497,7 +503,9 @@ static void resolve(void *context, const struct snapshot_module *module, uint64_
 	*ret_symbol = (struct symbol){ .function_start = offset };
 	for (unsigned i = 0; i < made->function_count; i++) {
 		const struct made_function *function = &made->functions[i];
-		if (strcmp(made->seg.modules[function->module].path, module->path) || offset < function->start || offset >= function->end)
+		if (offset < function->start || offset >= function->end)
+			continue;
+		if (strcmp(made->seg.modules[function->module].path, module->path))
 			continue;
 		*ret_symbol = (struct symbol){ .function = function->name, .file = function->file, .line = function->line,
 			                       .function_file = function->file, .function_line = function->line,

@@ -122,7 +122,8 @@ START_TEST(overflow_series_of_one_label_set_are_added_up)
 	made_command(&made, "requests a 200 - http 3 50");
 	made_command(&made, "requests b 200 - http 4 150");
 	struct strbuf text = scrape();
-	const char *labels = "http_request_method=\"GET\",http_route=\"_OTHER\",http_response_status_code=\"200\",url_scheme=\"http\",error_type=\"\"";
+	const char *labels = "http_request_method=\"GET\",http_route=\"_OTHER\",http_response_status_code=\"200\","
+	                     "url_scheme=\"http\",error_type=\"\"";
 	char line[300];
 	snprintf(line, sizeof(line), "http_server_request_duration_seconds_count{%s} 7", labels);
 	ck_assert(has_line(&text, line));

@@ -148,17 +148,18 @@ START_TEST(gauges_are_summed_over_owned_slots_and_never_negative)
 }
 END_TEST
 
-START_TEST(threads_are_those_sampled_or_those_counting)
+START_TEST(threads_are_those_that_live_processes_have_attached)
 {
 	made.seg.processes[0].owner = 4200001;
 	made.seg.processes[0].threads = 1;
 	made.seg.processes[1].owner = 4200002;
 	made.seg.processes[1].threads = 6;
+	made.seg.processes[2].owner = 4200003;
+	made.seg.processes[2].threads = -1; /* torn */
 	for (uint64_t tid = 1; tid <= 3; tid++)
-		made.seg.threads[tid].owner = 4200001ULL << 32 | tid;
-	made.seg.threads[9].owner = 4200003ULL << 32 | 1; /* of a process that is gone */
+		made.seg.threads[tid].owner = 4200001ULL << 32 | tid; /* slots to count in: the serving thread has one, too */
 	struct snapshot *snapshot = take();
-	ck_assert_uint_eq(snapshot->thread_count, 3 + 6);
+	ck_assert_uint_eq(snapshot->thread_count, 1 + 6);
 	snapshot_free(snapshot);
 }
 END_TEST
@@ -356,7 +357,8 @@ static void scribble(void)
 	for (uint32_t i = 0; i < 300; i++)
 		made.seg.frames[any() % 400].key = seg_frame_key((uint32_t)(any() % 6), any() % 70);
 	for (uint32_t i = 0; i < 3000; i++)
-		made.seg.nodes[any() % 2000].key = seg_node_key((uint32_t)(any() % (i % 7 ? 2000 : nodes + 2)), (uint32_t)(any() % (i % 5 ? 400 : frames + 2)));
+		made.seg.nodes[any() % 2000].key = seg_node_key((uint32_t)(any() % (i % 7 ? 2000 : nodes + 2)),
+		                                                (uint32_t)(any() % (i % 5 ? 400 : frames + 2)));
 	for (uint32_t i = 0; i < 3000; i++) {
 		struct seg_cell *at = &made.seg.cells[any() % 4000];
 		at->key = seg_cell_key((uint32_t)(any() % 2200), (uint32_t)(any() % 9), SEG_KIND_CPU) + (any() % 50 == 0);
@@ -364,8 +366,11 @@ static void scribble(void)
 		at->weight_ns = any() % 7 ? any() % 100000000 : any();
 		at->activations = any() % 3 ? 0 : any();
 	}
-	for (uint32_t i = 0; i < 100; i++)
-		made.seg.series[any() % made.seg.slots[SEG_TABLE_SERIES].count].key = any() % 2 ? any() : seg_series_key((uint32_t)(any() % 9), (uint32_t)(any() % 700), (uint32_t)(any() % 40), (uint32_t)(any() % 3));
+	for (uint32_t i = 0; i < 100; i++) {
+		uint64_t key = seg_series_key((uint32_t)(any() % 9), (uint32_t)(any() % 700), (uint32_t)(any() % 40),
+		                              (uint32_t)(any() % 3));
+		made.seg.series[any() % made.seg.slots[SEG_TABLE_SERIES].count].key = any() % 2 ? any() : key;
+	}
 	unsigned char *endpoints = (unsigned char *)&made.seg.endpoints[SEG_ENDPOINT_FIRST];
 	for (size_t i = 0; i < 4 * sizeof(struct seg_endpoint); i++)
 		endpoints[i] = (unsigned char)(any() % 5 ? any() % 3 : any());
@@ -555,7 +560,7 @@ int main(void)
 	tcase_add_test(tests, an_empty_session_has_only_its_own_three_endpoints);
 	tcase_add_test(tests, counters_of_all_slots_are_added_up);
 	tcase_add_test(tests, gauges_are_summed_over_owned_slots_and_never_negative);
-	tcase_add_test(tests, threads_are_those_sampled_or_those_counting);
+	tcase_add_test(tests, threads_are_those_that_live_processes_have_attached);
 	tcase_add_test(tests, shards_of_a_histogram_are_added_up);
 	tcase_add_test(tests, parents_may_stand_behind_their_children);
 	tcase_add_test(tests, a_ring_of_parents_is_cut);

@@ -122,7 +122,8 @@ START_TEST(an_endpoint_that_is_not_there_is_told_by_all_means)
 	ck_assert_ptr_null(view_params_check(&params, model, problem));
 	params.endpoint = "GET /b";
 	ck_assert_ptr_eq(view_params_check(&params, model, problem), problem);
-	ck_assert_str_eq(problem, "Parameter endpoint: this session knows no endpoint \"GET /b\"; give one of those that the report lists.");
+	ck_assert_str_eq(problem, "Parameter endpoint: this session knows no endpoint \"GET /b\"; "
+	                          "give one of those that the report lists.");
 	view_find("/report")->render(model, &params, &out);
 	strcat(strcpy(wanted, problem), "\n");
 	ck_assert_str_eq(strbuf_text(&out), wanted);

@@ -23,6 +23,13 @@ static void keep_line(enum seg_log_level level, const char *line)
 	line_count++;
 }
 
+static bool is_ours_now = true;
+
+static bool is_ours(void)
+{
+	return is_ours_now;
+}
+
 static bool go_on(void)
 {
 	return true;
@@ -41,7 +48,7 @@ static void count_closed(int fd)
 }
 
 static const struct exporter_host host = {
-	.log = keep_line, .tick = go_on, .descriptor_opened = count_opened, .descriptor_closed = count_closed
+	.log = keep_line, .stderr_is_ours = is_ours, .tick = go_on, .descriptor_opened = count_opened, .descriptor_closed = count_closed
 };
 
 static char dir[] = "/tmp/profshim-test-XXXXXX";
@@ -203,6 +210,19 @@ START_TEST(a_closed_stderr_is_told)
 }
 END_TEST
 
+START_TEST(a_file_of_the_programs_in_the_place_of_stderr_gets_no_report)
+{
+	FILE *file = tmpfile();
+
+	is_ours_now = false;
+	ck_assert_int_eq(report_to_stderr(fileno(file), "text", 4), -EBADF);
+	is_ours_now = true;
+	ck_assert_int_eq(lseek(fileno(file), 0, SEEK_END), 0);
+	ck_assert_int_eq(line_count, 1);
+	fclose(file);
+}
+END_TEST
+
 START_TEST(a_connection_in_the_place_of_stderr_gets_no_report)
 {
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -243,6 +263,7 @@ int main(void)
 	tcase_add_test(tcase, a_pipe_that_nobody_empties_costs_a_second_and_a_line);
 	tcase_add_test(tcase, a_pipe_without_a_reader_kills_nobody);
 	tcase_add_test(tcase, a_closed_stderr_is_told);
+	tcase_add_test(tcase, a_file_of_the_programs_in_the_place_of_stderr_gets_no_report);
 	tcase_add_test(tcase, a_connection_in_the_place_of_stderr_gets_no_report);
 	tcase_add_test(tcase, a_unix_socket_as_a_service_manager_gives_is_a_good_stderr);
 	suite_add_tcase(suite, tcase);

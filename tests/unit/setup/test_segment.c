@@ -65,6 +65,27 @@ START_TEST(appended_keys_get_rising_indexes_from_the_first_on)
 }
 END_TEST
 
+START_TEST(a_walk_meets_every_entry_and_skips_what_was_never_used)
+{
+	const struct seg_slots *slots = &view.slots[SEG_TABLE_CELLS];
+	uint32_t found = 0, visited = 0;
+
+	for (uint64_t key = 1; key <= 100; key++)
+		ck_assert_uint_ne(seg_table_insert(slots, key * 7919, NULL), SEG_NOT_FOUND);
+	for (uint32_t i = 0; (i = seg_table_next(slots, i)) < slots->count; i++, visited++)
+		found += atomic_load(&view.cells[i].key) != 0;
+	ck_assert_uint_eq(found, 100);
+	ck_assert_uint_le(visited, 2 * 100 << slots->mark_shift);
+}
+END_TEST
+
+START_TEST(an_empty_table_is_walked_in_no_step)
+{
+	for (int table = 0; table < SEG_TABLE_COUNT; table++)
+		ck_assert_uint_eq(seg_table_next(&view.slots[table], 0), view.slots[table].count);
+}
+END_TEST
+
 START_TEST(keys_of_bytes_differ_by_bytes_length_and_seed)
 {
 	ck_assert_uint_ne(seg_key_of_bytes("GET /a", 6, 1), seg_key_of_bytes("GET /b", 6, 1));
@@ -178,6 +199,8 @@ int main(void)
 	tcase_add_test(tests, a_key_is_found_where_it_was_inserted);
 	tcase_add_test(tests, a_full_table_refuses_and_keeps_what_it_has);
 	tcase_add_test(tests, appended_keys_get_rising_indexes_from_the_first_on);
+	tcase_add_test(tests, a_walk_meets_every_entry_and_skips_what_was_never_used);
+	tcase_add_test(tests, an_empty_table_is_walked_in_no_step);
 	tcase_add_test(tests, keys_of_bytes_differ_by_bytes_length_and_seed);
 	tcase_add_test(tests, keys_give_back_what_they_were_made_of);
 	tcase_add_test(tests, a_ceiling_is_kept_and_one_too_low_is_refused);

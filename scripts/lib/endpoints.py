@@ -1,7 +1,12 @@
 #!/usr/bin/env python3
-"""endpoints - reads answers of /endpoints, one after the other, and prints one table of where the CPU time goes."""
+"""endpoints - reads answers of /endpoints, one after the other.
+
+    endpoints.py table      prints a table of each: where the CPU time goes
+    endpoints.py dearest    prints the endpoint with the most CPU time, fit for a query: GET%20/users/{id}
+"""
 import json
 import sys
+import urllib.parse
 
 
 def arrays(text):
@@ -27,7 +32,19 @@ def print_table(endpoints):
                  milliseconds(endpoint["latency_p99_seconds"])))
 
 
-for number, answer in enumerate(arrays(sys.stdin.read())):
-    if number:
-        print()
-    print_table(answer)
+def main():
+    answers = list(arrays(sys.stdin.read()))
+    if sys.argv[1:] == ["table"]:
+        for number, answer in enumerate(answers):
+            if number:
+                print()
+            print_table(answer)
+    elif sys.argv[1:] == ["dearest"]:
+        served = [endpoint for answer in answers for endpoint in answer if endpoint["requests"]]
+        name = max(served, key=lambda endpoint: endpoint["cpu_seconds"])["endpoint"]
+        print(urllib.parse.quote(name, safe="/"))
+    else:
+        sys.exit(__doc__)
+
+
+main()

@@ -29,7 +29,7 @@ static struct {
 	uint32_t count;
 } table;
 
-/* 256 Ki connections: about 100 MiB, a tenth of what the kernel needs for as many sockets. */
+/* 256 Ki connections of 256 bytes: 64 MiB, a small part of what the kernel needs for as many sockets. */
 static struct pool conns = POOL_OF(struct conn, 256 * 1024);
 
 static uint32_t generation;   /* how many forks this process is away from the first; W: conn_forked, alone */
@@ -107,7 +107,8 @@ static void spin_pause(void)
 
 static bool lock_change(struct conn *conn, uint64_t *expected, uint64_t word)
 {
-	return atomic_compare_exchange_strong_explicit(&conn->lock, expected, word, memory_order_acq_rel, memory_order_acquire);
+	return atomic_compare_exchange_strong_explicit(&conn->lock, expected, word, memory_order_acq_rel,
+						       memory_order_acquire);
 }
 
 enum lock_result { LOCK_TAKEN, LOCK_TORN /* taken from a thread that is no more */, LOCK_BUSY };
@@ -156,7 +157,8 @@ static inline bool is_left_to_end(struct conn *conn)
 
 	if (atomic_load_explicit(&conn->refs, memory_order_acquire) != REFS_OPEN)
 		return false;
-	return atomic_compare_exchange_strong_explicit(&conn->refs, &nameless, 0, memory_order_acq_rel, memory_order_relaxed);
+	return atomic_compare_exchange_strong_explicit(&conn->refs, &nameless, 0, memory_order_acq_rel,
+						       memory_order_relaxed);
 }
 
 /* Under the lock, which is gone afterwards like the connection. */
@@ -280,7 +282,8 @@ static bool conn_name_again(struct conn *conn)
 	uint32_t refs = atomic_load_explicit(&conn->refs, memory_order_relaxed);
 
 	while (refs > REFS_OPEN)
-		if (atomic_compare_exchange_weak_explicit(&conn->refs, &refs, refs + 1, memory_order_acq_rel, memory_order_relaxed))
+		if (atomic_compare_exchange_weak_explicit(&conn->refs, &refs, refs + 1, memory_order_acq_rel,
+							  memory_order_relaxed))
 			return true;
 	return false;
 }
@@ -304,7 +307,8 @@ void conn_duplicated(int from, int to, uint64_t now_ns)
 /* bytes */
 
 static inline void each_piece(struct conn *conn, const struct iovec *iov, size_t iov_count, size_t bytes,
-			      void (*piece)(struct conn *, const char *, size_t, struct traffic_call *), struct traffic_call *call)
+			      void (*piece)(struct conn *, const char *, size_t, struct traffic_call *),
+			      struct traffic_call *call)
 {
 	for (size_t i = 0; i < iov_count && bytes; i++) {
 		size_t n = iov[i].iov_len < bytes ? iov[i].iov_len : bytes;

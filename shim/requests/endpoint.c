@@ -57,7 +57,8 @@ static void index_add(uint32_t endpoint)
 	uint32_t place = (uint32_t)(key_at(endpoint) >> 20) % (1 << INDEX_BITS);
 	uint16_t there = 0;
 
-	while (!atomic_compare_exchange_strong_explicit(&index_of_key[place], &there, (uint16_t)endpoint, memory_order_relaxed, memory_order_relaxed)) {
+	while (!atomic_compare_exchange_strong_explicit(&index_of_key[place], &there, (uint16_t)endpoint,
+							memory_order_relaxed, memory_order_relaxed)) {
 		if (there == endpoint)
 			return;
 		place = (place + 1) % (1 << INDEX_BITS);
@@ -73,7 +74,8 @@ static void index_catch_up(void)
 
 	for (; end < table_end() && key_at(end); end++)
 		index_add(end);
-	while (begin < end && !atomic_compare_exchange_weak_explicit(&indexed_end, &begin, end, memory_order_release, memory_order_relaxed))
+	while (begin < end && !atomic_compare_exchange_weak_explicit(&indexed_end, &begin, end, memory_order_release,
+								     memory_order_relaxed))
 		;
 }
 
@@ -119,7 +121,8 @@ static bool reserve_route(void)
 	do {
 		if (count >= routes_max())
 			return false;
-	} while (!atomic_compare_exchange_weak_explicit(&seg.head->routes_count, &count, count + 1, memory_order_relaxed, memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(&seg.head->routes_count, &count, count + 1,
+							memory_order_relaxed, memory_order_relaxed));
 	return true;
 }
 

@@ -163,7 +163,7 @@ static uint64_t eight_lower(const char *text)
 	return word | 0x2020202020202020ULL;
 }
 
-/* word is in lower case, of letters and '-'; case is ignored by setting the bit that tells it, in eight bytes at a time,
+/* word is in lower case, of letters, '-' and '/'; case is ignored by setting the bit that tells it, in eight bytes at a time,
  * the last ones overlapping. (The bit makes a CR a '-', too, but none stands inside of a line's end that we look at.) */
 static bool is_word(const char *text, const char *word, size_t n)
 {
@@ -258,7 +258,7 @@ static bool read_field(struct http1 *http, struct line line)
 		if (field_is(line, "connection", 10, &value))
 			http->is_last |= list_has(value, "close", 5);
 		else if (field_is(line, "content-type", 12, &value))
-			http->is_event_stream = value.n >= 17 && is_word(value.text, "text/event-stream", 17) /* a slash has the bit */;
+			http->is_event_stream = value.n >= 17 && is_word(value.text, "text/event-stream", 17);
 		return true;
 	case 't':
 		if (field_is(line, "transfer-encoding", 17, &value))

@@ -48,6 +48,14 @@ void observe_run_flush(struct observe_run *run)
 	run->sum_ns = 0;
 }
 
+static bool histogram_is_of(uint32_t histogram, uint64_t key)
+{
+	if (histogram == SEG_NOT_FOUND)
+		return false;
+	uint32_t series = histogram % seg.slots[SEG_TABLE_SERIES].count;
+	return atomic_load_explicit(&seg.series[series].key, memory_order_relaxed) == key;
+}
+
 void observe_run_add(struct observe_run *run, const struct observation *observation)
 {
 	const struct seg_config *config = &seg.head->config;
@@ -58,9 +66,7 @@ void observe_run_add(struct observe_run *run, const struct observation *observat
 		observe_run_flush(run);
 		run->histogram = histogram_of(key, observation->endpoint);
 		/* The overflow label set is looked for each time, so that each time is counted. */
-		bool is_own = run->histogram != SEG_NOT_FOUND &&
-			      atomic_load_explicit(&seg.series[run->histogram % seg.slots[SEG_TABLE_SERIES].count].key, memory_order_relaxed) == key;
-		run->key = is_own ? key : 0;
+		run->key = histogram_is_of(run->histogram, key) ? key : 0;
 	} else if (bucket != run->bucket) {
 		observe_run_flush(run);
 	}

@@ -34,7 +34,8 @@ static bool chunk_is_there(struct pool *pool, uint32_t index)
 	char *chunk = mmap(NULL, POOL_CHUNK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (chunk == MAP_FAILED)
 		return false;
-	if (!atomic_compare_exchange_strong_explicit(&pool->chunks[number], &nothing, chunk, memory_order_release, memory_order_relaxed))
+	if (!atomic_compare_exchange_strong_explicit(&pool->chunks[number], &nothing, chunk, memory_order_release,
+						     memory_order_relaxed))
 		munmap(chunk, POOL_CHUNK_BYTES);
 	return true;
 }
@@ -46,7 +47,8 @@ static void *take_new(struct pool *pool)
 	do {
 		if (index >= pool->object_max || !chunk_is_there(pool, index))
 			return NULL;
-	} while (!atomic_compare_exchange_weak_explicit(&pool->made_count, &index, index + 1, memory_order_relaxed, memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(&pool->made_count, &index, index + 1, memory_order_relaxed,
+							memory_order_relaxed));
 	struct pool_link *object = object_at(pool, index);
 	object->number = index + 1;
 	return object;
@@ -60,7 +62,8 @@ void *pool_take(struct pool *pool)
 		struct pool_link *object = object_at(pool, (uint32_t)top - 1);
 		uint64_t below = atomic_load_explicit(&object->next, memory_order_relaxed);
 		uint64_t tag = (top >> 32) + 1;
-		if (atomic_compare_exchange_weak_explicit(&pool->free, &top, tag << 32 | below, memory_order_acquire, memory_order_acquire))
+		if (atomic_compare_exchange_weak_explicit(&pool->free, &top, tag << 32 | below, memory_order_acquire,
+							  memory_order_acquire))
 			return object;
 	}
 	return take_new(pool);
@@ -75,5 +78,6 @@ void pool_give(struct pool *pool, void *object)
 	do {
 		atomic_store_explicit(&link->next, (uint32_t)top, memory_order_relaxed);
 		next = ((top >> 32) + 1) << 32 | link->number;
-	} while (!atomic_compare_exchange_weak_explicit(&pool->free, &top, next, memory_order_release, memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(&pool->free, &top, next, memory_order_release,
+							memory_order_relaxed));
 }

@@ -279,7 +279,8 @@ static bool is_hopeless(const struct conn *conn)
 {
 	if (conn->is_settled || conn->received_bytes <= TRAFFIC_UNDECIDED_BYTES)
 		return false;
-	return conn->follow == FOLLOW_UNDECIDED || (conn->follow == FOLLOW_HTTP && conn->http.request.state == HTTP1_STATE_BROKEN);
+	return conn->follow == FOLLOW_UNDECIDED ||
+	       (conn->follow == FOLLOW_HTTP && conn->http.request.state == HTTP1_STATE_BROKEN);
 }
 
 void traffic_call_end(struct conn *conn, struct traffic_call *call)

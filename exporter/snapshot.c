@@ -116,12 +116,12 @@ static void process_add_up(struct gauges *gauges, const struct seg_process *proc
 				atomic_load_explicit(&process->active_requests[i][scheme], memory_order_relaxed);
 }
 
-/* One process may have taken what another gives back, hence the sum is clamped, not its parts. */
 static uint64_t clamp(int64_t gauge)
 {
 	return gauge > 0 ? (uint64_t)gauge : 0;
 }
 
+/* One process may have taken what another gives back, hence the sum is clamped, not its parts. */
 static void gauges_clamp(struct snapshot *snapshot, const struct gauges *gauges)
 {
 	for (int i = 0; i < SEG_PROTOCOL_COUNT; i++)

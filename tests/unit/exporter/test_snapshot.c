@@ -197,6 +197,32 @@ START_TEST(parents_may_stand_behind_their_children)
 }
 END_TEST
 
+START_TEST(what_stands_in_marked_parts_is_found)
+{
+	struct segment *head = made.seg.head;
+	uint32_t last = made.seg.slots[SEG_TABLE_THREADS].count - 1, parent = 0;
+
+	made_command(&made, "module m /m");
+	memset(head->marks, 0, sizeof(head->marks));
+	seg_table_mark(&made.seg.slots[SEG_TABLE_MODULES], SEG_MODULE_FIRST);
+	seg_table_mark(&made.seg.slots[SEG_TABLE_THREADS], last);
+	made.seg.threads[last].counters[SEG_COUNTER_SAMPLES] = 3;
+	for (uint64_t i = 1; i <= 100; i++)
+		parent = node(parent, frame(i));
+	cell(parent, SEG_ENDPOINT_IDLE, 3);
+	insert(SEG_TABLE_SERIES, seg_series_key(SEG_ENDPOINT_OTHER, 200, 0, 0));
+	struct snapshot *snapshot = take();
+	check_promises(snapshot);
+	ck_assert_uint_eq(snapshot->counters[SEG_COUNTER_SAMPLES], 3);
+	ck_assert_uint_eq(snapshot->node_count, 100);
+	ck_assert_uint_eq(snapshot->tables[SEG_TABLE_FRAMES].used, 100);
+	ck_assert_uint_eq(snapshot->cell_count, 1);
+	ck_assert_uint_eq(snapshot->series_count, 1);
+	ck_assert_uint_eq(snapshot->damaged_entries, 0);
+	snapshot_free(snapshot);
+}
+END_TEST
+
 START_TEST(a_ring_of_parents_is_cut)
 {
 	made_command(&made, "module m /m");
@@ -563,6 +589,7 @@ int main(void)
 	tcase_add_test(tests, threads_are_those_that_live_processes_have_attached);
 	tcase_add_test(tests, shards_of_a_histogram_are_added_up);
 	tcase_add_test(tests, parents_may_stand_behind_their_children);
+	tcase_add_test(tests, what_stands_in_marked_parts_is_found);
 	tcase_add_test(tests, a_ring_of_parents_is_cut);
 	tcase_add_test(tests, a_chain_deeper_than_any_stack_is_cut);
 	tcase_add_test(tests, indexes_out_of_range_are_left_out_and_counted);

@@ -62,15 +62,15 @@ static void mask_as_for(const struct sigaction *action, int number, const uconte
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, KERNEL_MASK_BYTES);
 }
 
-void sig_disposition_do(int number, siginfo_t *info, void *context)
+bool sig_disposition_do(int number, siginfo_t *info, void *context)
 {
 	struct sigaction action = sig_disposition();
 
 	if (action.sa_handler == SIG_IGN)
-		return;
+		return false;
 	if (action.sa_handler == SIG_DFL) {
 		die_by(number);
-		return;
+		return true;
 	}
 	if (action.sa_flags & (int)SA_RESETHAND) {
 		struct sigaction once = { .sa_handler = SIG_DFL };
@@ -81,4 +81,5 @@ void sig_disposition_do(int number, siginfo_t *info, void *context)
 		action.sa_sigaction(number, info, context);
 	else
 		action.sa_handler(number);
+	return true;
 }

@@ -66,6 +66,13 @@ static bool is_ours(void)
 	return unwind_walk.state != NULL;
 }
 
+static bool is_own_stack(uintptr_t address, size_t bytes)
+{
+	uintptr_t low = (uintptr_t)unwind_walk.state->stack & ~(uintptr_t)(PAGE_BYTES - 1);
+
+	return address >= low && address + bytes <= low + UNWIND_STACK_BYTES + PAGE_BYTES;
+}
+
 static bool is_known_stack(uintptr_t address, size_t bytes)
 {
 	uintptr_t low = unwind_walk.stack_low & ~(uintptr_t)(PAGE_BYTES - 1);
@@ -85,7 +92,7 @@ static bool kernel_can_read(uintptr_t address)
 
 static int check_readable(uintptr_t address, size_t bytes)
 {
-	if (is_known_stack(address, bytes) || sig_modules_is_readable(address, bytes))
+	if (is_known_stack(address, bytes) || is_own_stack(address, bytes) || sig_modules_is_readable(address, bytes))
 		return 0;
 	for (size_t offset = 0; offset < bytes; offset += PAGE_BYTES)
 		if (!kernel_can_read(address + offset)) {

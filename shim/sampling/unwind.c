@@ -1,5 +1,8 @@
 /* libunwind's cached walk begins where it is called, so it passes through our handler and the kernel's signal frame
  * first; those frames are recognized by the interrupted address, which follows them.
+ *
+ * It runs on a stack of its own: the interrupted code may be on an alternate signal stack of 8 KiB, which two signal
+ * frames have nearly filled, or on a coroutine's.
  */
 #include "unwind.h"
 
@@ -118,6 +121,32 @@ __attribute__((noinline)) static int walk_or_give_up(int (*backtrace)(void **, i
 	return backtrace((void **)state->pcs, UNWIND_PCS_MAX);
 }
 
+/* The frame pointer leads from the new stack to the old one, for unwinders and debuggers alike. */
+int sig_call_on(void *stack_end, int (*function)(int (*)(void **, int), struct unwind_state *), int (*backtrace)(void **, int),
+		struct unwind_state *state) __attribute__((visibility("hidden")));
+__asm__(".text\n"
+	".hidden sig_call_on\n"
+	".globl sig_call_on\n"
+	".type sig_call_on, @function\n"
+	"sig_call_on:\n"
+	"	.cfi_startproc\n"
+	"	push %rbp\n"
+	"	.cfi_def_cfa_offset 16\n"
+	"	.cfi_offset %rbp, -16\n"
+	"	mov %rsp, %rbp\n"
+	"	.cfi_def_cfa_register %rbp\n"
+	"	mov %rdi, %rsp\n"
+	"	mov %rsi, %rax\n"
+	"	mov %rdx, %rdi\n"
+	"	mov %rcx, %rsi\n"
+	"	call *%rax\n"
+	"	mov %rbp, %rsp\n"
+	"	pop %rbp\n"
+	"	.cfi_def_cfa %rsp, 8\n"
+	"	ret\n"
+	"	.cfi_endproc\n"
+	".size sig_call_on, . - sig_call_on\n");
+
 int sig_unwind_library(int (*backtrace)(void **, int), struct unwind_state *state, uintptr_t stack_low, uintptr_t stack_high)
 {
 	int found = 0;
@@ -128,7 +157,7 @@ int sig_unwind_library(int (*backtrace)(void **, int), struct unwind_state *stat
 	unwind_walk.state = state;
 	atomic_signal_fence(memory_order_seq_cst);
 	if (make_cache_sound(state))
-		found = walk_or_give_up(backtrace, state);
+		found = sig_call_on(state->stack + UNWIND_STACK_BYTES, walk_or_give_up, backtrace, state);
 	atomic_signal_fence(memory_order_seq_cst);
 	unwind_walk.state = NULL;
 	return found;

@@ -18,6 +18,7 @@
 enum {
 	UNWIND_PCS_MAX = SEG_DEPTH_MAX + 16, /* room for the handler's own frames, which are dropped */
 	UNWIND_TLS_BYTES = 128,
+	UNWIND_STACK_BYTES = 16384, /* libunwind takes 5500 of them on a walk that meets new addresses */
 	UNWIND_HELD_MAX = 4, /* mutexes at once: libunwind needs 2 */
 };
 
@@ -31,6 +32,7 @@ struct unwind_state {
 	size_t cache_bytes;
 	_Alignas(64) char tls[UNWIND_TLS_BYTES]; /* libunwind's thread-local data, apart from what the program's own use has */
 	uintptr_t pcs[UNWIND_PCS_MAX];
+	_Alignas(64) char stack[UNWIND_STACK_BYTES]; /* what a walk runs on */
 };
 
 /* Opens what config.unwind names (auto, tables, libunwind, fp), logging one line if that is not to be had. False: no

@@ -104,7 +104,7 @@ void json_write_finish(struct json_writer *json, struct strbuf *out)
 
 	if (json->has_failed || !json->root ||
 	    json_dump_callback(json->root, add_chunk, out, JSON_INDENT(2) | JSON_REAL_PRECISION(15) | JSON_ENCODE_ANY))
-		out->error = out->error ? out->error : -ENOMEM;
+		strbuf_fail(out, -ENOMEM);
 	strbuf_add_char(out, '\n');
 	if (plain) {
 		uselocale(previous);

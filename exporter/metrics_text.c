@@ -149,6 +149,5 @@ void metrics_label(struct strbuf *buf, size_t begin, const char *key, const char
 	strbuf_printf(buf, "%s%s=\"", buf->length > begin ? "," : "", key);
 	add_escaped(buf, strbuf_text(&clean), true);
 	strbuf_add_char(buf, '"');
-	buf->error = buf->error ? buf->error : clean.error;
-	strbuf_free(&clean);
+	strbuf_discard(&clean, buf);
 }

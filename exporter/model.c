@@ -54,18 +54,10 @@ static char *endpoint_label(const struct snapshot_endpoint *endpoint)
 	return label.text;
 }
 
-/* The text of route stands at the end of the label as well. */
+/* The label is the endpoint's name made clean, which leaves the method before the route as it is. */
 static const char *route_within(const char *label, const struct snapshot_endpoint *endpoint)
 {
-	struct strbuf route = STRBUF_EMPTY;
-	size_t n = strlen(label);
-	const char *within = label;
-
-	strbuf_add_clean(&route, model_route(endpoint));
-	if (!route.error && route.length <= n)
-		within = label + n - route.length;
-	strbuf_free(&route);
-	return within;
+	return endpoint->is_overflow ? label : label + (model_route(endpoint) - endpoint->name);
 }
 
 static void histogram_add(struct model_histogram *to, const struct snapshot_series *series)

@@ -17,6 +17,18 @@ void strbuf_free(struct strbuf *buf)
 	*buf = STRBUF_EMPTY;
 }
 
+void strbuf_fail(struct strbuf *buf, int error)
+{
+	if (!buf->error)
+		buf->error = error;
+}
+
+void strbuf_discard(struct strbuf *part, struct strbuf *whole)
+{
+	strbuf_fail(whole, part->error);
+	strbuf_free(part);
+}
+
 void strbuf_truncate(struct strbuf *buf, size_t length)
 {
 	if (!buf->text || length > buf->length)
@@ -96,7 +108,7 @@ void strbuf_vprintf(struct strbuf *buf, const char *format, va_list arguments)
 		n = vsnprintf(buf->text + buf->length, (size_t)n + 1, format, again);
 	va_end(again);
 	if (n < 0)
-		buf->error = buf->error ? buf->error : -ENOMEM;
+		strbuf_fail(buf, -ENOMEM);
 	if (!buf->error)
 		buf->length += (size_t)n;
 	buf->text[buf->length] = '\0';

@@ -16,6 +16,10 @@ struct strbuf {
 #define STRBUF_EMPTY ((struct strbuf){ 0 })
 
 void strbuf_free(struct strbuf *buf);
+/* Frees part, whose text went into whole; a failure of part becomes whole's. */
+void strbuf_discard(struct strbuf *part, struct strbuf *whole);
+/* Remembers a failure (-errno, 0 = none), unless there is one already. */
+void strbuf_fail(struct strbuf *buf, int error);
 void strbuf_truncate(struct strbuf *buf, size_t length /* at most the present one */);
 /* The text, "" if nothing was added; valid until the next change. */
 const char *strbuf_text(const struct strbuf *buf);

@@ -351,7 +351,7 @@ void view_folded_render(const struct model *model, const struct view_params *par
 	if (!error)
 		write_all(&fold, out);
 	else
-		out->error = out->error ? out->error : error;
+		strbuf_fail(out, error);
 	for (uint32_t i = 0; i < fold.name_count; i++)
 		free(fold.names[i]);
 	free(fold.names);

@@ -17,7 +17,7 @@ static void add_html(struct strbuf *out, const char *text)
 		else
 			strbuf_add_char(out, *next);
 	}
-	strbuf_free(&clean);
+	strbuf_discard(&clean, out);
 }
 
 static void add_path(struct strbuf *out, const char *path, const char *summary)

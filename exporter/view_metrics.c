@@ -115,7 +115,7 @@ static void set_free(struct label_set *set)
 
 static void fail(struct metrics_text *text)
 {
-	text->out->error = text->out->error ? text->out->error : -ENOMEM;
+	strbuf_fail(text->out, -ENOMEM);
 }
 
 /* Writes rows with buckets as a histogram whose sum is values[0]. */
@@ -144,8 +144,7 @@ static void with_label(struct metrics_text *text, const char *key, const char *v
 
 	metrics_label(&labels, 0, key, value);
 	metrics_sample(text, strbuf_text(&labels), n, scale);
-	text->out->error = text->out->error ? text->out->error : labels.error;
-	strbuf_free(&labels);
+	strbuf_discard(&labels, text->out);
 }
 
 /* Which family a series belongs to. What is neither (the overflow entry of all protocols) is told by its status, which
@@ -264,7 +263,7 @@ static void active_requests(const struct snapshot *snapshot, struct metrics_text
 			metrics_label(&labels, 0, "http_request_method", seg_method_names[method]);
 			metrics_label(&labels, 0, "url_scheme", scheme == SEG_SCHEME_TLS ? "https" : "http");
 			metrics_sample(text, strbuf_text(&labels), active, 0);
-			strbuf_free(&labels);
+			strbuf_discard(&labels, text->out);
 		}
 }
 
@@ -340,7 +339,7 @@ static bool functions_collect(const struct model *model, struct label_set *set)
 		label(set, "function", strbuf_text(&name));
 		label(set, "module", table.rows[i].module_name);
 		row_end(set);
-		strbuf_free(&name);
+		strbuf_discard(&name, &set->texts);
 	}
 	model_table_free(&table);
 	return set_finish(set);
@@ -424,7 +423,7 @@ static void counters(const struct snapshot *snapshot, struct metrics_text *text)
 			else
 				plain(text, snapshot->counters[i], 0);
 		}
-		strbuf_free(&name);
+		strbuf_discard(&name, text->out);
 	}
 }
 

@@ -109,7 +109,7 @@ static void add_ncalls(const struct model_row *row, struct strbuf *out)
 	if (text.length < WIDTH_NCALLS)
 		strbuf_add_spaces(out, WIDTH_NCALLS - text.length);
 	strbuf_add(out, strbuf_text(&text));
-	strbuf_free(&text);
+	strbuf_discard(&text, out);
 }
 
 /* A time and the time of each call; the latter stays blank where none was seen. */
@@ -191,7 +191,7 @@ static void add_quantile(const struct model *model, const struct model_endpoint 
 	if (text.length < 10)
 		strbuf_add_spaces(out, 10 - text.length);
 	strbuf_add(out, strbuf_text(&text));
-	strbuf_free(&text);
+	strbuf_discard(&text, out);
 }
 
 static void add_endpoint(const struct model *model, const struct model_endpoint *endpoint, struct strbuf *out)
@@ -298,8 +298,7 @@ static void add_unseen(const struct snapshot *snapshot, struct strbuf *out)
 	}
 	if (lines.length)
 		strbuf_printf(out, "   Not seen, or not in full\n\n%s\n", strbuf_text(&lines));
-	out->error = out->error ? out->error : lines.error;
-	strbuf_free(&lines);
+	strbuf_discard(&lines, out);
 }
 
 static void render_text(const struct model *model, const struct view_params *params, const struct model_table *table,
@@ -403,7 +402,7 @@ void view_report_render(const struct model *model, const struct view_params *par
 	}
 	int error = model_tabulate(model, params->by, params->endpoint, true, &table);
 	if (error) {
-		out->error = out->error ? out->error : error;
+		strbuf_fail(out, error);
 		return;
 	}
 	model_table_sort(&table, params->sort);

@@ -14,6 +14,10 @@ void room_open(uint32_t max_routes)
 	void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct segment *head = base;
 
+	/* Under CK_FORK=no the room of the test before is still there. */
+	for (int fd = 0; seg.head && fd < 128; fd++)
+		conn_closing(fd, room_now_ns);
+	thread_detach();
 	ck_assert_ptr_ne(base, MAP_FAILED);
 	seg_format(base, bytes, 4);
 	head->config.max_routes = max_routes;
@@ -24,6 +28,7 @@ void room_open(uint32_t max_routes)
 	thread_process = &seg.processes[0];
 	thread_attach();
 	ck_assert(conn_init());
+	endpoint_init();
 }
 
 void room_next_process(void)

@@ -313,9 +313,10 @@ class Scene:
         return path
 
     def plain_environment(self):
-        """The caller's environment without anything of profshim's."""
+        """The caller's environment without anything of profshim's, and without what meson adds for its tests."""
+        foreign = ("LD_PRELOAD", "LD_LIBRARY_PATH", "MALLOC_PERTURB_", "OTEL_SERVICE_NAME")
         environment = {key: value for key, value in os.environ.items()
-                       if not key.startswith("PROFSHIM") and key not in ("LD_PRELOAD", "OTEL_SERVICE_NAME")}
+                       if not key.startswith("PROFSHIM") and key not in foreign}
         environment.update(PATH=PATH, LC_ALL="C")
         return environment
 

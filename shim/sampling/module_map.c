@@ -60,6 +60,7 @@ static uint64_t last_stale_look_ns;
 
 /* Of module_gate.unloading, what this thread has put there: all that is left of it in the child of fork. */
 static __thread uint32_t unloading_here __attribute__((tls_model("initial-exec")));
+static __thread uint32_t opening_here __attribute__((tls_model("initial-exec")));
 
 /* --- drawing --- */
 
@@ -416,6 +417,35 @@ void modules_unload_end(void)
 {
 	unloading_here--;
 	atomic_fetch_sub_explicit(&module_gate.unloading, 1, memory_order_seq_cst);
+}
+
+static bool has_graves(void)
+{
+	bool has_any = false;
+
+	pthread_mutex_lock(&lock);
+	for (int i = 0; i < GRAVES; i++)
+		has_any |= graves[i].high != 0;
+	pthread_mutex_unlock(&lock);
+	return has_any;
+}
+
+/* No walk need be waited for: what is on a stack now is not the module that will come. */
+void modules_open_begin(void)
+{
+	if (has_graves() || opening_here) {
+		opening_here++;
+		unloading_here++;
+		atomic_fetch_add_explicit(&module_gate.unloading, 1, memory_order_seq_cst);
+	}
+}
+
+void modules_open_end(void)
+{
+	if (!opening_here)
+		return;
+	opening_here--;
+	modules_unload_end();
 }
 
 uint32_t modules_forked(void)

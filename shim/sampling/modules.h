@@ -3,10 +3,7 @@
  * Context: setup for changes (at start and in the hooks of dlopen and dlclose), signal for lookups.
  * A map (module_map.h) is immutable and published by one pointer; an old one is freed once no handler can be reading it.
  *
- *                     refresh  unload_begin  unload_end  sig_*
- * refresh                -          -            -         -
- * unload_begin                      -            -         -        - : may overlap, in any number
- * unload_end                                     -         -        sig_*: between sig_modules_enter and _leave only
+ * Overlap: any calls with each other; each begin is ended by the same thread.
  */
 #include <link.h>
 #include <stdbool.h>
@@ -23,6 +20,11 @@ void modules_refresh_if_stale(uint64_t now_ns);
  * walks in progress on other threads; they take microseconds, so what it waits for is a thread that lost its core. */
 void modules_unload_begin(void);
 void modules_unload_end(void);
+
+/* Around the real dlopen and the refresh after it. Where something was unmapped before, the new module may come to lie, and
+ * its constructors run before the map shows it; handlers then keep to the leaf. Where nothing was, this does nothing. */
+void modules_open_begin(void);
+void modules_open_end(void);
 
 /* In the child of fork: handlers of the parent's other threads are gone in mid-walk. Returns how many they were. */
 uint32_t modules_forked(void);

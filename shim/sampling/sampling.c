@@ -87,10 +87,16 @@ bool sampling_start(void)
 	return true;
 }
 
+static void begin_thread(void)
+{
+	disposition_unblock();
+	timer_start(handler.period_ns);
+}
+
 void sampling_thread_start(void)
 {
 	if (sampling.is_on)
-		timer_start(handler.period_ns);
+		begin_thread();
 }
 
 void sampling_thread_stop(void)
@@ -98,6 +104,7 @@ void sampling_thread_stop(void)
 	if (!sampling.is_on)
 		return;
 	timer_stop();
+	disposition_block();
 	unwind_thread_stop();
 }
 
@@ -119,7 +126,7 @@ void sampling_forked(void)
 	after_fork();
 	sampling.pid = (pid_t)syscall(SYS_getpid);
 	unwind_forked(is_torn);
-	timer_start(handler.period_ns);
+	begin_thread();
 }
 
 void sampling_pause(void)
@@ -131,6 +138,7 @@ void sampling_pause(void)
 	atomic_store_explicit(&handler.is_paused, 1, memory_order_relaxed);
 	timer_stop();
 	timer_abandon_all();
+	disposition_block();
 	/* Throws away what is pending. Exec turns a handler into the default action; what it keeps is to be ignored. */
 	real.sigaction(SIGPROF, &ignore, NULL);
 	if (sig_disposition().sa_handler != SIG_IGN)
@@ -143,7 +151,7 @@ void sampling_resume(void)
 		return;
 	install();
 	atomic_store_explicit(&handler.is_paused, 0, memory_order_relaxed);
-	timer_start(handler.period_ns);
+	begin_thread();
 	timer_adopt_all(handler.period_ns);
 }
 

@@ -10,7 +10,8 @@
  * off, one line was logged. Once per process, after seg and thread_attach; the handler survives fork. */
 bool sampling_start(void);
 
-/* A CPU timer for the calling thread (context: call; two system calls). No-op when sampling is off or has one. */
+/* A CPU timer for the calling thread, and its SIGPROF let through if it is blocked (context: call; four system calls, two
+ * if the thread has its timer). No-op when sampling is off. */
 void sampling_thread_start(void);
 /* Deletes it. Before thread_detach. */
 void sampling_thread_stop(void);

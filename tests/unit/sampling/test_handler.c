@@ -7,7 +7,8 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -349,6 +350,93 @@ START_TEST(a_signal_that_nobody_handles_ends_the_program_as_it_would_have)
 }
 END_TEST
 
+/* --- threads that block everything --- */
+
+static void block_all(void)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
+}
+
+static bool is_prof_blocked(void)
+{
+	sigset_t now;
+
+	sigprocmask(SIG_BLOCK, NULL, &now);
+	return sigismember(&now, SIGPROF);
+}
+
+START_TEST(a_thread_that_blocks_everything_is_sampled)
+{
+	siginfo_t info = fixture_signal(0);
+
+	block_all();
+	sampling_thread_start();
+	syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), SIGPROF, &info);
+	ck_assert_uint_ge(fixture_counter(SEG_COUNTER_SAMPLES), 1);
+	sampling_thread_stop();
+	ck_assert(is_prof_blocked());
+}
+END_TEST
+
+START_TEST(a_signal_for_the_program_stays_blocked_where_the_program_blocks_it)
+{
+	sigset_t prof;
+	siginfo_t info;
+	struct timespec at_once = { 0 };
+
+	block_all();
+	sampling_thread_start();
+	ck_assert(!is_prof_blocked());
+	kill(getpid(), SIGPROF); /* its default action would be the end */
+	ck_assert(is_prof_blocked());
+	sigemptyset(&prof);
+	sigaddset(&prof, SIGPROF);
+	ck_assert_int_eq(sigtimedwait(&prof, &info, &at_once), SIGPROF);
+	ck_assert_int_eq(info.si_code, SI_USER);
+	ck_assert_int_eq(info.si_pid, getpid());
+}
+END_TEST
+
+START_TEST(a_signal_to_the_blocking_thread_alone_stays_there)
+{
+	sigset_t pending;
+
+	block_all();
+	sampling_thread_start();
+	syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGPROF);
+	ck_assert(is_prof_blocked());
+	sigpending(&pending);
+	ck_assert(sigismember(&pending, SIGPROF));
+}
+END_TEST
+
+START_TEST(what_was_pending_before_us_is_pending_still)
+{
+	sigset_t pending;
+
+	block_all();
+	raise(SIGPROF);
+	sampling_thread_start();
+	ck_assert(is_prof_blocked());
+	sigpending(&pending);
+	ck_assert(sigismember(&pending, SIGPROF));
+}
+END_TEST
+
+START_TEST(a_program_that_is_executed_gets_the_mask_that_it_was_meant_to)
+{
+	block_all();
+	sampling_thread_start();
+	sampling_pause();
+	ck_assert(is_prof_blocked());
+	sampling_resume();
+	ck_assert(!is_prof_blocked());
+}
+END_TEST
+
 /* --- around exec --- */
 
 START_TEST(a_pause_throws_away_what_is_pending)
@@ -449,6 +537,11 @@ int main(void)
 	tcase_add_test(cases[1], the_program_sees_the_action_that_it_set);
 	tcase_add_test(cases[1], the_programs_timer_and_ours_live_together);
 	tcase_add_test(cases[1], a_signal_that_nobody_handles_ends_the_program_as_it_would_have);
+	tcase_add_test(cases[1], a_thread_that_blocks_everything_is_sampled);
+	tcase_add_test(cases[1], a_signal_for_the_program_stays_blocked_where_the_program_blocks_it);
+	tcase_add_test(cases[1], a_signal_to_the_blocking_thread_alone_stays_there);
+	tcase_add_test(cases[1], what_was_pending_before_us_is_pending_still);
+	tcase_add_test(cases[1], a_program_that_is_executed_gets_the_mask_that_it_was_meant_to);
 	tcase_add_test(cases[2], a_pause_throws_away_what_is_pending);
 	tcase_add_test(cases[2], what_the_program_ignores_stays_ignored_after_exec);
 	tcase_add_test(cases[2], a_paused_sampler_takes_no_samples_and_a_resumed_one_does);

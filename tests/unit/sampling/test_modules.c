@@ -262,6 +262,30 @@ START_TEST(a_library_that_changes_place_with_another_between_two_looks_changes_t
 }
 END_TEST
 
+static bool may_walk(void)
+{
+	bool has_entered = sig_modules_enter();
+
+	sig_modules_leave(has_entered);
+	return has_entered;
+}
+
+START_TEST(opening_stops_walks_only_where_something_was_unmapped)
+{
+	modules_open_begin();
+	ck_assert(may_walk());
+	modules_open_end();
+	close_plugin(open_plugin(PLUGIN_A));
+	modules_open_begin();
+	ck_assert(!may_walk());
+	modules_open_begin(); /* a constructor opens another one */
+	modules_open_end();
+	ck_assert(!may_walk());
+	modules_open_end();
+	ck_assert(may_walk());
+}
+END_TEST
+
 START_TEST(a_relative_path_is_made_absolute)
 {
 	char directory[PATH_MAX], name[PATH_MAX];
@@ -367,6 +391,7 @@ int main(void)
 	tcase_add_test(cases[0], a_library_that_comes_back_to_its_place_changes_no_epoch);
 	tcase_add_test(cases[0], another_library_in_the_same_place_changes_the_epoch);
 	tcase_add_test(cases[0], a_library_that_changes_place_with_another_between_two_looks_changes_the_epoch);
+	tcase_add_test(cases[0], opening_stops_walks_only_where_something_was_unmapped);
 	tcase_add_test(cases[0], a_relative_path_is_made_absolute);
 	tcase_add_test(cases[0], a_full_table_of_modules_is_counted_and_its_code_is_unknown);
 	tcase_add_test(cases[0], an_entry_that_its_writer_left_unfinished_is_finished_by_the_next);

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""test_checks - the checks of this folder find what they are there for, in little trees made here."""
+"""test_checks - the checks of this folder find what they are there for, in little trees made here; and the count of
+tests that closes scripts/test counts a test that did not run as failed."""
+import json
 import os
 import subprocess
 import sys
@@ -40,6 +42,16 @@ def exports_said(code, exported, *link_args):
         return result.returncode, result.stdout
 
 
+def count_said(*tests):
+    """Exit code and last line of the count on a log of tests, each (result, stdout)."""
+    script = os.path.join(HERE, "..", "..", "scripts", "lib", "tests.py")
+    with tempfile.TemporaryDirectory() as tree:
+        log = write(tree, "log.json", "".join(json.dumps({"name": "a test", "result": result, "stdout": output}) + "\n"
+                                              for result, output in tests))
+        result = subprocess.run([sys.executable, script, "count", log], stdout=subprocess.PIPE, text=True)
+        return result.returncode, result.stdout.splitlines()[-1]
+
+
 GOOD = {"shim/segment/a.h": HEADER, "shim/base/b.c": '#include "../segment/a.h"\n#include <stdio.h>\n',
         "exporter/cli/c.c": '#include "../../shim/segment/a.h"\n#include <zlib.h>\n'}
 UPWARD = {"shim/segment/a.h": HEADER + '#include "../base/b.h"\n', "shim/base/b.h": HEADER}
@@ -68,6 +80,16 @@ CASES = {
         lambda: "does not export two" in exports_said("int one;", "one; two;")[1],
     "a needed library besides libc is found":
         lambda: "needs libm.so.6" in exports_said("int one;", "one;", "-Wl,--no-as-needed", "-lm")[1],
+    "single tests of TAP and whole programs are counted":
+        lambda: count_said(("OK", "1..2\nok 1 - a\nok 2 - b\n"), ("OK", "whatever\n")) == (0, "3 passed, 0 failed"),
+    "a failed test is counted once":
+        lambda: count_said(("FAIL", "1..2\nok 1 - a\nnot ok 2 - b\n")) == (1, "1 passed, 1 failed"),
+    "a test that was announced and did not run failed":
+        lambda: count_said(("ERROR", "1..3\nok 1 - a\n")) == (1, "1 passed, 2 failed"),
+    "a program that ends badly after good tests failed":
+        lambda: count_said(("TIMEOUT", "1..1\nok 1 - a\n")) == (1, "1 passed, 1 failed"),
+    "a skipped test failed": lambda: count_said(("OK", "1..2\nok 1 - a\nok 2 - b # SKIP no x\n")) == (1, "1 passed, 1 failed"),
+    "a run of no test failed": lambda: count_said() == (1, "0 passed, 0 failed"),
 }
 
 print("1..%d" % len(CASES))

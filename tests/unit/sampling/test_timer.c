@@ -34,8 +34,8 @@ static void burn(uint64_t ns)
 	volatile unsigned work = 0;
 
 	for (uint64_t end = thread_cpu_ns() + ns; thread_cpu_ns() < end;)
-		for (int i = 0; i < 20000; i++)
-			work += (unsigned)i;
+		for (unsigned i = 0; i < 20000; i++)
+			work = work + i;
 }
 
 /* Every POSIX timer of the process has a line "ID: ..." there (proc(5)). */

@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SHOWN __attribute__((noinline, noclone, visibility("default")))
+#define SHOWN __attribute__((noinline, visibility("default")))
 
 SHOWN void take_sample_here(void);
 SHOWN void innermost(int);

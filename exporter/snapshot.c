@@ -45,6 +45,7 @@ static void header_copy(struct snapshot *snapshot, const struct segment *head)
 	snapshot->created_mono_ns = head->created_mono_ns;
 	snapshot->created_real_ns = head->created_real_ns;
 	snapshot->ended_mono_ns = load(&head->ended_mono_ns);
+	snapshot->heartbeat_mono_ns = load(&head->heartbeat_mono_ns);
 	snapshot->server_pid = (pid_t)atomic_load_explicit(&head->server_pid, memory_order_relaxed);
 	snapshot->segment_bytes = head->total_bytes;
 	text_copy(snapshot->program, head->program, sizeof(snapshot->program));
@@ -300,6 +301,8 @@ static void time_find(struct snapshot *snapshot, bool is_any_running, uint64_t c
 	snapshot->taken_mono_ns = (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
 	if (!is_any_running && snapshot->ended_mono_ns)
 		snapshot->taken_mono_ns = snapshot->ended_mono_ns;
+	else if (!is_any_running && snapshot->heartbeat_mono_ns > created)
+		snapshot->taken_mono_ns = snapshot->heartbeat_mono_ns;
 	else if (!is_any_running && changed_real_ns)
 		snapshot->taken_mono_ns = created + since(changed_real_ns, snapshot->created_real_ns);
 	snapshot->duration_ns = since(snapshot->taken_mono_ns, created);

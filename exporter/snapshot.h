@@ -78,7 +78,7 @@ struct snapshot_process {
 
 struct snapshot {
 	uint64_t taken_mono_ns; /* or when the session ended, if it did */
-	uint64_t created_mono_ns, created_real_ns, ended_mono_ns;
+	uint64_t created_mono_ns, created_real_ns, ended_mono_ns, heartbeat_mono_ns;
 	uint64_t duration_ns; /* what it covers: since the session began (to its end), or between two snapshots */
 	bool is_difference;   /* snapshot_subtract made it */
 	char program[SEG_TEXT_BYTES], session[SEG_TEXT_BYTES], served_address[SEG_TEXT_BYTES];

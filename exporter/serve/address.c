@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { BACKLOG = 64 }; /* connections that wait for us; more than a dashboard and its neighbours ever open at once */
@@ -197,14 +198,29 @@ int address_listen(struct address *address)
 	return fd;
 }
 
-struct address_choice address_choose(const struct address *configured, uint16_t former_port)
+/* Where a former server of the session was. It is dead, or we would not be here, but the kernel closes the sockets of a
+ * killed process a little after it lets others know of its death. */
+static int listen_as_former(struct address *address)
+{
+	const struct timespec pause = { .tv_nsec = FORMER_PAUSE_MS * 1000000L };
+	int fd = address_listen(address);
+
+	for (int waited_ms = 0; fd == -EADDRINUSE && waited_ms < FORMER_PATIENCE_MS; waited_ms += FORMER_PAUSE_MS) {
+		nanosleep(&pause, NULL);
+		fd = address_listen(address);
+	}
+	return fd;
+}
+
+struct address_choice address_choose(const struct address *configured, bool has_former, uint16_t former_port)
 {
 	struct address_choice choice = { .address = *configured };
 	uint16_t port = address_port(configured);
 
-	if (former_port && former_port != port && configured->kind == ADDRESS_INET) {
-		*port_place(&choice.address) = htons(former_port);
-		choice.fd = address_listen(&choice.address);
+	if (has_former) {
+		if (configured->kind == ADDRESS_INET && former_port)
+			*port_place(&choice.address) = htons(former_port);
+		choice.fd = listen_as_former(&choice.address);
 		if (choice.fd >= 0)
 			return choice;
 		choice.address = *configured;

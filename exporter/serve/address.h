@@ -37,9 +37,10 @@ struct address_choice {
 	uint16_t taken;    /* the configured port, if that was taken; 0 = it was not */
 	struct address address;
 };
-/* As address_listen, but tries first the port that the session was served at before (0 = none), and the next 15 ports
- * after the configured one. */
-struct address_choice address_choose(const struct address *configured, uint16_t former_port);
+/* As address_listen, but tries first, for up to FORMER_PATIENCE_MS, where a former server of the session was (has_former;
+ * former_port 0 = at the configured address), and the next 15 ports after the configured one. */
+enum { FORMER_PATIENCE_MS = 1000, FORMER_PAUSE_MS = 10 };
+struct address_choice address_choose(const struct address *configured, bool has_former, uint16_t former_port);
 
 /* Removes what an orderly end leaves behind: the file of a Unix socket. */
 void address_release(const struct address *address);

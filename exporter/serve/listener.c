@@ -38,6 +38,7 @@ static struct address configured_address(const struct exporter_host *host)
 	host_say(host, SEG_LOG_WARN,
 	         "PROFSHIM_LISTEN=%s is not understood, the default is used; accepted: HOST:PORT with a numeric HOST or "
 	         "localhost, unix:/path or off", text);
+	seg_table_mark(&host->seg.slots[SEG_TABLE_THREADS], 0);
 	atomic_fetch_add_explicit(&host->seg.threads[0].counters[SEG_COUNTER_CONFIG_ERRORS], 1, memory_order_relaxed);
 	address_parse(&address, DEFAULT_LISTEN);
 	return address;
@@ -80,7 +81,8 @@ bool listener_open(struct listener *ret_listener, const struct exporter_host *ho
 	ret_listener->fd = -1;
 	if (configured.kind == ADDRESS_OFF)
 		return false;
-	struct address_choice choice = address_choose(&configured, (uint16_t)former_port);
+	bool has_former = former_port != 0 || host->seg.head->served_address[0] != '\0';
+	struct address_choice choice = address_choose(&configured, has_former, (uint16_t)former_port);
 	if (choice.fd >= 0)
 		take(ret_listener, host, &choice);
 	say_where(host, &configured, &choice);

@@ -2,10 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { LINE_BYTES = 512 };
@@ -34,6 +36,30 @@ bool log_stderr_is_ours(void)
 	return S_ISCHR(now.st_mode) || S_ISFIFO(now.st_mode) || (fcntl(STDERR_FILENO, F_GETFL) & O_APPEND);
 }
 
+/* Writes, keeping from the program the signals that a write may raise in its thread: a pipe without a reader, a file at
+ * its size limit. Those that were pending before stay so. */
+static bool write_quietly(const char *bytes, size_t count)
+{
+	const struct timespec at_once = { 0 };
+	sigset_t raised, before, pending;
+
+	sigemptyset(&raised);
+	sigaddset(&raised, SIGPIPE);
+	sigaddset(&raised, SIGXFSZ);
+	sigemptyset(&pending);
+	sigpending(&pending);
+	pthread_sigmask(SIG_BLOCK, &raised, &before);
+	bool is_written = write(STDERR_FILENO, bytes, count) == (ssize_t)count;
+	if (sigismember(&pending, SIGPIPE))
+		sigdelset(&raised, SIGPIPE);
+	if (sigismember(&pending, SIGXFSZ))
+		sigdelset(&raised, SIGXFSZ);
+	if (!is_written)
+		sigtimedwait(&raised, NULL, &at_once);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return is_written;
+}
+
 void log_line(enum seg_log_level level, const char *format, ...)
 {
 	static const char prefix[] = "profshim: ";
@@ -53,7 +79,7 @@ void log_line(enum seg_log_level level, const char *format, ...)
 	if (bytes > sizeof(line) - 2)
 		bytes = sizeof(line) - 2;
 	line[bytes++] = '\n';
-	if (!log_stderr_is_ours() || write(STDERR_FILENO, line, bytes) < 0)
+	if (!log_stderr_is_ours() || !write_quietly(line, bytes))
 		atomic_fetch_add_explicit(&log_lines_lost, 1, memory_order_relaxed);
 	errno = saved_errno;
 }

@@ -217,6 +217,7 @@ struct segment {
 	_Atomic uint32_t reports_written;   /* %n of the next report's path, less one */
 	_Atomic uint32_t routes_count;      /* endpoints made from requests, at most config.max_routes */
 	_Atomic uint64_t ended_mono_ns;     /* when the last process said good-bye; 0 = somebody lives, or was killed */
+	_Atomic uint64_t heartbeat_mono_ns;  /* when the server last looked after the session: how long one that was killed lived */
 	_Atomic uint32_t served_port;       /* so that the next server takes the same */
 	char served_address[SEG_TEXT_BYTES]; /* what to curl: "127.0.0.1:9465"; W: the server */
 };

@@ -149,6 +149,19 @@ static void bury_processes(bool is_thorough)
 	atomic_store_explicit(&seg.head->standby_count, server_count, memory_order_relaxed);
 }
 
+uint32_t process_count_servers(void)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; (i = seg_table_next(table(), i)) < table()->count; i++) {
+		const struct seg_process *process = &seg.processes[i];
+		pid_t pid = (pid_t)atomic_load_explicit(&process->owner, memory_order_acquire);
+		if (pid > 0 && !is_dead(process, pid, true))
+			count += atomic_load_explicit(&process->has_server, memory_order_relaxed);
+	}
+	return count;
+}
+
 static void bury_threads(void)
 {
 	const struct seg_slots *threads = &seg.slots[SEG_TABLE_THREADS];

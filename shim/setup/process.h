@@ -18,6 +18,9 @@ bool process_is_self(void);
 /* No process but this one is in the session. */
 bool process_is_last(void);
 
+/* Live processes of the session with a thread that serves or waits to: standby_count as it should be now. */
+uint32_t process_count_servers(void);
+
 /* Frees the places of processes and threads that are gone. By the server, every tick; a thorough one looks into /proc for
  * zombies and reused pids, too. Also refreshes standby_count. */
 void process_bury(bool is_thorough);

@@ -1,6 +1,7 @@
 #include "server.h"
 
 #include "../../exporter/exporter.h"
+#include "../base/clock.h"
 #include "../base/log.h"
 #include "../base/thread.h"
 #include "descriptors.h"
@@ -31,6 +32,7 @@ typedef int serve_function(const struct exporter_host *host);
 _Static_assert(sizeof(pthread_mutex_t) <= SEG_ELECTION_BYTES, "the election is a pthread mutex");
 
 static _Atomic bool is_started;
+static _Atomic bool has_looked;
 static _Atomic bool is_stopping;
 static _Atomic bool is_loading;  /* the exporter is being opened: locks are held */
 static _Atomic unsigned forks_in_progress;
@@ -76,6 +78,7 @@ static bool host_tick(void)
 
 	process_bury(++ticks % THOROUGH_TICKS == 0);
 	publish_lost_lines();
+	atomic_store_explicit(&seg.head->heartbeat_mono_ns, clock_now_ns(), memory_order_relaxed);
 	return !atomic_load_explicit(&is_stopping, memory_order_relaxed);
 }
 
@@ -213,13 +216,22 @@ void server_start(unsigned delay_ms)
 		log_line(SEG_LOG_WARN, "no thread for the reports could be started (%s)", strerror(problem));
 }
 
+/* The count is as old as the last tick, and a worker that replaces a dead one may never wait again: it looks for itself,
+ * once. */
+static bool are_enough_alive(void)
+{
+	if (atomic_exchange_explicit(&has_looked, true, memory_order_relaxed))
+		return true;
+	return process_count_servers() >= STANDBY_MAX;
+}
+
 void server_offer(void)
 {
 	if (atomic_load_explicit(&is_started, memory_order_relaxed) || !seg.head ||
-	    !atomic_load_explicit(&seg.head->has_listened, memory_order_relaxed) ||
-	    atomic_load_explicit(&seg.head->standby_count, memory_order_relaxed) >= STANDBY_MAX)
+	    !atomic_load_explicit(&seg.head->has_listened, memory_order_relaxed))
 		return;
-	server_start(0);
+	if (atomic_load_explicit(&seg.head->standby_count, memory_order_relaxed) < STANDBY_MAX || !are_enough_alive())
+		server_start(0);
 }
 
 void server_report_now(void)
@@ -254,5 +266,6 @@ void server_fork_child(void)
 	atomic_store(&forks_in_progress, 0);
 	atomic_store(&is_loading, false);
 	atomic_store(&is_started, false);
+	atomic_store(&has_looked, false);
 	atomic_store(&is_stopping, false);
 }

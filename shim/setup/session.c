@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
@@ -61,7 +62,14 @@ static const char *prepare_directory(void)
 /* A new file of bytes, mapped; NULL and errno if it cannot be had. */
 static void *map_new_file(size_t bytes)
 {
+	struct rlimit size;
 	struct statvfs space;
+
+	/* A file beyond the limit would be a SIGXFSZ, setrlimit(2). */
+	if (getrlimit(RLIMIT_FSIZE, &size) == 0 && size.rlim_cur < bytes) {
+		errno = EFBIG;
+		return NULL;
+	}
 	int fd = open(file_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	if (fd < 0)

@@ -111,6 +111,7 @@ static void before_fork(void)
 	/* A parent may end before its child has entered: the session is not over while this is above 0. */
 	atomic_fetch_add_explicit(&seg.head->forks_pending, 1, memory_order_relaxed);
 	server_fork_prepare();
+	conn_forking();
 	hold_samples();
 }
 

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <check.h>
+#include <pthread.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -93,7 +94,7 @@ START_TEST(a_taken_port_makes_way_to_the_next_that_is_free)
 {
 	struct address first = parsed("127.0.0.1:0");
 	int fd = address_listen(&first);
-	struct address_choice choice = address_choose(&first, 0);
+	struct address_choice choice = address_choose(&first, false, 0);
 
 	ck_assert_int_ge(choice.fd, 0);
 	ck_assert_uint_eq(choice.taken, address_port(&first));
@@ -109,7 +110,7 @@ START_TEST(the_port_of_a_former_server_comes_first)
 	struct address former = parsed("127.0.0.1:0"), configured = parsed("127.0.0.1:0");
 
 	close(address_listen(&former));
-	struct address_choice choice = address_choose(&configured, address_port(&former));
+	struct address_choice choice = address_choose(&configured, true, address_port(&former));
 	ck_assert_int_ge(choice.fd, 0);
 	ck_assert_uint_eq(choice.taken, 0);
 	ck_assert_uint_eq(address_port(&choice.address), address_port(&former));
@@ -117,10 +118,33 @@ START_TEST(the_port_of_a_former_server_comes_first)
 }
 END_TEST
 
+/* As the kernel does with the sockets of a killed process. */
+static void *close_later(void *fd)
+{
+	usleep(3 * FORMER_PAUSE_MS * 1000);
+	close((int)(intptr_t)fd);
+	return NULL;
+}
+
+START_TEST(the_port_of_a_former_server_is_waited_for_a_little)
+{
+	struct address former = parsed("127.0.0.1:0");
+	pthread_t closer;
+	int fd = address_listen(&former);
+
+	ck_assert_int_eq(pthread_create(&closer, NULL, close_later, (void *)(intptr_t)fd), 0);
+	struct address_choice choice = address_choose(&former, true, address_port(&former));
+	ck_assert_uint_eq(choice.taken, 0);
+	ck_assert_uint_eq(address_port(&choice.address), address_port(&former));
+	pthread_join(closer, NULL);
+	close(choice.fd);
+}
+END_TEST
+
 START_TEST(an_address_of_another_machine_cannot_be_had)
 {
 	struct address configured = parsed("192.0.2.1:9464"); /* TEST-NET-1, RFC 5737 */
-	struct address_choice choice = address_choose(&configured, 0);
+	struct address_choice choice = address_choose(&configured, false, 0);
 
 	ck_assert_int_eq(choice.fd, -EADDRNOTAVAIL);
 	ck_assert_uint_eq(choice.taken, 0);
@@ -203,6 +227,7 @@ int main(void)
 	tcase_add_test(sockets, port_0_takes_a_free_port_and_tells_it);
 	tcase_add_test(sockets, a_taken_port_makes_way_to_the_next_that_is_free);
 	tcase_add_test(sockets, the_port_of_a_former_server_comes_first);
+	tcase_add_test(sockets, the_port_of_a_former_server_is_waited_for_a_little);
 	tcase_add_test(sockets, an_address_of_another_machine_cannot_be_had);
 	tcase_add_checked_fixture(unix_sockets, make_dir, remove_dir);
 	tcase_add_test(unix_sockets, a_unix_socket_is_for_its_owner_alone);

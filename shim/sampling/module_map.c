@@ -102,7 +102,9 @@ static bool has_common_frame_table(const ElfW(Phdr) *header, uintptr_t bias)
 	enum { PCREL_SDATA4 = 0x1b, UDATA4 = 0x03, DATAREL_SDATA4 = 0x3b };
 	const uint8_t *table = (const uint8_t *)(bias + header->p_vaddr);
 
-	return header->p_memsz >= 8 && table[0] == 1 && table[1] == PCREL_SDATA4 && table[2] == UDATA4 && table[3] == DATAREL_SDATA4;
+	static const uint8_t common[] = { 1, PCREL_SDATA4, UDATA4, DATAREL_SDATA4 };
+
+	return header->p_memsz >= 8 && memcmp(table, common, sizeof(common)) == 0;
 }
 
 static bool holds(const struct map_object *object, uintptr_t address)
@@ -128,9 +130,22 @@ static void copy_headers(struct drawing *drawing, struct map_object *object, con
 			object->low = low;
 		if (low + header->p_memsz > object->high)
 			object->high = low + header->p_memsz;
+		struct map_range range = { low, low + header->p_memsz, map->object_count };
 		if (header->p_flags & PF_X)
-			map->ranges[map->range_count++] = (struct map_range){ low, low + header->p_memsz, map->object_count };
+			map->ranges[map->range_count++] = range;
 	}
+}
+
+static bool take_room(struct room *room, const struct room *needs)
+{
+	if (needs->objects > room->objects || needs->ranges > room->ranges || needs->headers > room->headers ||
+	    needs->text_bytes > room->text_bytes)
+		return false;
+	room->objects -= needs->objects;
+	room->ranges -= needs->ranges;
+	room->headers -= needs->headers;
+	room->text_bytes -= needs->text_bytes;
+	return true;
 }
 
 static int add_object(struct dl_phdr_info *info, size_t size, void *data)
@@ -140,12 +155,10 @@ static int add_object(struct dl_phdr_info *info, size_t size, void *data)
 	struct room needs = { 0 };
 
 	add_sizes(info, size, &needs);
-	struct room *room = &drawing->free;
-	if (needs.objects > room->objects || needs.ranges > room->ranges || needs.headers > room->headers || needs.text_bytes > room->text_bytes) {
+	if (!take_room(&drawing->free, &needs)) {
 		drawing->is_too_small = true;
 		return 1;
 	}
-	*room = (struct room){ room->objects - needs.objects, room->ranges - needs.ranges, room->headers - needs.headers, room->text_bytes - needs.text_bytes };
 
 	struct map_object *object = &map->objects[map->object_count];
 	object->info = *info;
@@ -319,7 +332,9 @@ static void bury(const struct module_map *before, const struct module_map *now)
 		const struct map_object *object = &before->objects[old->object];
 		const struct map_range *range = sig_map_find(now, old->low);
 		struct grave grave = { old->low, old->high, object->module, object->info.dlpi_addr };
-		if (!range || range->low != old->low || range->high != old->high || !is_same_module(&grave, &now->objects[range->object]))
+		bool is_there = range && range->low == old->low && range->high == old->high &&
+				is_same_module(&grave, &now->objects[range->object]);
+		if (!is_there)
 			dig(old, object);
 	}
 }
@@ -405,7 +420,9 @@ void modules_unload_begin(void)
 
 	unloading_here++;
 	atomic_fetch_add_explicit(&module_gate.unloading, 1, memory_order_seq_cst);
-	for (int i = 0; i < UNLOAD_YIELDS + UNLOAD_WAITS_MAX && atomic_load_explicit(&module_gate.walkers, memory_order_seq_cst); i++) {
+	for (int i = 0; i < UNLOAD_YIELDS + UNLOAD_WAITS_MAX; i++) {
+		if (!atomic_load_explicit(&module_gate.walkers, memory_order_seq_cst))
+			return;
 		if (i < UNLOAD_YIELDS)
 			sched_yield();
 		else

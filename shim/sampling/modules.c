@@ -89,7 +89,8 @@ static bool object_has_readable(const struct map_object *object, uintptr_t addre
 		/* To the end of the last page: the kernel maps no less. */
 		uintptr_t low = (object->info.dlpi_addr + header->p_vaddr) & ~(uintptr_t)4095;
 		uintptr_t high = (object->info.dlpi_addr + header->p_vaddr + header->p_memsz + 4095) & ~(uintptr_t)4095;
-		if (header->p_type == PT_LOAD && header->p_flags & PF_R && address >= low && address < high && bytes <= high - address)
+		bool is_readable = header->p_type == PT_LOAD && header->p_flags & PF_R;
+		if (is_readable && address >= low && address < high && bytes <= high - address)
 			return true;
 	}
 	return false;

@@ -140,7 +140,7 @@ static bool keep_end(ucontext_t *context, int number)
 	return true;
 }
 
-/* What the interrupted code does not block and has not got yet: its handler runs when ours returns, and the EINTR is its. */
+/* One that the interrupted code does not block: its handler runs as soon as ours returns, and the EINTR is its. */
 static bool has_signal_for_program(const ucontext_t *context)
 {
 	uint64_t pending = 0, blocked;
@@ -157,7 +157,9 @@ void sig_restart(ucontext_t *context)
 	int number = has_entered ? returning_from(context) : -1;
 	sig_modules_leave(has_entered);
 
-	if (number < 0 || !is_never_restarted(number, context) || has_signal_for_program(context) || !keep_end(context, number))
+	if (number < 0 || !is_never_restarted(number, context))
+		return;
+	if (has_signal_for_program(context) || !keep_end(context, number))
 		return;
 	context->uc_mcontext.gregs[REG_RIP] -= ENTER_BYTES;
 	context->uc_mcontext.gregs[REG_RAX] = number;

@@ -23,7 +23,7 @@
 
 static struct {
 	bool is_on;
-	pid_t pid; /* tells the process from a child of vfork, which runs in our memory but has neither timers nor our signals */
+	pid_t pid; /* tells the process from a child of vfork, which has our memory, but neither timers nor dispositions */
 } sampling;
 
 static int install(void)

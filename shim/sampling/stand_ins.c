@@ -78,7 +78,9 @@ static bool is_known_stack(uintptr_t address, size_t bytes)
 	uintptr_t low = unwind_walk.stack_low & ~(uintptr_t)(PAGE_BYTES - 1);
 	uintptr_t high = (unwind_walk.stack_high + PAGE_BYTES - 1) & ~(uintptr_t)(PAGE_BYTES - 1);
 
-	return unwind_walk.stack_low < unwind_walk.stack_high && address >= low && address < high && bytes <= high - address;
+	if (unwind_walk.stack_low >= unwind_walk.stack_high)
+		return false;
+	return address >= low && address < high && bytes <= high - address;
 }
 
 /* The kernel copies a signal mask in before it looks at what shall be done with it, and there is nothing that -1 stands
@@ -202,7 +204,7 @@ __attribute__((noreturn)) static void give_up(void)
 {
 	while (unwind_walk.held_count)
 		pthread_mutex_unlock(unwind_walk.held[--unwind_walk.held_count]);
-	__builtin_longjmp(unwind_walk.escape, 1);
+	sig_escape(unwind_walk.escape);
 }
 
 static int stand_in_pthread_mutex_lock(pthread_mutex_t *mutex)

@@ -53,12 +53,13 @@ static struct timespec timespec_of(uint64_t ns)
 /* The kernel's id, or -1 with errno. */
 static int32_t timer_make(uint32_t tid, uint64_t period_ns)
 {
-	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGPROF, .sigev_value.sival_ptr = &sig_cookie };
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGPROF };
 	uint64_t dice[2] = { clock_now_ns(), tid };
 	uint64_t first_ns = 1 + seg_key_of_bytes(dice, sizeof(dice), 0) % period_ns;
 	struct itimerspec times = { .it_interval = timespec_of(period_ns), .it_value = timespec_of(first_ns) };
 	int32_t timer;
 
+	event.sigev_value.sival_ptr = &sig_cookie;
 	event.sigev_notify_thread_id = (pid_t)tid;
 	if (syscall(SYS_timer_create, thread_clock(tid), &event, &timer) != 0)
 		return -1;
@@ -75,17 +76,20 @@ static void report_failure(int error)
 {
 	thread_count(SEG_COUNTER_TIMER_FAILED);
 	if (!atomic_exchange_explicit(&has_logged_failure, 1, memory_order_relaxed))
-		log_line(SEG_LOG_WARN, "no CPU timer for a thread, it is not sampled (nor are others that this happens to): %s", strerror(error));
+		log_line(SEG_LOG_WARN, "no CPU timer for a thread, it is not sampled (nor others that this happens to): %s",
+			 strerror(error));
 }
 
 /* Takes the timer of an adopted thread out of the table; -1 = it has none there. */
 static int32_t take_adopted(uint32_t tid)
 {
 	for (int i = 0; i < ADOPTED_MAX; i++) {
+		_Atomic uint32_t *owner = &adopted[i].tid;
 		uint32_t expected = tid;
+		if (atomic_load_explicit(owner, memory_order_acquire) != tid)
+			continue;
 		int32_t timer = adopted[i].timer;
-		if (atomic_load_explicit(&adopted[i].tid, memory_order_acquire) == tid &&
-		    atomic_compare_exchange_strong_explicit(&adopted[i].tid, &expected, 0, memory_order_acq_rel, memory_order_relaxed))
+		if (atomic_compare_exchange_strong_explicit(owner, &expected, 0, memory_order_acq_rel, memory_order_relaxed))
 			return timer;
 	}
 	return -1;
@@ -179,7 +183,8 @@ void timer_adopt_all(uint64_t period_ns)
 
 	delete_ended();
 	if (fd < 0) {
-		log_line(SEG_LOG_WARN, "/proc/self/task cannot be read, threads from before the start are not sampled: %s", strerror(errno));
+		log_line(SEG_LOG_WARN, "/proc/self/task cannot be read, threads from before the start are not sampled: %s",
+			 strerror(errno));
 		return;
 	}
 	while ((bytes = syscall(SYS_getdents64, fd, buffer, sizeof(buffer))) > 0)

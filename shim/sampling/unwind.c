@@ -23,9 +23,10 @@ struct unwinder unwinder;
 static struct unwind_state *claim_state(void)
 {
 	for (uint32_t i = 1; i < unwinder.state_count; i++) {
+		_Atomic uint32_t *owner = &unwinder.owners[i];
 		uint32_t nobody = 0;
-		if (atomic_load_explicit(&unwinder.owners[i], memory_order_relaxed) == 0 &&
-		    atomic_compare_exchange_strong_explicit(&unwinder.owners[i], &nobody, self.tid, memory_order_acquire, memory_order_relaxed))
+		if (atomic_load_explicit(owner, memory_order_relaxed) == 0 &&
+		    atomic_compare_exchange_strong_explicit(owner, &nobody, self.tid, memory_order_acquire, memory_order_relaxed))
 			return &unwinder.states[i];
 	}
 	return NULL;
@@ -70,6 +71,12 @@ static uintptr_t stack_end(uintptr_t stack_pointer)
 	return is_known ? self.stack_high : stack_pointer;
 }
 
+static bool can_be_frame(uintptr_t frame, uintptr_t low, uintptr_t high)
+{
+	return frame % sizeof(frame) == 0 && frame >= low && frame - low <= FRAME_BYTES_MAX && frame < high &&
+	       high - frame >= 2 * sizeof(frame);
+}
+
 struct sig_walk sig_unwind_pointers(const ucontext_t *context, uintptr_t *pcs, uint32_t max)
 {
 	uintptr_t low = (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
@@ -79,7 +86,7 @@ struct sig_walk sig_unwind_pointers(const ucontext_t *context, uintptr_t *pcs, u
 	uintptr_t pair[2];
 
 	pcs[0] = (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
-	while (frame >= low && frame % sizeof(frame) == 0 && frame < high && high - frame >= sizeof(pair) && frame - low <= FRAME_BYTES_MAX) {
+	while (can_be_frame(frame, low, high)) {
 		memcpy(pair, (const void *)frame, sizeof(pair));
 		if (pair[1] < ADDRESS_MIN)
 			break;
@@ -113,17 +120,10 @@ static bool make_cache_sound(struct unwind_state *state)
 	return true;
 }
 
-/* Apart from the function that prepares it: __builtin_setjmp keeps no registers. */
-__attribute__((noinline)) static int walk_or_give_up(int (*backtrace)(void **, int), struct unwind_state *state)
-{
-	if (__builtin_setjmp(unwind_walk.escape))
-		return 0;
-	return backtrace((void **)state->pcs, UNWIND_PCS_MAX);
-}
-
-/* The frame pointer leads from the new stack to the old one, for unwinders and debuggers alike. */
-int sig_call_on(void *stack_end, int (*function)(int (*)(void **, int), struct unwind_state *), int (*backtrace)(void **, int),
-		struct unwind_state *state) __attribute__((visibility("hidden")));
+/* sig_call_on calls function(pcs, max) on another stack and leaves in *ret_escape what sig_escape needs to return 0 from it
+ * at any moment: the old stack pointer, with the registers on top that a callee must keep. The frame pointer leads from the
+ * new stack to the old one, for unwinders and debuggers alike. */
+int sig_call_on(void *stack_end, int (*function)(void **, int), void **pcs, int max, void **ret_escape);
 __asm__(".text\n"
 	".hidden sig_call_on\n"
 	".globl sig_call_on\n"
@@ -135,29 +135,49 @@ __asm__(".text\n"
 	"	.cfi_offset %rbp, -16\n"
 	"	mov %rsp, %rbp\n"
 	"	.cfi_def_cfa_register %rbp\n"
+	"	push %rbx\n"
+	"	push %r12\n"
+	"	push %r13\n"
+	"	push %r14\n"
+	"	push %r15\n"
+	"	mov %rsp, (%r8)\n"
 	"	mov %rdi, %rsp\n"
 	"	mov %rsi, %rax\n"
 	"	mov %rdx, %rdi\n"
-	"	mov %rcx, %rsi\n"
+	"	mov %ecx, %esi\n"
 	"	call *%rax\n"
-	"	mov %rbp, %rsp\n"
+	"	lea -40(%rbp), %rsp\n"
+	"1:	pop %r15\n"
+	"	pop %r14\n"
+	"	pop %r13\n"
+	"	pop %r12\n"
+	"	pop %rbx\n"
 	"	pop %rbp\n"
 	"	.cfi_def_cfa %rsp, 8\n"
 	"	ret\n"
 	"	.cfi_endproc\n"
-	".size sig_call_on, . - sig_call_on\n");
+	".size sig_call_on, . - sig_call_on\n"
+	".hidden sig_escape\n"
+	".globl sig_escape\n"
+	".type sig_escape, @function\n"
+	"sig_escape:\n"
+	"	mov %rdi, %rsp\n"
+	"	xor %eax, %eax\n"
+	"	jmp 1b\n"
+	".size sig_escape, . - sig_escape\n");
 
-int sig_unwind_library(int (*backtrace)(void **, int), struct unwind_state *state, uintptr_t stack_low, uintptr_t stack_high)
+int sig_unwind_library(int (*backtrace)(void **, int), struct unwind_state *state, uintptr_t low, uintptr_t high)
 {
 	int found = 0;
 
-	unwind_walk.stack_low = stack_low;
-	unwind_walk.stack_high = stack_high;
+	unwind_walk.stack_low = low;
+	unwind_walk.stack_high = high;
 	unwind_walk.held_count = 0;
 	unwind_walk.state = state;
 	atomic_signal_fence(memory_order_seq_cst);
 	if (make_cache_sound(state))
-		found = sig_call_on(state->stack + UNWIND_STACK_BYTES, walk_or_give_up, backtrace, state);
+		found = sig_call_on(state->stack + UNWIND_STACK_BYTES, backtrace, (void **)state->pcs, UNWIND_PCS_MAX,
+				    &unwind_walk.escape);
 	atomic_signal_fence(memory_order_seq_cst);
 	unwind_walk.state = NULL;
 	return found;

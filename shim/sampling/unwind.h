@@ -30,7 +30,7 @@ struct unwind_state {
 	uint32_t has_tls;         /* tls has its first contents */
 	void *cache;              /* libunwind's cache of a thread, cache_bytes long; NULL = none was seen being made */
 	size_t cache_bytes;
-	_Alignas(64) char tls[UNWIND_TLS_BYTES]; /* libunwind's thread-local data, apart from what the program's own use has */
+	_Alignas(64) char tls[UNWIND_TLS_BYTES]; /* libunwind's thread-local data, apart from the program's */
 	uintptr_t pcs[UNWIND_PCS_MAX];
 	_Alignas(64) char stack[UNWIND_STACK_BYTES]; /* what a walk runs on */
 };
@@ -69,7 +69,7 @@ struct unwind_walk {
 	uintptr_t stack_low, stack_high; /* readable without asking */
 	pthread_mutex_t *held[UNWIND_HELD_MAX];
 	uint32_t held_count;
-	void *escape[5]; /* where a walk that is given up goes on (__builtin_setjmp) */
+	void *escape; /* for sig_escape */
 };
 extern __thread struct unwind_walk unwind_walk __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
@@ -89,5 +89,8 @@ struct unwinder {
 };
 extern struct unwinder unwinder __attribute__((visibility("hidden")));
 
+/* Gives the walk up: sig_unwind_library returns 0. */
+__attribute__((noreturn, visibility("hidden"))) void sig_escape(void *escape);
+
 /* One walk of libunwind for us; how many addresses it found, 0 = given up. */
-int sig_unwind_library(int (*backtrace)(void **, int), struct unwind_state *state, uintptr_t stack_low, uintptr_t stack_high);
+int sig_unwind_library(int (*backtrace)(void **, int), struct unwind_state *state, uintptr_t low, uintptr_t high);

@@ -25,7 +25,7 @@
 
 #define LIBRARY "libunwind.so.8"
 #define PAGE_BYTES 4096
-#define STACK_GAP_BYTES (128UL << 20) /* the kernel keeps this much free below the main stack (mmap_base in arch/x86/mm/mmap.c) */
+#define STACK_GAP_BYTES (128UL << 20) /* kept free below the main stack by the kernel: mmap_base in arch/x86/mm/mmap.c */
 #define STACK_BYTES_USUAL (8UL << 20)
 
 /* --- stacks --- */
@@ -159,7 +159,9 @@ static int replace_import(const struct library *library, const struct stand_in *
 			const ElfW(Rela) *relocation = &library->relocations[kind][i];
 			unsigned type = ELF64_R_TYPE(relocation->r_info);
 			const ElfW(Sym) *symbol = &library->symbols[ELF64_R_SYM(relocation->r_info)];
-			if ((type != R_X86_64_JUMP_SLOT && type != R_X86_64_GLOB_DAT) || strcmp(library->names + symbol->st_name, stand_in->name) != 0)
+			if (type != R_X86_64_JUMP_SLOT && type != R_X86_64_GLOB_DAT)
+				continue;
+			if (strcmp(library->names + symbol->st_name, stand_in->name) != 0)
 				continue;
 			int error = point_at(library, (void **)(library->bias + relocation->r_offset), stand_in->function);
 			if (error)
@@ -216,12 +218,17 @@ static bool warm_up(int (*backtrace)(void **, int))
 	return found > 0;
 }
 
+static void say_why_not(const char *what, const char *why)
+{
+	log_line(SEG_LOG_WARN, LIBRARY " %s, stacks are followed by frame pointers and may be incomplete: %s", what, why);
+}
+
 static void open_library(void)
 {
 	void *handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
 
 	if (!handle) {
-		log_line(SEG_LOG_WARN, LIBRARY " cannot be opened, stacks are followed by frame pointers and may be incomplete: %s", dlerror());
+		say_why_not("cannot be opened", dlerror());
 		return;
 	}
 	modules_refresh(); /* it must be found in the map when it walks over itself */
@@ -230,13 +237,13 @@ static void open_library(void)
 	unwinder.flush = (void (*)(void *, uintptr_t, uintptr_t))dlsym(handle, "_Ux86_64_flush_cache");
 	int error = backtrace && space && unwinder.flush ? stand_ins_install(handle) : -ENOENT;
 	if (error) {
-		log_line(SEG_LOG_WARN, LIBRARY " is of an unknown build, stacks are followed by frame pointers and may be incomplete: %s", strerror(-error));
+		say_why_not("is of an unknown build", strerror(-error));
 		return;
 	}
 	unwinder.space = *space;
 	atomic_store_explicit(&unwinder.flushed_epoch, sig_modules_epoch(), memory_order_relaxed);
 	if (!warm_up(backtrace)) {
-		log_line(SEG_LOG_WARN, LIBRARY " finds nothing on its own stack, stacks are followed by frame pointers and may be incomplete");
+		say_why_not("does not work", "it finds nothing on its own stack");
 		return;
 	}
 	atomic_store_explicit(&unwinder.backtrace, backtrace, memory_order_release);
@@ -286,7 +293,8 @@ void unwind_forked(bool is_torn)
 		struct unwind_state *state = &unwinder.states[i];
 		bool is_own = state == unwind_walk.own;
 		/* Those that were never in use stay pages that were never touched. */
-		if ((atomic_exchange_explicit(&unwinder.owners[i], is_own ? self.tid : 0, memory_order_relaxed) || i == 0) && state->is_busy && !is_own)
+		uint32_t owner = atomic_exchange_explicit(&unwinder.owners[i], is_own ? self.tid : 0, memory_order_relaxed);
+		if ((owner || i == 0) && !is_own && atomic_load_explicit(&state->is_busy, memory_order_relaxed))
 			memset(state, 0, sizeof(*state));
 	}
 	if (is_torn && atomic_exchange_explicit(&unwinder.backtrace, NULL, memory_order_release))

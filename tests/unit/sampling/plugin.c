@@ -1,4 +1,5 @@
-/* A library that comes and goes. Its function calls back, so that a sample finds the library on the stack. Two builds differ in nothing but numbers, so that their functions lie at the same places with frames of different sizes. */
+/* A library that comes and goes. Its function calls back, so that a sample finds the library on the stack. Two builds differ
+ * in nothing but numbers, so that their functions lie at the same places with frames of different sizes. */
 __attribute__((visibility("default"))) int plugin_work(int (*callback)(int), int n);
 int plugin_pad(int n);
 

@@ -510,7 +510,9 @@ END_TEST
 
 int main(void)
 {
-	TCase *cases[] = { tcase_create("samples"), tcase_create("the program's signals"), tcase_create("around exec"), tcase_create("start") };
+	TCase *cases[] = {
+		tcase_create("samples"), tcase_create("the program's signals"), tcase_create("around exec"), tcase_create("start"),
+	};
 
 	for (int i = 0; i < 3; i++)
 		tcase_add_checked_fixture(cases[i], start_sampling, NULL);

@@ -69,8 +69,10 @@ END_TEST
 
 START_TEST(the_frame_that_threads_begin_in_is_not_shown)
 {
-	expect(shown(ARRAY(PROGRAM(1), PROGRAM(2), OWN(3), LIBC(4)), 0), ARRAY(PROGRAM(1), RETURN(PROGRAM(2)), RETURN(LIBC(4))));
-	expect(shown(ARRAY(LIBC(1), OWN(2), PROGRAM(3), OWN(4), LIBC(5)), CALL), ARRAY(CALL, RETURN(PROGRAM(3)), RETURN(LIBC(5))));
+	expect(shown(ARRAY(PROGRAM(1), PROGRAM(2), OWN(3), LIBC(4)), 0),
+	       ARRAY(PROGRAM(1), RETURN(PROGRAM(2)), RETURN(LIBC(4))));
+	expect(shown(ARRAY(LIBC(1), OWN(2), PROGRAM(3), OWN(4), LIBC(5)), CALL),
+	       ARRAY(CALL, RETURN(PROGRAM(3)), RETURN(LIBC(5))));
 }
 END_TEST
 

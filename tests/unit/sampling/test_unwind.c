@@ -285,7 +285,7 @@ static void sample_with_frame_pointer(uintptr_t frame_pointer)
 START_TEST(a_wild_frame_pointer_is_not_followed)
 {
 	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-	const uintptr_t wild[] = { 0, 1, 8, here + 1, here - 4096, here + (64 << 20), UINTPTR_MAX, UINTPTR_MAX - 7, 0x8000000000000000, 0x7fffffffeff8 };
+	const uintptr_t wild[] = { 0, 1, 8, here + 1, here - 4096, here + (64 << 20), UINTPTR_MAX, UINTPTR_MAX - 7, 1UL << 63, 0x7fffffffeff8 };
 
 	for (size_t i = 0; i < sizeof(wild) / sizeof(wild[0]); i++)
 		sample_with_frame_pointer(wild[i]);

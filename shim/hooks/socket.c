@@ -141,7 +141,11 @@ HOOK int socket(int domain, int type, int protocol)
 	if (!hook_enter(&hook, SEG_CALL_SOCKET))
 		return real.socket(domain, type, protocol);
 	int fd = real.socket(domain, type, protocol);
-	hook_done(&hook);
+	hook_returned(&hook);
+	/* The number of a connection that was closed where we could not see it (fclose, close_range). */
+	if (fd >= 0 && conn_is_tracked(fd))
+		conn_closing(fd, hook.end_ns);
+	hook_leave(&hook);
 	return fd;
 }
 

@@ -280,11 +280,9 @@ static void write_entry(struct seg_module *entry, const char *path, const uint8_
 }
 
 /* The module's index in the segment's table, entered now if need be. */
-static uint32_t intern(const struct map_object *object, bool is_program)
+static uint32_t intern(const struct map_object *object, bool is_program, const uint8_t *id, uint32_t id_bytes)
 {
 	char path[PATH_MAX];
-	uint32_t id_bytes;
-	const uint8_t *id = module_build_id(object, &id_bytes);
 
 	module_path(object, is_program, path);
 	uint64_t key = seg_key_of_bytes(path, (uint32_t)strlen(path), id ? seg_key_of_bytes(id, id_bytes, 1) : 0);
@@ -299,10 +297,34 @@ static uint32_t intern(const struct map_object *object, bool is_program)
 	return index;
 }
 
+/* What the map before says of the object, if it is the same: then its name need not be looked up. */
+static uint32_t find_interned(const struct module_map *before, const struct map_object *object, const uint8_t *id,
+			      uint32_t id_bytes)
+{
+	for (uint32_t i = 0; before && i < before->object_count; i++) {
+		const struct map_object *old = &before->objects[i];
+		if (old->low != object->low || old->high != object->high || strcmp(old->info.dlpi_name, object->info.dlpi_name) != 0)
+			continue;
+		const struct seg_module *entry = &seg.modules[old->module];
+		bool is_same = atomic_load_explicit(&entry->ready, memory_order_acquire) && entry->build_id_bytes == id_bytes &&
+			       (!id || memcmp(entry->build_id, id, id_bytes) == 0);
+		return is_same ? old->module : SEG_MODULE_NONE;
+	}
+	return SEG_MODULE_NONE;
+}
+
 static void intern_all(struct module_map *map)
 {
-	for (uint32_t i = 0; i < map->object_count; i++)
-		map->objects[i].module = seg.head ? intern(&map->objects[i], i == 0) : SEG_MODULE_NONE;
+	const struct module_map *before = atomic_load_explicit(&module_gate.current, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < map->object_count && seg.head; i++) {
+		struct map_object *object = &map->objects[i];
+		uint32_t id_bytes;
+		const uint8_t *id = module_build_id(object, &id_bytes);
+		object->module = find_interned(before, object, id, id_bytes);
+		if (object->module == SEG_MODULE_NONE)
+			object->module = intern(object, i == 0, id, id_bytes);
+	}
 }
 
 /* --- graves --- */

@@ -46,10 +46,12 @@ static void *open_and_look(const char *file, int flags)
 
 	if (!hook_enter(&hook, SEG_CALL_DLOPEN))
 		return real.dlopen(file, flags);
+	modules_open_begin();
 	void *library = real.dlopen(file, flags);
 	hook_returned(&hook);
 	if (library && !(flags & RTLD_NOLOAD))
 		modules_refresh();
+	modules_open_end();
 	hook_leave(&hook);
 	return library;
 }

@@ -8,6 +8,7 @@
 struct start {
 	void *(*routine)(void *);
 	void *argument;
+	size_t stack_bytes; /* as its attributes have it, 0 = the usual size */
 	_Atomic bool is_taken;
 };
 
@@ -15,7 +16,24 @@ enum { STARTS_MAX = 256 }; /* threads created and not yet running */
 
 static struct start starts[STARTS_MAX];
 
-static struct start *take_start(void *(*routine)(void *), void *argument)
+static size_t stack_bytes_of(const pthread_attr_t *attributes)
+{
+	size_t bytes = 0;
+
+	return attributes && pthread_attr_getstacksize(attributes, &bytes) == 0 ? bytes : 0;
+}
+
+/* The walk over a thread's stack ends where the stack does. Glibc keeps a thread's descriptor, which pthread_self points
+ * to, at the high end of it. */
+static void note_stack(size_t stack_bytes)
+{
+	if (!stack_bytes)
+		return;
+	self.stack_high = (uintptr_t)pthread_self();
+	self.stack_low = self.stack_high - stack_bytes;
+}
+
+static struct start *take_start(void *(*routine)(void *), void *argument, size_t stack_bytes)
 {
 	for (int i = 0; i < STARTS_MAX; i++) {
 		if (atomic_load_explicit(&starts[i].is_taken, memory_order_relaxed) ||
@@ -23,6 +41,7 @@ static struct start *take_start(void *(*routine)(void *), void *argument)
 			continue;
 		starts[i].routine = routine;
 		starts[i].argument = argument;
+		starts[i].stack_bytes = stack_bytes;
 		return &starts[i];
 	}
 	return NULL;
@@ -35,9 +54,11 @@ static void give_back(struct start *start)
 
 static void *run_thread(void *taken)
 {
-	struct start start = { .routine = ((struct start *)taken)->routine, .argument = ((struct start *)taken)->argument };
+	const struct start *mine = taken;
+	struct start start = { .routine = mine->routine, .argument = mine->argument, .stack_bytes = mine->stack_bytes };
 
 	give_back(taken);
+	note_stack(start.stack_bytes);
 	if (atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE)
 		shim_thread_begin();
 	return start.routine(start.argument);
@@ -50,7 +71,7 @@ HOOK int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restri
 
 	if (!hook_enter(&hook, SEG_CALL_PTHREAD_CREATE))
 		return real.pthread_create(thread, attributes, routine, argument);
-	struct start *start = take_start(routine, argument);
+	struct start *start = take_start(routine, argument, stack_bytes_of(attributes));
 	int result = start ? real.pthread_create(thread, attributes, run_thread, start) :
 			     real.pthread_create(thread, attributes, routine, argument);
 	if (start && result != 0)

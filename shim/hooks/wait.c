@@ -3,8 +3,9 @@
  */
 #include "hook.h"
 
-#include "loader.h"
+#include "../sampling/modules.h"
 #include "../setup/server.h"
+#include "loader.h"
 
 static void begin_wait(void)
 {
@@ -28,6 +29,7 @@ static int leave(struct hook *hook, int result)
 	hook_returned(hook);
 	if (result > 0)
 		work_woke();
+	modules_refresh_if_stale(hook->end_ns);
 	hook_leave(hook);
 	return result;
 }

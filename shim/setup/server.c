@@ -25,6 +25,8 @@ enum {
 	STACK_BYTES = 2 << 20,     /* of address space: DWARF is read on it; pages that are not touched cost nothing */
 	THOROUGH_TICKS = 5,        /* ticks between looks into /proc: one second */
 	FORK_WAIT_MS = 50,
+	YIELD_MS = 50,             /* for others to win the election after a term that was none */
+	STANDBY_DELAY_MS = 300,    /* the first process comes first: its forks may have given up rights since */
 };
 
 typedef int serve_function(const struct exporter_host *host);
@@ -113,16 +115,20 @@ static void *open_exporter(void)
 			log_line(SEG_LOG_WARN, "%s cannot be opened (%s), there will be no reports", path, dlerror());
 		return library;
 	}
-	log_line(SEG_LOG_WARN, "libprofshim-exporter.so is not beside libprofshim.so, there will be no reports");
+	log_line(SEG_LOG_WARN, "process %d cannot read a libprofshim-exporter.so beside libprofshim.so (%s), it gives no reports",
+		 (int)getpid(), strerror(errno));
 	return NULL;
 }
 
+/* Opened once: a fork inherits it, and so may serve even where it has lost the right to read the file. */
 static serve_function *find_exporter(const char *name)
 {
 	static void *library;
+	static bool has_tried;
 
-	if (!library)
+	if (!library && !has_tried)
 		library = open_exporter();
+	has_tried = true;
 	if (!library)
 		return NULL;
 	serve_function *function;
@@ -168,8 +174,23 @@ static serve_function *load_exporter(void)
 	return serve;
 }
 
+/* One term as the server. False: this process cannot serve; the dead were buried meanwhile, and another may try. */
+static bool serve_session(void)
+{
+	serve_function *serve = load_exporter();
+
+	fill_host();
+	if (serve && serve(&host) == 0)
+		return true;
+	for (int i = 0; i < THOROUGH_TICKS && host_tick(); i++)
+		sleep_ms(EXPORTER_TICK_MS);
+	return false;
+}
+
 static void *server_main(void *unused)
 {
+	bool is_done = false;
+
 	(void)unused;
 	self.own_depth = 1; /* for good: this thread is ours */
 	prctl(PR_SET_NAME, "profshim");
@@ -178,15 +199,12 @@ static void *server_main(void *unused)
 	thread_attach();
 	if (thread_process) /* a slot to count in, but none of the program's threads */
 		atomic_fetch_sub_explicit(&thread_process->threads, 1, memory_order_relaxed);
-	if (!win_election())
-		return NULL;
-	serve_function *serve = load_exporter();
-	fill_host();
-	int problem = serve ? serve(&host) : -ENOENT;
-	/* Ticks go on without an exporter, for the dead must be buried. */
-	while (problem && host_tick())
-		sleep_ms(EXPORTER_TICK_MS);
-	pthread_mutex_unlock(election());
+	while (!is_done && win_election()) {
+		is_done = serve_session() || atomic_load_explicit(&is_stopping, memory_order_relaxed);
+		pthread_mutex_unlock(election());
+		if (!is_done)
+			sleep_ms(YIELD_MS);
+	}
 	return NULL;
 }
 
@@ -231,7 +249,7 @@ void server_offer(void)
 	    !atomic_load_explicit(&seg.head->has_listened, memory_order_relaxed))
 		return;
 	if (atomic_load_explicit(&seg.head->standby_count, memory_order_relaxed) < STANDBY_MAX || !are_enough_alive())
-		server_start(0);
+		server_start(STANDBY_DELAY_MS);
 }
 
 void server_report_now(void)

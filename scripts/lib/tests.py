@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """tests - which tests meson knows, and how many single tests passed and failed in its last run.
 
-    tests.py list BUILD FILTER    the names of meson's tests that contain FILTER, one a line
+    tests.py list BUILD FILTER    the names of the tests of meson that contain FILTER ("redis", "e2e/redis"), one a line
     tests.py count LOG            one line for each failure, then "N passed, N failed"; exit code 1 unless all passed
 
 A test program that speaks TAP counts as many tests as it announces; any other counts as one. What was announced and
@@ -25,7 +25,7 @@ def full_names(build):
 
 def list_tests(build, pattern):
     for name, titles in full_names(build):
-        if any(pattern in title for title in titles):
+        if any(all(part in title for part in pattern.split("/")) for title in titles):
             print(name)
 
 

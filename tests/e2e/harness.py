@@ -329,13 +329,13 @@ class Scene:
                 environment["PROFSHIM_" + key.upper()] = str(value)
         return environment
 
-    def start(self, argv, name=None, shim=True, run_by=None, stdin=subprocess.DEVNULL, **settings):
-        """Starts a program that runs on, under the shim with profshim on a free port unless told otherwise. run_by: path of
-        a profshim program, whose `run` starts it instead of LD_PRELOAD."""
+    def start(self, argv, name=None, shim=True, run_by=None, stdin=subprocess.DEVNULL, environment=None, **settings):
+        """Starts a program that runs on, under the shim with profshim on a free port unless told otherwise. run_by: path
+        of a profshim program, whose `run` starts it instead of LD_PRELOAD."""
         port = free_ports() if shim else None
-        if shim:
-            settings.setdefault("listen", "127.0.0.1:%d" % port)
-        environment = self.shim_environment(**settings) if shim else self.plain_environment()
+        settings.setdefault("listen", "127.0.0.1:%s" % port)
+        if environment is None:
+            environment = self.shim_environment(**settings) if shim else self.plain_environment()
         name = name or "%s-%d" % (os.path.basename(argv[0]), len(self.programs))
         if run_by:
             environment = self.profshim_environment(**settings)

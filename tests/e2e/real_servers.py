@@ -1,4 +1,4 @@
-"""real_servers - nginx and redis-server as a distribution ships them, started for a Scene, and what they count themselves."""
+"""real_servers - nginx and redis-server as a distribution ships them, and what they count themselves."""
 import collections
 import gzip
 import os

@@ -10,7 +10,8 @@ from harness import free_ports, own_server, report_functions, run_tests, test, w
 
 # Variable, wrong value, and a word that the sentence on what is accepted must contain.
 WRONG = [
-    ("listen", "nonsense", "HOST:PORT"), ("listen", "127.0.0.1:99999", "HOST:PORT"), ("listen", "127.0.0.1:", "HOST:PORT"),
+    ("listen", "nonsense", "HOST:PORT"), ("listen", "127.0.0.1:99999", "HOST:PORT"),
+    ("listen", "127.0.0.1:", "HOST:PORT"),
     ("hz", "fast", "10000"), ("hz", "-1", "10000"), ("hz", "10001", "10000"), ("hz", "1e3", "10000"),
     ("signal", "BOGUS", "USR1"), ("signal", "KILL", "none"),
     ("report_at_exit", "maybe", "1"),
@@ -60,16 +61,17 @@ def wrong_values_are_counted_and_the_server_runs_with_defaults(scene):
 
 @test
 def a_wrong_value_is_told_once_and_not_by_each_program_that_is_started(scene):
-    result = scene.run(["bash", "-c", "ls /usr >/dev/null; ls /usr >/dev/null; (ls /usr >/dev/null); echo done"], hz="fast")
+    script = "ls /usr >/dev/null; ls /usr >/dev/null; (ls /usr >/dev/null); echo done"
+    result = scene.run(["bash", "-c", script], hz="fast")
     scene.equal("bash", (result.returncode, result.stdout), (0, b"done\n"))
     scene.equal("lines on stderr", len(result.stderr.splitlines()), 1)
 
 
 @test
 def good_values_are_accepted_in_silence(scene):
-    good = {"hz": "250", "signal": "USR2", "top": "5", "sort": "name", "routes": "/users/{id},/static/*", "max_routes": "10",
-            "buckets": "0.001,0.01,1", "slow": "250ms", "memory": "16M", "unwind": "fp", "log": "error", "exe": "*/echo:nginx",
-            "token": "secret", "report": "stderr", "report_at_exit": "0"}
+    good = {"hz": "250", "signal": "USR2", "top": "5", "sort": "name", "routes": "/users/{id},/static/*",
+            "max_routes": "10", "buckets": "0.001,0.01,1", "slow": "250ms", "memory": "16M", "unwind": "fp", "log": "error",
+            "exe": "*/echo:nginx", "token": "secret", "report": "stderr", "report_at_exit": "0"}
     result = scene.run(["/bin/echo", "hello"], **good)
     scene.equal("echo", (result.returncode, result.stdout, result.stderr), (0, b"hello\n", b""))
 
@@ -99,7 +101,8 @@ def port_0_takes_a_free_port_which_ls_tells(scene):
     port = free_ports()
     program = scene.start([own_server("signal_server"), "none", str(port)], listen="127.0.0.1:0")
     program.wait_for_port(port)
-    address = wait_until(lambda: re.search(r"127\.0\.0\.1:([1-9]\d+)", scene.profshim("ls")), 5, "an address in profshim ls")
+    address = wait_until(lambda: re.search(r"127\.0\.0\.1:([1-9]\d+)", scene.profshim("ls")), 5,
+                         "an address in profshim ls")
     program.profiler_port = int(address.group(1))
     program.wait_ready()
     scene.say("taken: %s" % address.group(0))
@@ -113,8 +116,8 @@ def a_unix_socket_serves_as_well(scene):
     wait_until(lambda: os.path.exists(path), 5, "the socket %s" % path)
     answer = scene.run_ok(["curl", "-sS", "--unix-socket", path, "http://localhost/-/ready"], shim=False)
     scene.say("GET /-/ready: %s" % answer.strip())
-    scene.check("it is a socket for its owner", stat.S_ISSOCK(os.stat(path).st_mode) and not os.stat(path).st_mode & 0o077,
-                oct(os.stat(path).st_mode))
+    mode = os.stat(path).st_mode
+    scene.check("it is a socket for its owner", stat.S_ISSOCK(mode) and not mode & 0o077, oct(mode))
     scene.equal("exit code", program.stop(), 0)
 
 
@@ -148,7 +151,8 @@ def a_directory_that_cannot_be_written_is_one_line_and_the_server_is_profiled(sc
 def a_directory_without_room_does_not_stop_the_program(scene):
     # The kernel sends SIGBUS for a page of a mapped file that finds no room: none may be touched unreserved.
     mount = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
-    script = 'mount -t tmpfs -o size=64k,mode=700 none "$0" && exec env LD_PRELOAD="$1" PROFSHIM_DIR="$0" PROFSHIM_LISTEN=off /bin/echo works'
+    script = ('mount -t tmpfs -o size=64k,mode=700 none "$0" && '
+              'exec env LD_PRELOAD="$1" PROFSHIM_DIR="$0" PROFSHIM_LISTEN=off /bin/echo works')
     os.mkdir(scene.path("small"))
     can_mount = scene.run([*mount, "mount", "-t", "tmpfs", "none", scene.path("small")], shim=False).returncode == 0
     if can_mount:
@@ -156,7 +160,8 @@ def a_directory_without_room_does_not_stop_the_program(scene):
         result = scene.run([*mount, "sh", "-c", script, scene.path("small"), shim], shim=False)
         what = "a full file system"
     else:
-        result = scene.run(["/bin/echo", "works"], preexec=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)))
+        result = scene.run(["/bin/echo", "works"],
+                           preexec=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)))
         what = "a limit of file sizes (this machine forbids mounts)"
     scene.equal("echo with " + what, (result.returncode, result.stdout), (0, b"works\n"))
     scene.say(result.stderr.decode())
@@ -170,7 +175,8 @@ def a_full_disk_for_the_report_is_one_line(scene):
     lines = result.stderr.decode().splitlines()
     scene.say("\n".join(lines))
     scene.equal("lines on stderr", len(lines), 1)
-    scene.check("the line names the file and the reason", "/dev/full" in lines[0] and "No space left" in lines[0], lines[0])
+    scene.check("the line names the file and the reason", "/dev/full" in lines[0] and "No space left" in lines[0],
+                lines[0])
 
 
 @test

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """meson install puts everything where a distribution would, and what is installed works without the build tree."""
 import os
+import re
 import shutil
 
-from harness import TREE, free_ports, own_server, run_tests, test
+from harness import PATH, PROFSHIM, TREE, free_ports, own_server, run_tests, test
 
 
 def installed_files(prefix):
-    return sorted(os.path.relpath(os.path.join(folder, name), prefix) for folder, _, names in os.walk(prefix) for name in names)
+    return sorted(os.path.relpath(os.path.join(folder, name), prefix)
+                  for folder, _, names in os.walk(prefix) for name in names)
 
 
 @test
@@ -27,7 +29,7 @@ def an_installed_profshim_works_without_its_build_tree(scene):
     extra = [path for path in files if not path.startswith(("bin/profshim", "lib", "share/man/", "share/doc/"))]
     scene.equal("files elsewhere", extra, [])
     check_runs(scene, profshim)
-    page = scene.run_ok(["man", "--warnings", "-l", os.path.join(prefix, "share", "man", "man1", "profshim.1")], shim=False)
+    page = scene.run_ok(["man", "--warnings", "-l", os.path.join(prefix, "share/man/man1/profshim.1")], shim=False)
     scene.check("the manual page names the variables", "PROFSHIM_LISTEN" in page.replace("\b", ""), page[:300])
     # The whole prefix may be moved, as packages for containers do.
     moved = scene.path("elsewhere")
@@ -51,6 +53,49 @@ def check_runs(scene, profshim):
     scene.equal("exit code", program.stop(), 0)
     report = scene.run_ok([profshim, "report"], environment=environment)
     scene.check("profshim report reads it afterwards", "filename:lineno(function)" in report, report[:300])
+
+
+def tour_of_readme():
+    """The commands of the section "A tour", without their comments."""
+    with open(os.path.join(TREE, "README.md")) as readme:
+        section = readme.read().split("## A tour", 1)[1].split("\n## ", 1)[0]
+    return [re.sub(r"\s+#.*", "", line).strip() for line in section.splitlines() if line.startswith("    ")]
+
+
+@test
+def the_tour_of_the_readme_works_line_by_line(scene):
+    # The readme's ./server is a Redis here; what it names beyond us becomes what it is on this machine.
+    shutil.copy(shutil.which("redis-server", path=PATH), scene.path("server"))
+    port, listen = free_ports(), free_ports()
+    environment = dict(scene.profshim_environment(listen="127.0.0.1:%d" % listen),
+                       PATH=os.path.dirname(PROFSHIM) + ":" + PATH)
+    commands = tour_of_readme()
+    scene.equal("lines of the tour", len(commands), 10)
+    for command in commands:
+        if command.startswith("meson "):
+            continue  # the other test of this file
+        for written, here in (("--port 80", "--port %d" % port), ("127.0.0.1:9464", "127.0.0.1:%d" % listen),
+                              ("curl ", "curl -sSf "), ("seconds=10", "seconds=1"),
+                              ("| flamegraph.pl > f.svg", "| grep -c ';'")):
+            command = command.replace(written, here)
+        if command.startswith("profshim run "):
+            program = scene.start(["bash", "-c", "exec " + command], "server", environment=environment)
+            program.profiler_port = listen
+            program.wait_for_port(port)
+            program.wait_ready()
+            scene.run_ok(["redis-benchmark", "-q", "-p", str(port), "-n", "20000", "-t", "get"], shim=False)
+        elif command.startswith("profshim report "):
+            program.kill_all()
+            command = re.sub(r"server\.\d+", "server.%d" % program.pid, command)
+            check_prints(scene, command, environment)
+        else:
+            check_prints(scene, command, environment)
+
+
+def check_prints(scene, command, environment):
+    output = scene.run_ok(["bash", "-o", "pipefail", "-c", command], environment=environment)
+    scene.check("%s: prints" % command, output.strip(), "nothing")
+    scene.say("%s: %s" % (command, output.strip().splitlines()[0][:80]))
 
 
 if __name__ == "__main__":

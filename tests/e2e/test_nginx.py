@@ -38,7 +38,8 @@ def requests_over_keep_alive_connections_are_counted_exactly(scene):
     nginx.program.wait_ready()
     count = requests_wanted(100000)
     urls = scene.write("urls", "".join("http://127.0.0.1:%d%s\n" % (nginx.port, path) for path in PATHS))
-    output = scene.run_ok(["h2load", "--h1", "-n", str(count), "-c", "64", "-t", "1", "-i", urls], shim=False, timeout=600)
+    output = scene.run_ok(["h2load", "--h1", "-n", str(count), "-c", "64", "-t", "1", "-i", urls], shim=False,
+                          timeout=600)
     done = re.search(r"requests: \d+ total, \d+ started, (\d+) done", output)
     scene.equal("requests that h2load counts", int(done.group(1)), count)
     metrics = check_against_log(scene, nginx, count)
@@ -51,7 +52,8 @@ def requests_over_new_connections_are_counted_exactly(scene):
     nginx = Nginx(scene)
     nginx.program.wait_ready()
     count = requests_wanted(100000)
-    output = scene.run_ok([own_server("closing_client"), str(nginx.port), str(count), "8", *PATHS], shim=False, timeout=600)
+    output = scene.run_ok([own_server("closing_client"), str(nginx.port), str(count), "8", *PATHS], shim=False,
+                          timeout=600)
     scene.equal("answers that the client counts", sum(int(line.split()[1]) for line in output.splitlines()), count)
     metrics = check_against_log(scene, nginx, count)
     check_bytes(scene, nginx, metrics)
@@ -102,7 +104,8 @@ def send_pipelined(client, number):
     """Ten at once, of several methods, with bodies; the last head is cut in two."""
     parts = []
     for i in range(3):
-        parts += ["GET /users/%d HTTP/1.1\r\nHost: a\r\n\r\n" % (number + i), "HEAD /files/small.txt HTTP/1.1\r\nHost: a\r\n\r\n",
+        parts += ["GET /users/%d HTTP/1.1\r\nHost: a\r\n\r\n" % (number + i),
+                  "HEAD /files/small.txt HTTP/1.1\r\nHost: a\r\n\r\n",
                   "POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"]
     text = "".join(parts) + "GET /files/small.txt HTTP/1.1\r\nHo"
     client.send(text)
@@ -190,8 +193,8 @@ def promtool_is_silent_on_the_metrics_of_nginx(scene):
 
 
 def load(scene, nginx, path, requests=30000):
-    scene.run_ok(["h2load", "--h1", "-n", str(requests), "-c", "16", "-t", "1", "http://127.0.0.1:%d%s" % (nginx.port, path)],
-                 shim=False, timeout=300)
+    url = "http://127.0.0.1:%d%s" % (nginx.port, path)
+    scene.run_ok(["h2load", "--h1", "-n", str(requests), "-c", "16", "-t", "1", url], shim=False, timeout=300)
 
 
 @test
@@ -203,7 +206,8 @@ def the_report_shows_functions_calls_and_endpoints_of_nginx(scene):
     load(scene, nginx, "/users/5")
     text = nginx.program.get_ok("/report?top=0").text
     scene.say("\n".join(text.splitlines()[:20]))
-    scene.check("the head names program and processes", re.match(r"\s*profshim \d+\.\d+: nginx \(3 processes, ", text), text[:100])
+    scene.check("the head names program and processes", re.match(r"\s*profshim \d+\.\d+: nginx \(3 processes, ", text),
+                text[:100])
     rows = report_functions(text)
     functions = [name for name in rows if name.startswith("ngx_")]
     scene.at_least("functions of nginx by name", len(functions), 10)

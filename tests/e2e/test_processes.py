@@ -6,7 +6,8 @@ import signal
 import socket
 import time
 
-from harness import PROFSHIM, Failure, free_ports, listening_pids, own_server, report_functions, run_tests, test, wait_until
+from harness import (PROFSHIM, Failure, free_ports, listening_pids, own_server, report_functions, run_tests, test,
+                     wait_until)
 from real_servers import HttpClient, Nginx, Redis
 
 DURATIONS = "http_server_request_duration_seconds_count"
@@ -49,9 +50,11 @@ def when_the_serving_process_is_killed_another_serves_with_all_counts(scene):
         seconds = seconds_until_served_by_another(nginx, dead)
         scene.at_most("seconds until another serves than process %d (%s)" % (dead, victim), seconds, TAKE_OVER_SECONDS)
         scene.equal("requests counted", int(nginx.program.metrics().sum(DURATIONS)), 500 * turn)
-    metrics = nginx.program.metrics_when(
-        lambda metrics: metrics.sum("profshim_process_exits_total", cause="killed") == len(victims))
-    scene.equal("processes counted as killed", int(metrics.sum("profshim_process_exits_total", cause="killed")), len(victims))
+
+    def killed(metrics):
+        return int(metrics.sum("profshim_process_exits_total", cause="killed"))
+    metrics = nginx.program.metrics_when(lambda metrics: killed(metrics) == len(victims))
+    scene.equal("processes counted as killed", killed(metrics), len(victims))
 
 
 @test
@@ -107,7 +110,8 @@ def reports_of_http_and_of_the_command_line_are_the_same_bytes(scene):
     for path, arguments in (("/report", []), ("/report?top=3&sort=name", ["--top=3", "--sort=name"]),
                             ("/report?by=module&top=0", ["--by=module", "--top=0"])):
         by_http, by_program = program.get_ok(path).text, scene.profshim("report", *arguments)
-        scene.equal("%s and profshim report %s" % (path, " ".join(arguments)), without_age(by_program), without_age(by_http))
+        what = "%s and profshim report %s" % (path, " ".join(arguments))
+        scene.equal(what, without_age(by_program), without_age(by_http))
     by_program = scene.profshim("report", "--format=json")
     scene.equal("fields of the JSON", without_age(by_program), without_age(program.get_ok("/report?format=json").text))
 
@@ -186,7 +190,8 @@ def profshim_check_tells_what_cannot_be_preloaded(scene):
 @test
 def a_program_that_closes_every_descriptor_is_still_served(scene):
     port = free_ports()
-    closing = "import os, socket, time; os.closerange(3, 65536); s = socket.create_server(('127.0.0.1', %d)); time.sleep(60)" % port
+    closing = ("import os, socket, time; os.closerange(3, 65536); "
+               "s = socket.create_server(('127.0.0.1', %d)); time.sleep(60)" % port)
     program = scene.start(["/usr/bin/python3", "-c", closing])
     program.wait_for_port(port)
     program.wait_ready()

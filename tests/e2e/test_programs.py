@@ -47,7 +47,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 def alarmed(number, frame): print('alarm', number)
 signal.signal(signal.SIGALRM, alarmed); signal.setitimer(signal.ITIMER_REAL, 0.05); time.sleep(0.2)
 signal.signal(signal.SIGPROF, lambda *_: print('own SIGPROF')); os.kill(os.getpid(), signal.SIGPROF)
-print(sorted(fd for fd in os.listdir('/proc/self/fd') if int(fd) < 100) == sorted(str(n) for n in range(7)), file=sys.stderr)
+print(sorted(int(fd) for fd in os.listdir('/proc/self/fd') if int(fd) < 100), file=sys.stderr)
 sys.exit(9)
 """
 
@@ -106,18 +106,20 @@ def nginx_tests_its_configuration_the_same(scene):
                          % (scene.path("pid"), free_ports()))
     check_same(scene, "nginx -t", ["nginx", "-e", "stderr", "-p", scene.dir, "-t", "-c", config])
     scene.write("wrong.conf", "events { what; }")
-    check_same(scene, "nginx -t of what is wrong", ["nginx", "-e", "stderr", "-p", scene.dir, "-t", "-c", scene.path("wrong.conf")],
+    check_same(scene, "nginx -t of what is wrong",
+               ["nginx", "-e", "stderr", "-p", scene.dir, "-t", "-c", scene.path("wrong.conf")],
                varying=rb"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d|\d+#\d+:")
 
 
 @test
 def other_everyday_programs_are_the_same(scene):
     scene.write("numbers", "".join("%d\n" % (n * 7919 % 10007) for n in range(20000)))
-    for argv in (["sort", "-n", "--parallel=2", "numbers"], ["tar", "-cf", "-", "--sort=name", "numbers"], ["gzip", "-nc", "numbers"],
-                 ["find", scene.path("numbers")], ["env", "-i", "/bin/echo", "bare"], ["perl", "-e", "print 6*7; exit 3"],
-                 ["dd", "if=numbers", "bs=1000", "count=3", "status=none"], ["sh", "-c", "cat numbers | head -3; exit 2"],
-                 ["timeout", "0.2", "sleep", "5"], ["curl", "-sS", "http://127.0.0.1:1/"]):
-        check_same(scene, argv[0], argv)
+    for argv in (["sort", "-n", "--parallel=2", "numbers"], ["tar", "-cf", "-", "--sort=name", "numbers"],
+                 ["gzip", "-nc", "numbers"], ["find", scene.path("numbers")], ["env", "-i", "/bin/echo", "bare"],
+                 ["perl", "-e", "print 6*7; exit 3"], ["dd", "if=numbers", "bs=1000", "count=3", "status=none"],
+                 ["sh", "-c", "cat numbers | head -3; exit 2"], ["timeout", "0.2", "sleep", "5"],
+                 ["curl", "-sS", "http://127.0.0.1:1/"]):
+        check_same(scene, argv[0], argv, varying=rb"after \d+ ms")
 
 
 @test
@@ -129,8 +131,7 @@ def an_exception_across_a_late_plugin_costs_at_most_5_percent_more(scene):
         costs = []
         for shim in (False, True):
             result = scene.run(argv, shim=shim)
-            if (result.returncode, result.stdout) != (0, b"caught 40000\n"):
-                scene.equal("what the program does", (result.returncode, result.stdout, result.stderr), (0, b"caught 40000\n", b""))
+            scene.check("it catches all", (result.returncode, result.stdout) == (0, b"caught 40000\n"), result)
             costs.append(float(result.stderr))
         ratios.append(costs[1] / costs[0])
     scene.say("last pair: %.0f and %.0f ns a throw; ratios from %.3f to %.3f" % (*costs, min(ratios), max(ratios)))
@@ -160,11 +161,14 @@ def a_child_that_is_killed_and_a_parent_that_waits_behave_the_same(scene):
 def limits_on_files_and_descriptors_do_not_stop_a_program(scene):
     def limits(kind, value):
         return lambda: resource.setrlimit(kind, (value, value))
-    for what, kind, value in (("no file may be written", resource.RLIMIT_FSIZE, 4096), ("few descriptors", resource.RLIMIT_NOFILE, 4),
-                              ("no pending signals", resource.RLIMIT_SIGPENDING, 0), ("no further threads", resource.RLIMIT_NPROC, 1)):
+    for what, kind, value in (("no file may be written", resource.RLIMIT_FSIZE, 4096),
+                              ("few descriptors", resource.RLIMIT_NOFILE, 4),
+                              ("no pending signals", resource.RLIMIT_SIGPENDING, 0),
+                              ("no further threads", resource.RLIMIT_NPROC, 1)):
         result = scene.run(["/bin/echo", "works"], preexec=limits(kind, value), hz=997)
         scene.equal("echo where %s" % what, (result.returncode, result.stdout), (0, b"works\n"))
-        scene.at_most("lines on stderr where %s: %s" % (what, result.stderr.decode().strip() or "none"), result.stderr.count(b"\n"), 1)
+        scene.say(result.stderr.decode())
+        scene.at_most("lines on stderr where %s" % what, result.stderr.count(b"\n"), 1)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,8 @@ def functions_get_their_own_and_cumulative_shares_and_recursion_counts_once(scen
             raise Failure("%s is not in the report: %s" % (name, sorted(rows)))
         scene.within("tottime of " + name, 100 * rows[name]["tottime"] / total, own, FUNCTION_POINTS, " %")
         scene.within("cumtime of " + name, 100 * rows[name]["cumtime"] / total, cumulative, FUNCTION_POINTS, " %")
-        scene.check("%s has its file and line" % name, rows[name]["where"].startswith("cpu_shares.c:"), rows[name]["where"])
+        scene.check("%s has its file and line" % name, rows[name]["where"].startswith("cpu_shares.c:"),
+                    rows[name]["where"])
     recursion = rows["spend_recursively"]
     scene.check("ncalls of the recursion are total/primitive", recursion["ncalls"] > recursion["primitive"],
                 "%d/%d" % (recursion["ncalls"], recursion["primitive"]))

@@ -83,7 +83,8 @@ def a_disposition_that_the_program_asks_for_is_its_own(scene):
     scene.equal("stdout", under.stdout, plain.stdout)
     scene.equal("stderr and exit code", (under.stderr, under.returncode), (plain.stderr, plain.returncode))
     direct = ["/usr/bin/python3", "-c", "import signal; print([signal.getsignal(n) for n in (10, 27)])"]
-    scene.equal("what a program sees that is profiled from its start", scene.run(direct).stdout, scene.run(direct, shim=False).stdout)
+    scene.equal("what a program sees that is profiled from its start",
+                scene.run(direct).stdout, scene.run(direct, shim=False).stdout)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,8 @@ CASES = {
         lambda: count_said(("ERROR", "1..3\nok 1 - a\n")) == (1, "1 passed, 2 failed"),
     "a program that ends badly after good tests failed":
         lambda: count_said(("TIMEOUT", "1..1\nok 1 - a\n")) == (1, "1 passed, 1 failed"),
-    "a skipped test failed": lambda: count_said(("OK", "1..2\nok 1 - a\nok 2 - b # SKIP no x\n")) == (1, "1 passed, 1 failed"),
+    "a skipped test failed":
+        lambda: count_said(("OK", "1..2\nok 1 - a\nok 2 - b # SKIP no x\n")) == (1, "1 passed, 1 failed"),
     "a run of no test failed": lambda: count_said() == (1, "0 passed, 0 failed"),
 }
 

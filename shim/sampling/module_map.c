@@ -12,14 +12,17 @@
 #include "../base/thread.h"
 
 #include <elf.h>
+#include <errno.h>
 #include <gnu/libc-version.h>
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -207,6 +210,26 @@ static struct module_map *draw(void)
 
 /* --- names --- */
 
+/* Debian's redis-server is a link to redis-check-rdb: the program is shown under the name that it was called by, where
+ * that is another name, in the same directory, for the same file. */
+static void name_as_called(char *path)
+{
+	static char called[NAME_MAX + 1]; /* at the first look: programs write their titles over it */
+	char other[PATH_MAX];
+	struct stat as_linked, as_called;
+	char *slash = strrchr(path, '/');
+
+	if (!called[0])
+		snprintf(called, sizeof(called), "%s", program_invocation_short_name);
+	int n = snprintf(other, sizeof(other), "%.*s/%s", (int)(slash ? slash - path : 0), path, called);
+
+	if (!slash || n < 0 || (size_t)n >= sizeof(other) || strcmp(other, path) == 0)
+		return;
+	if (stat(path, &as_linked) == 0 && stat(other, &as_called) == 0 && as_linked.st_dev == as_called.st_dev &&
+	    as_linked.st_ino == as_called.st_ino)
+		strcpy(path, other);
+}
+
 /* The path under which readers, whatever directory they stand in, find the module's file. */
 static void module_path(const struct map_object *object, bool is_program, char ret_path[PATH_MAX])
 {
@@ -219,6 +242,7 @@ static void module_path(const struct map_object *object, bool is_program, char r
 		char *end = ret_path + n - (sizeof(deleted) - 1);
 		if (end > ret_path && strcmp(end, deleted) == 0)
 			*end = '\0'; /* replaced since: its build-id tells readers whether the file there is the same */
+		name_as_called(ret_path);
 		return;
 	}
 	/* A name without a slash is no path: linux-vdso.so.1. */

@@ -5,16 +5,15 @@
 #include "../base/log.h"
 #include "../base/thread.h"
 #include "descriptors.h"
+#include "exporter_library.h"
 #include "process.h"
 #include "session.h"
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <time.h>
@@ -89,49 +88,13 @@ static void host_log(enum seg_log_level level, const char *line)
 	log_line(level, "%s", line);
 }
 
-/* libprofshim-exporter.so lies beside libprofshim.so: in the build tree in its own folder, installed in the same. */
-static bool exporter_path(char ret_path[static PATH_MAX], const char *relative)
-{
-	Dl_info own;
-
-	if (!dladdr((void *)&exporter_path, &own) || !own.dli_fname)
-		return false;
-	const char *slash = strrchr(own.dli_fname, '/');
-	int directory_bytes = slash ? (int)(slash - own.dli_fname) + 1 : 0;
-	int n = snprintf(ret_path, PATH_MAX, "%.*s%s", directory_bytes, own.dli_fname, relative);
-	return n > 0 && n < PATH_MAX && access(ret_path, R_OK) == 0;
-}
-
-static void *open_exporter(void)
-{
-	static const char *const places[] = { "libprofshim-exporter.so", "../../exporter/serve/libprofshim-exporter.so" };
-	char path[PATH_MAX];
-
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		if (!exporter_path(path, places[i]))
-			continue;
-		void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-		if (!library)
-			log_line(SEG_LOG_WARN, "%s cannot be opened (%s), there will be no reports", path, dlerror());
-		return library;
-	}
-	log_line(SEG_LOG_WARN, "process %d cannot read a libprofshim-exporter.so beside libprofshim.so (%s), it gives no reports",
-		 (int)getpid(), strerror(errno));
-	return NULL;
-}
-
-/* Opened once: a fork inherits it, and so may serve even where it has lost the right to read the file. */
 static serve_function *find_exporter(const char *name)
 {
-	static void *library;
-	static bool has_tried;
+	void *library = exporter_library_open();
+	serve_function *function;
 
-	if (!library && !has_tried)
-		library = open_exporter();
-	has_tried = true;
 	if (!library)
 		return NULL;
-	serve_function *function;
 	*(void **)&function = dlsym(library, name);
 	if (!function)
 		log_line(SEG_LOG_WARN, "libprofshim-exporter.so lacks %s, there will be no reports", name);

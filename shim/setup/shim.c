@@ -15,6 +15,7 @@
 #include "config.h"
 #include "descriptors.h"
 #include "environment.h"
+#include "exporter_library.h"
 #include "process.h"
 #include "report_signal.h"
 #include "server.h"
@@ -204,6 +205,7 @@ static bool join_or_begin(unsigned server_delay_ms)
 		return false;
 	environment_init(session_path());
 	begin(!is_joined);
+	exporter_library_prepare();
 	server_start(server_delay_ms);
 	return true;
 }

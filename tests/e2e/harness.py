@@ -27,6 +27,7 @@ import traceback
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("PROFSHIM_BUILD") or os.path.join(TREE, "build"))
 SHIM = os.path.join(BUILD, "shim", "setup", "libprofshim.so")
+EXPORTER = os.path.join(BUILD, "exporter", "serve", "libprofshim-exporter.so")
 PROFSHIM = os.path.join(BUILD, "exporter", "cli", "profshim")
 SERVERS = os.path.join(BUILD, "tests", "e2e", "servers")
 FULL = bool(os.environ.get("PROFSHIM_TEST_FULL"))
@@ -296,6 +297,7 @@ class Scene:
         self.dir = tempfile.mkdtemp(prefix="profshim-test-")
         # Workers of a server that gives up root must reach what it serves.
         os.chmod(self.dir, 0o755)
+        self.library = SHIM  # what is preloaded
         self.session_dir = os.path.join(self.dir, "session")
         os.mkdir(self.session_dir, 0o700)
         self.programs = []
@@ -323,7 +325,7 @@ class Scene:
     def shim_environment(self, **settings):
         """With the shim and these PROFSHIM_ variables: listen="off", hz=1000; None leaves one out."""
         environment = self.plain_environment()
-        environment.update(LD_PRELOAD=SHIM)
+        environment.update(LD_PRELOAD=self.library)
         for key, value in {"dir": self.session_dir, "listen": "off", **settings}.items():
             if value is not None:
                 environment["PROFSHIM_" + key.upper()] = str(value)

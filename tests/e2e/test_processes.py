@@ -2,12 +2,13 @@
 """Many processes, one session: whoever dies, somebody serves it, and what was counted is kept."""
 import os
 import re
+import shutil
 import signal
 import socket
 import time
 
-from harness import (PROFSHIM, Failure, free_ports, listening_pids, own_server, report_functions, run_tests, test,
-                     wait_until)
+from harness import (EXPORTER, PROFSHIM, SHIM, Failure, free_ports, listening_pids, own_server, report_functions,
+                     run_tests, test, wait_until)
 from real_servers import HttpClient, Nginx, Redis
 
 DURATIONS = "http_server_request_duration_seconds_count"
@@ -56,6 +57,26 @@ def when_the_serving_process_is_killed_another_serves_with_all_counts(scene):
         return int(metrics.sum("profshim_process_exits_total", cause="killed"))
     metrics = nginx.program.metrics_when(lambda metrics: killed(metrics) == 2)
     scene.equal("processes counted as killed", killed(metrics), 2)
+
+
+@test
+def a_worker_that_cannot_read_the_library_serves_all_the_same(scene):
+    # As in a clone below /root: the workers of a master that root started may not look into it.
+    private = scene.path("private")
+    os.mkdir(private, 0o700)
+    for library in (SHIM, EXPORTER):
+        shutil.copy(library, private)
+    scene.library = os.path.join(private, os.path.basename(SHIM))
+    nginx = Nginx(scene)
+    nginx.program.wait_ready()
+    wait_until(lambda: len(nginx.workers()) == 2, 5, "two workers")
+    ask_some(nginx, 500)
+    wait_until(lambda: nginx.program.metrics().sum(DURATIONS) == 500, 5, "500 requests counted")
+    scene.equal("who serves first", listening_pids(nginx.program.profiler_port), {nginx.program.pid})
+    os.kill(nginx.program.pid, signal.SIGKILL)
+    seconds = seconds_until_served_by_another(nginx, nginx.program.pid)
+    scene.at_most("seconds until a worker serves", seconds, TAKE_OVER_SECONDS)
+    scene.equal("requests counted", int(nginx.program.metrics().sum(DURATIONS)), 500)
 
 
 @test

@@ -1,4 +1,5 @@
 #include "../../../exporter/json.h"
+#include "../run.h"
 
 #include <check.h>
 #include <errno.h>
@@ -99,9 +100,6 @@ int main(void)
 	tcase_add_test(tests, a_program_with_a_decimal_comma_gets_the_same_json);
 	suite_add_tcase(suite, tests);
 	SRunner *runner = srunner_create(suite);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed != 0;
 }

@@ -1,6 +1,7 @@
 #include "../../../exporter/metrics_text.h"
 #include "../../../exporter/view.h"
 #include "../../golden/made_session.h"
+#include "../run.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -226,9 +227,6 @@ int main(void)
 	tcase_add_test(tests, bounds_are_written_as_client_libraries_do);
 	suite_add_tcase(suite, tests);
 	SRunner *runner = srunner_create(suite);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed != 0;
 }

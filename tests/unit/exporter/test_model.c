@@ -1,5 +1,6 @@
 #include "../../../exporter/model.h"
 #include "../../golden/made_session.h"
+#include "../run.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -411,9 +412,6 @@ int main(void)
 	tcase_add_test(tests, a_full_tree_is_tabulated_in_linear_time);
 	suite_add_tcase(suite, tests);
 	SRunner *runner = srunner_create(suite);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed != 0;
 }

@@ -3,6 +3,7 @@
  */
 #include "../../../exporter/view.h"
 #include "../../golden/made_session.h"
+#include "../run.h"
 
 #include <check.h>
 #include <errno.h>
@@ -191,9 +192,6 @@ int main(void)
 	tcase_add_test(tests, a_memory_without_memory_does_without);
 	suite_add_tcase(suite, tests);
 	SRunner *runner = srunner_create(suite);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed != 0;
 }

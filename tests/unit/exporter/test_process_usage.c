@@ -1,4 +1,5 @@
 #include "../../../exporter/process_usage.h"
+#include "../run.h"
 
 #include <check.h>
 #include <signal.h>
@@ -94,9 +95,6 @@ int main(void)
 	tcase_add_test(tests, a_killed_process_that_nobody_waited_for_does_not_run);
 	suite_add_tcase(suite, tests);
 	SRunner *runner = srunner_create(suite);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed != 0;
 }

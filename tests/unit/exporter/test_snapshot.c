@@ -2,6 +2,7 @@
 #include "../../../exporter/snapshot.h"
 #include "../../../exporter/view.h"
 #include "../../golden/made_session.h"
+#include "../run.h"
 
 #include <check.h>
 #include <pthread.h>
@@ -606,9 +607,6 @@ int main(void)
 	tcase_add_test(tests, a_running_session_lasts_until_now);
 	suite_add_tcase(suite, tests);
 	SRunner *runner = srunner_create(suite);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed != 0;
 }

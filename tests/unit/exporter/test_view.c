@@ -1,5 +1,6 @@
 #include "../../../exporter/view.h"
 #include "../../golden/made_session.h"
+#include "../run.h"
 
 #include <check.h>
 #include <string.h>
@@ -172,9 +173,6 @@ int main(void)
 	tcase_add_test(tests, content_types_follow_what_is_asked);
 	suite_add_tcase(suite, tests);
 	SRunner *runner = srunner_create(suite);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed != 0;
 }

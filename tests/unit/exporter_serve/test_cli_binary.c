@@ -1,5 +1,6 @@
 /* Which programs can be preloaded, told from ELF files and scripts made here, byte by byte. */
 #include "../../../exporter/cli/binary.h"
+#include "../run.h"
 
 #include <check.h>
 #include <elf.h>
@@ -348,9 +349,6 @@ int main(void)
 	tcase_add_test(tcase, what_cannot_run_at_all_is_absent);
 	tcase_add_test(tcase, path_is_searched_as_a_shell_does);
 	suite_add_tcase(suite, tcase);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -1,6 +1,7 @@
 /* The profshim program as a person or a script runs it: what it prints, and how it ends. */
 #include "../../../exporter/cli/command.h"
 #include "../../../shim/segment/segment.h"
+#include "../run.h"
 
 #include <check.h>
 #include <fcntl.h>
@@ -378,9 +379,6 @@ int main(void)
 	tcase_add_test(tcase, report_of_a_damaged_file_says_what_is_wrong);
 	tcase_add_test(tcase, check_tells_of_this_very_program);
 	suite_add_tcase(suite, tcase);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

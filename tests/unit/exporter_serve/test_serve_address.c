@@ -1,5 +1,6 @@
 /* Addresses: their texts, and listening sockets made from them. */
 #include "../../../exporter/serve/address.h"
+#include "../run.h"
 
 #include <arpa/inet.h>
 #include <check.h>
@@ -237,9 +238,6 @@ int main(void)
 	suite_add_tcase(suite, texts);
 	suite_add_tcase(suite, sockets);
 	suite_add_tcase(suite, unix_sockets);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -1,6 +1,7 @@
 /* The server's loop over a segment made here, spoken to by curl and by sockets that behave worse than curl. */
 #include "../../../exporter/exporter.h"
 #include "../../../exporter/view.h"
+#include "../run.h"
 
 #include <arpa/inet.h>
 #include <check.h>
@@ -923,9 +924,6 @@ int main(void)
 	tcase_add_test(losses, descriptors_that_mean_something_else_by_now_are_not_touched);
 	tcase_add_test(losses, a_connection_closed_behind_our_back_is_survived);
 	tcase_add_test(losses, a_program_that_never_learns_loses_http_but_not_its_reports);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

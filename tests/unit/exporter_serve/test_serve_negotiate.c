@@ -1,5 +1,6 @@
 /* What request headers ask for and prove: lists with weights, Host, bearer tokens. */
 #include "../../../exporter/serve/negotiate.h"
+#include "../run.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -125,9 +126,6 @@ int main(void)
 	tcase_add_loop_test(tcase, only_names_of_the_loopback_pass_as_host, 0, COUNT(hosts));
 	tcase_add_loop_test(tcase, only_the_very_token_passes, 0, COUNT(tokens));
 	suite_add_tcase(suite, tcase);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -1,5 +1,6 @@
 /* Where reports go, and that a place which cannot take one costs a line in the log and nothing else. */
 #include "../../../exporter/serve/report.h"
+#include "../run.h"
 
 #include <check.h>
 #include <errno.h>
@@ -267,9 +268,6 @@ int main(void)
 	tcase_add_test(tcase, a_connection_in_the_place_of_stderr_gets_no_report);
 	tcase_add_test(tcase, a_unix_socket_as_a_service_manager_gives_is_a_good_stderr);
 	suite_add_tcase(suite, tcase);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -5,6 +5,7 @@
 #include "../../../shim/sampling/modules.h"
 #include "../../../shim/sampling/sampling.h"
 #include "../../../shim/base/log.h"
+#include "../run.h"
 
 #include <dlfcn.h>
 #include <stdarg.h>
@@ -156,9 +157,6 @@ int fixture_run(TCase **cases, size_t count, const char *name)
 	for (size_t i = 0; i < count; i++)
 		suite_add_tcase(suite, cases[i]);
 	SRunner *runner = srunner_create(suite);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

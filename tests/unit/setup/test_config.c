@@ -1,5 +1,6 @@
 /* The contract of the PROFSHIM_* variables: defaults, accepted forms, and one sentence for each wrong value. */
 #include "../../../shim/setup/config.h"
+#include "../run.h"
 
 #include <check.h>
 #include <signal.h>
@@ -143,9 +144,6 @@ int main(void)
 	tcase_add_test(tests, durations_have_units);
 	tcase_add_test(tests, more_problems_than_are_kept_are_still_counted);
 	tcase_add_test(tests, programs_are_chosen_by_globs_of_path_or_base_name);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -1,5 +1,6 @@
 /* What a program that we execute finds in its environment, from the modules that setup links. */
 #include "../../../shim/setup/environment.h"
+#include "../run.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -119,9 +120,6 @@ int main(void)
 	tcase_add_test(tests, other_preloads_stay_and_ours_comes_first);
 	tcase_add_test(tests, a_preload_that_has_us_already_is_not_touched);
 	tcase_add_test(tests, an_older_session_is_replaced);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -1,5 +1,6 @@
 /* The segment: its tables, and what is refused as a segment. */
 #include "../../../shim/segment/segment.h"
+#include "../run.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -207,9 +208,6 @@ int main(void)
 	tcase_add_test(tests, what_is_no_segment_is_refused_with_the_reason);
 	tcase_add_loop_test(tests, tables_out_of_bounds_are_refused, 0, SEG_TABLE_COUNT);
 	tcase_add_test(tests, a_file_that_is_missing_empty_or_short_is_refused);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

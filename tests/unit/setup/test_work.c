@@ -1,5 +1,6 @@
 /* Whose CPU time a sample is: the thread's word, and what is kept back until the request is known. */
 #include "../../../shim/base/work.h"
+#include "../run.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -158,9 +159,6 @@ int main(void)
 	tcase_add_test(tests, activations_count_the_nodes_newly_entered_from_the_leaf_up);
 	tcase_add_test(tests, a_slot_that_is_given_back_keeps_its_counts);
 	tcase_add_test(tests, without_a_free_slot_threads_share_the_first);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	int failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

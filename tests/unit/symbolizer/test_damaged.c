@@ -3,6 +3,7 @@
  */
 #include "../../../symbolizer/symbolizer.h"
 #include "build.h"
+#include "../run.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -243,10 +244,7 @@ int main(void)
 	tcase_add_test(tests, a_file_that_is_cut_while_it_is_used_harms_nobody);
 
 	build_files();
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	failed = run_tests(runner);
 	build_clean();
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

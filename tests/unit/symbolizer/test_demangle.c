@@ -1,5 +1,6 @@
 /* Names as compilers write them and as people read them. */
 #include "../../../symbolizer/demangle.h"
+#include "../run.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -70,9 +71,6 @@ int main(void)
 	tcase_add_loop_test(tests, a_mangled_name_becomes_readable, 0, sizeof(readable) / sizeof(*readable));
 	tcase_add_loop_test(tests, a_name_that_is_not_mangled_is_left_alone, 0, sizeof(plain) / sizeof(*plain));
 	tcase_add_test(tests, names_made_to_exhaust_the_stack_come_back);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

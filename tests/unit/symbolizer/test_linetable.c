@@ -1,6 +1,7 @@
 /* Line tables written byte by byte, as chapter 6.2 of the DWARF standard says, and then spoilt. */
 #include "../../../symbolizer/linetable.h"
 #include "guarded.h"
+#include "../run.h"
 
 #include <check.h>
 #include <errno.h>
@@ -399,9 +400,6 @@ int main(void)
 	tcase_add_test(tests, an_endless_list_of_empty_entries_is_refused);
 	tcase_add_loop_test(tests, a_table_cut_anywhere_or_with_any_byte_changed_harms_nobody, 0, 5);
 	tcase_add_test(tests, there_is_no_table_beyond_the_section);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

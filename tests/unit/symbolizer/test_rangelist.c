@@ -1,6 +1,7 @@
 /* Range lists written byte by byte, as the DWARF standard says (version 4, 2.17.3; version 5, 7.25), and then cut. */
 #include "../../../symbolizer/rangelist.h"
 #include "guarded.h"
+#include "../run.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -149,9 +150,6 @@ int main(void)
 	tcase_add_loop_test(tests, offsets_and_indexes_beyond_the_section_give_nothing, 0, 5);
 	tcase_add_test(tests, a_list_cut_anywhere_gives_the_ranges_before_the_cut);
 	tcase_add_test(tests, addresses_cut_anywhere_leave_the_ranges_that_need_none);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -1,5 +1,6 @@
 /* Address ranges: which one contains an address, also where they overlap. */
 #include "../../../symbolizer/spans.h"
+#include "../run.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -122,9 +123,6 @@ int main(void)
 	tcase_add_test(tests, of_spans_that_begin_together_the_shortest_wins);
 	tcase_add_test(tests, empty_and_reversed_ranges_are_left_out);
 	tcase_add_test(tests, the_highest_address_can_be_covered);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

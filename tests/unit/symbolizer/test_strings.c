@@ -1,5 +1,6 @@
 /* Texts are kept once, and stay where they are. */
 #include "../../../symbolizer/strings.h"
+#include "../run.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -77,9 +78,6 @@ int main(void)
 	tcase_add_test(tests, texts_stay_where_they_are_while_others_come);
 	tcase_add_test(tests, a_text_longer_than_a_chunk_is_kept);
 	tcase_add_test(tests, a_text_ends_at_its_first_zero);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

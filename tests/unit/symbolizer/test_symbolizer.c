@@ -3,6 +3,7 @@
  */
 #include "../../../symbolizer/symbolizer.h"
 #include "build.h"
+#include "../run.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -653,10 +654,7 @@ int main(void)
 	tcase_add_test(whole, no_descriptor_stays_open);
 
 	build_files();
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
+	failed = run_tests(runner);
 	build_clean();
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -1,5 +1,5 @@
 /* The rate of the TSC is measured once, over at least CALIBRATE_NS between clock_init and the first reading after that.
- * Two readings of 20 ns jitter over 10 ms give the rate to 4 ppm; the line then starts at the second reading, so both
+ * Two readings, each within READ_TICKS_MAX, over 10 ms give the rate to some tens of ppm; the line then starts at the second reading, so both
  * clocks agree there. Rate and start are published by one release store and never change: no reading can jump.
  */
 #include "clock.h"
@@ -15,6 +15,8 @@
 #endif
 
 #define CALIBRATE_NS 10000000 /* 10 ms */
+#define READ_TICKS_MAX 1000   /* a reading between two others takes about 100; an interrupt tens of thousands */
+#define READ_ATTEMPTS 8
 
 struct reading {
 	uint64_t ticks;
@@ -43,12 +45,19 @@ uint64_t clock_boot_ns(void)
 
 #if defined(__x86_64__)
 
-static struct reading read_both(void)
+/* Both clocks at one moment; false: we lost the core in between every time. */
+static bool read_both(struct reading *ret_reading)
 {
-	uint64_t before = __rdtsc();
-	uint64_t ns = kernel_ns(CLOCK_MONOTONIC);
-
-	return (struct reading){ before + (__rdtsc() - before) / 2, ns };
+	for (int attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
+		uint64_t before = __rdtsc();
+		uint64_t ns = kernel_ns(CLOCK_MONOTONIC);
+		uint64_t taken = __rdtsc() - before;
+		if (taken > READ_TICKS_MAX)
+			continue;
+		*ret_reading = (struct reading){ before + taken / 2, ns };
+		return true;
+	}
+	return false;
 }
 
 static bool kernel_trusts_tsc(void)
@@ -67,15 +76,18 @@ void clock_init(void)
 {
 	if (atomic_load_explicit(&state, memory_order_relaxed) != CLOCK_KERNEL || !kernel_trusts_tsc())
 		return;
-	first = read_both();
+	if (!read_both(&first))
+		return;
 	atomic_store_explicit(&state, CLOCK_UNCALIBRATED, memory_order_release);
 }
 
 static uint64_t calibrate(void)
 {
-	struct reading now = read_both();
+	struct reading now;
 	int expected = CLOCK_UNCALIBRATED;
 
+	if (!read_both(&now))
+		return kernel_ns(CLOCK_MONOTONIC);
 	if (now.ns - first.ns < CALIBRATE_NS || now.ticks <= first.ticks)
 		return now.ns;
 	if (!atomic_compare_exchange_strong_explicit(&state, &expected, CLOCK_CALIBRATING, memory_order_relaxed, memory_order_relaxed))

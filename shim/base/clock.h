@@ -2,7 +2,8 @@
 /* clock - CLOCK_MONOTONIC in nanoseconds at half of its price.
  * Context: signal.
  * Where the kernel itself keeps time by the TSC, a reading is one rdtsc and a multiplication; elsewhere, and until the
- * rate is known (the first 10 ms), it is clock_gettime. Both are on the same scale, so they can be subtracted.
+ * rate is known (the first 10 ms), it is clock_gettime. Both agree when the rate is
+ * found, so they can be subtracted; later adjustments of CLOCK_MONOTONIC (NTP, below 500 ppm) are not followed.
  */
 #include <stdint.h>
 

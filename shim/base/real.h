@@ -1,7 +1,7 @@
 #pragma once
 /* real - the true libc functions behind those that profshim interposes, under the same names.
  * Context: signal once resolved; real_resolve: setup, or the first hook called before our constructor.
- * A function that this libc lacks is NULL; hooks of such answer ENOSYS.
+ * A function that this libc lacks is NULL: epoll_pwait2 before glibc 2.35; its hook answers ENOSYS.
  */
 #include <poll.h>
 #include <pthread.h>
@@ -48,6 +48,7 @@ struct dl_phdr_info;
 	X(int, dup3, (int, int, int))                                                                                  \
 	X(int, fcntl, (int, int, ...))                                                                                 \
 	X(int, fcntl64, (int, int, ...))                                                                               \
+	X(int, epoll_create1, (int))                                                                                   \
 	X(int, epoll_wait, (int, struct epoll_event *, int, int))                                                      \
 	X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))                                   \
 	X(int, epoll_pwait2, (int, struct epoll_event *, int, const struct timespec *, const sigset_t *))              \

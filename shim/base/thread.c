@@ -47,8 +47,9 @@ void thread_attach(void)
 		seg_table_mark(&seg.slots[SEG_TABLE_THREADS], 0);
 	if (!index)
 		thread_count(SEG_COUNTER_OVERFLOW_THREADS);
-	if (thread_process)
-		atomic_fetch_add_explicit(&thread_process->threads, 1, memory_order_relaxed);
+	struct seg_process *process = thread_process;
+	if (process)
+		atomic_fetch_add_explicit(&process->threads, 1, memory_order_relaxed);
 }
 
 void thread_detach(void)
@@ -64,8 +65,9 @@ void thread_detach(void)
 		atomic_store_explicit(&slot->owner, 0, memory_order_release);
 	self.is_exclusive = 0;
 	self.tid = 0;
-	if (thread_process)
-		atomic_fetch_sub_explicit(&thread_process->threads, 1, memory_order_relaxed);
+	struct seg_process *process = thread_process;
+	if (process)
+		atomic_fetch_sub_explicit(&process->threads, 1, memory_order_relaxed);
 }
 
 void thread_forget(void)

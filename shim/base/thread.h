@@ -42,7 +42,7 @@ extern __thread struct thread self __attribute__((tls_model("initial-exec"), vis
 extern struct seg_view seg __attribute__((visibility("hidden")));
 
 /* Gives the calling thread a slot; again after fork. Signal-safe, since a thread may first be met in the handler.
- * No system call but gettid. */
+ * No system call but gettid and getpid. */
 void thread_attach(void);
 
 /* Gives the slot back. Later calls of the thread count nowhere until thread_attach. */

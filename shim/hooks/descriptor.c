@@ -3,6 +3,7 @@
 
 #include "../requests/connection.h"
 #include "../setup/descriptors.h"
+#include "../setup/process.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -10,13 +11,23 @@
 /* The program names a descriptor of ours, which it never got from anybody. */
 static bool is_hidden(int fd)
 {
-	return !self.own_depth && descriptors_is_own(fd);
+	int saved_errno = errno;
+	bool is_own = !self.own_depth && descriptors_is_own(fd);
+
+	errno = saved_errno;
+	return is_own;
 }
 
 static int not_open(void)
 {
 	errno = EBADF;
 	return -1;
+}
+
+/* A child of vfork has its parent's memory, but descriptors of its own: what it does to them changes nothing here. */
+static bool has_own_memory(void)
+{
+	return process_is_self();
 }
 
 HOOK int close(int fd)
@@ -28,10 +39,12 @@ HOOK int close(int fd)
 	if (!hook_enter(&hook, SEG_CALL_CLOSE))
 		return real.close(fd);
 	/* Before the call: after it the number may be another thread's new connection. */
-	if (conn_is_tracked(fd)) {
+	if (conn_is_tracked(fd) && has_own_memory()) {
+		int saved_errno = errno;
 		self.own_depth++;
 		conn_closing(fd, hook.start_ns);
 		self.own_depth--;
+		errno = saved_errno;
 	}
 	int result = real.close(fd);
 	hook_done(&hook);
@@ -41,7 +54,7 @@ HOOK int close(int fd)
 static void finish_copy(struct hook *hook, int from, int to)
 {
 	hook_returned(hook);
-	if (to >= 0 && to != from && (conn_is_tracked(from) || conn_is_tracked(to)))
+	if (to >= 0 && to != from && (conn_is_tracked(from) || conn_is_tracked(to)) && has_own_memory())
 		conn_duplicated(from, to, hook->end_ns);
 	hook_leave(hook);
 }
@@ -59,12 +72,21 @@ HOOK int dup(int fd)
 	return copy;
 }
 
+/* The program takes a number that is ours: it is the program's from now on, and our server learns of its loss. */
+static void yield_number(int to)
+{
+	if (is_hidden(to) && has_own_memory())
+		descriptors_remove(to);
+}
+
 HOOK int dup2(int from, int to)
 {
 	struct hook hook;
 
 	if (is_hidden(from))
 		return not_open();
+	if (from != to)
+		yield_number(to);
 	if (!hook_enter(&hook, SEG_CALL_DUP2))
 		return real.dup2(from, to);
 	int copy = real.dup2(from, to);
@@ -78,6 +100,7 @@ HOOK int dup3(int from, int to, int flags)
 
 	if (is_hidden(from))
 		return not_open();
+	yield_number(to);
 	if (!hook_enter(&hook, SEG_CALL_DUP3))
 		return real.dup3(from, to, flags);
 	int copy = real.dup3(from, to, flags);

@@ -1,6 +1,6 @@
 /* process - fork, exec and the end. What a profiled program executes keeps the preload and the session in its
- * environment (setup/environment.h). exec may be called in a child of vfork, which borrows its parent's memory: nothing
- * is written then but our own stack.
+ * environment (setup/environment.h). exec may be called in a child of vfork, which borrows its parent's memory: then the
+ * call is counted, and nothing else is written but our own stack.
  */
 #include "hook.h"
 
@@ -20,14 +20,14 @@ HOOK pid_t fork(void)
 
 	if (!hook_enter(&hook, SEG_CALL_FORK))
 		return real.fork();
+	shim_fork_begins();
 	pid_t child = real.fork();
 	if (child == 0) {
 		/* The child is a new thread of a new process: it has counted nothing, and its slot is another. */
 		self.call = hook.outer_call;
 		return child;
 	}
-	if (child < 0)
-		shim_fork_failed();
+	shim_fork_ended(child >= 0);
 	hook_done(&hook);
 	return child;
 }
@@ -58,6 +58,9 @@ static void begin_execution(struct execution *execution, enum seg_call call)
 {
 	execution->is_counted = hook_enter(&execution->hook, call);
 	execution->is_begun = execution->is_counted && shim_exec_begin();
+	/* A child of vfork: its parent, whose memory this is, will not come back from this call. */
+	if (execution->is_counted && !execution->is_begun)
+		self.call = execution->hook.outer_call;
 }
 
 /* The call came back, so it failed. */

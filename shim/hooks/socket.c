@@ -2,6 +2,7 @@
 #include "hook.h"
 
 #include "../requests/connection.h"
+#include "../setup/descriptors.h"
 #include "../setup/server.h"
 
 #include <fcntl.h>
@@ -74,17 +75,26 @@ static void accepted(struct hook *hook, int fd)
 	hook_leave(hook);
 }
 
+/* Sockets that our own code makes go where they are in nobody's way. */
+static int raise_own(int fd)
+{
+	return self.own_depth ? descriptors_raise(fd) : fd;
+}
+
 /* A dormant program that serves clients wakes up; one that is profiled stands by to serve reports. */
 static void became_server(void)
 {
+	int saved_errno = errno;
+
 	if (self.own_depth)
 		return;
 	if (atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_DORMANT)
 		shim_activate();
-	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE)
-		return;
-	atomic_store_explicit(&seg.head->has_listened, 1, memory_order_relaxed);
-	server_offer();
+	if (atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE) {
+		atomic_store_explicit(&seg.head->has_listened, 1, memory_order_relaxed);
+		server_offer();
+	}
+	errno = saved_errno;
 }
 
 HOOK int accept(int listener, struct sockaddr *restrict address, socklen_t *restrict bytes)
@@ -105,7 +115,7 @@ HOOK int accept4(int listener, struct sockaddr *restrict address, socklen_t *res
 
 	became_server();
 	if (!hook_enter(&hook, SEG_CALL_ACCEPT4))
-		return real.accept4(listener, address, bytes, flags);
+		return raise_own(real.accept4(listener, address, bytes, flags));
 	int fd = real.accept4(listener, address, bytes, flags);
 	accepted(&hook, fd);
 	return fd;
@@ -139,7 +149,7 @@ HOOK int socket(int domain, int type, int protocol)
 	struct hook hook;
 
 	if (!hook_enter(&hook, SEG_CALL_SOCKET))
-		return real.socket(domain, type, protocol);
+		return raise_own(real.socket(domain, type, protocol));
 	int fd = real.socket(domain, type, protocol);
 	hook_returned(&hook);
 	/* The number of a connection that was closed where we could not see it (fclose, close_range). */
@@ -147,6 +157,14 @@ HOOK int socket(int domain, int type, int protocol)
 		conn_closing(fd, hook.end_ns);
 	hook_leave(&hook);
 	return fd;
+}
+
+/* Not counted: libmicrohttpd's goes where our sockets go. */
+HOOK int epoll_create1(int flags)
+{
+	if (!real.epoll_create1)
+		real_resolve();
+	return raise_own(real.epoll_create1(flags));
 }
 
 HOOK int shutdown(int fd, int how)

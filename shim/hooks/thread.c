@@ -76,8 +76,6 @@ HOOK int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restri
 			     real.pthread_create(thread, attributes, routine, argument);
 	if (start && result != 0)
 		give_back(start);
-	if (!start)
-		thread_count(SEG_COUNTER_TIMER_FAILED);
 	hook_done(&hook);
 	return result;
 }

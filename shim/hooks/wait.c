@@ -9,10 +9,13 @@
 
 static void begin_wait(void)
 {
+	int saved_errno = errno;
+
 	if (self.own_depth)
 		return;
 	server_offer();
 	loader_settle();
+	errno = saved_errno;
 }
 
 static bool enter(struct hook *hook, enum seg_call call)

@@ -144,7 +144,7 @@
 	X(OVERFLOW_THREADS, "profshim_label_overflow_total", "family", "thread_slot", "")                              \
 	X(OVERFLOW_PROCESSES, "profshim_label_overflow_total", "family", "process_slot", "")                           \
 	X(BLIND_IO_URING, "profshim_blind_calls_total", "kind", "io_uring",                                            \
-	  "Calls seen whose effect on requests cannot be followed, by kind.")                                          \
+	  "Calls whose effect on requests cannot be followed, by kind; this version detects none of them yet.")                                          \
 	X(BLIND_RAW_SYSCALL, "profshim_blind_calls_total", "kind", "raw_socket_syscall", "")                           \
 	X(BLIND_VMSPLICE, "profshim_blind_calls_total", "kind", "vmsplice", "")                                        \
 	X(EXIT_CLEAN, "profshim_process_exits_total", "cause", "exit", "Processes of the session that ended, by cause.") \

@@ -113,7 +113,7 @@ struct seg_sizes {
 };
 
 /* A thread's own counters. They belong to the slot, not to the thread: the next owner adds on, readers sum all slots.
- * Slot 0 is shared by the threads that found no free one and is only added to with locked instructions (slot.h).
+ * Slot 0 is shared by the threads that found no free one and is only added to with locked instructions (base/thread.h).
  */
 struct seg_thread {
 	_Atomic uint64_t owner; /* pid << 32 | tid, 0 = free */
@@ -146,7 +146,7 @@ struct seg_process {
  * but for the atomic fields. */
 struct seg_config {
 	_Atomic uint32_t hz;         /* 0 = no sampling */
-	_Atomic uint32_t is_enabled; /* 0 = hooks pass through, nothing is sampled */
+	_Atomic uint32_t is_enabled; /* 0 = nothing is sampled */
 	uint32_t max_routes;
 	uint32_t top;                      /* rows of a report */
 	uint32_t sort;                     /* enum seg_sort */
@@ -204,7 +204,7 @@ struct segment {
 
 	uint64_t created_mono_ns;
 	uint64_t created_real_ns;
-	char program[SEG_TEXT_BYTES]; /* base name of the first program */
+	char program[SEG_TEXT_BYTES]; /* the first program as it was called, or what was executed in its place */
 	char session[SEG_TEXT_BYTES]; /* name of the session: what `profshim ls` lists and `profshim report` takes */
 	struct seg_config config;
 

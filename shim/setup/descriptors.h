@@ -1,9 +1,21 @@
 #pragma once
-/* descriptors - the few descriptors of this process that are profshim's own, so that the program can neither close nor
- * use them and its forks do not inherit them.
- * Context: call for asking, setup for changes. A fixed set without lock.
+/* descriptors - the few descriptors of this process that are profshim's own: kept out of the program's way, hidden from
+ * its close and dup, and not inherited by its forks.
+ * Context: call for asking, setup for changes. A fixed table without lock.
+ *
+ * They lie above DESCRIPTORS_FLOOR where the limit allows, so that the program sees the low numbers it would have had. A
+ * program may still close them behind our back (close_range, closefrom) and get a number back for a file of its own:
+ * so a descriptor counts as ours only while it leads to the inode that it led to at first.
  */
 #include <stdbool.h>
+
+enum {
+	DESCRIPTORS_FLOOR = 960, /* lower numbers are the program's; the kernel's table for 1024 is one page */
+	DESCRIPTORS_MAX = 4096,  /* higher ones are not hidden */
+};
+
+/* Another number for fd's open file, close-on-exec and out of the way, fd being closed; fd itself where there is none. */
+int descriptors_raise(int fd);
 
 void descriptors_add(int fd);
 void descriptors_remove(int fd);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -93,11 +94,14 @@ static void *open_any(void)
 
 void *exporter_library_open(void)
 {
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* the serving thread, and the one that ends the program */
 	static void *library;
 	static bool has_tried;
 
+	pthread_mutex_lock(&lock);
 	if (!has_tried)
 		library = open_any();
 	has_tried = true;
+	pthread_mutex_unlock(&lock);
 	return library;
 }

@@ -34,7 +34,7 @@ static void clear_gauges(struct seg_process *process)
 			atomic_store_explicit(&process->active_requests[i][scheme], 0, memory_order_relaxed);
 }
 
-void process_enter(void)
+bool process_enter(void)
 {
 	entered_pid = getpid();
 	thread_process = NULL;
@@ -51,9 +51,9 @@ void process_enter(void)
 		clear_gauges(process);
 		thread_process = process;
 		atomic_store_explicit(&seg.head->ended_mono_ns, 0, memory_order_relaxed);
-		return;
+		return true;
 	}
-	thread_count(SEG_COUNTER_OVERFLOW_PROCESSES);
+	return false;
 }
 
 bool process_is_self(void)

@@ -6,8 +6,9 @@
 
 #include <stdbool.h>
 
-/* Takes a place in the table of processes; again in the child of fork. Without a free one gauges are not kept. */
-void process_enter(void);
+/* Takes a place in the table of processes; again in the child of fork. False: none was free, gauges are
+ * not kept. */
+bool process_enter(void);
 
 /* Gives it up, counting why. False: this process has none, or is a vfork child that only borrows our memory. */
 bool process_leave(enum seg_counter cause);

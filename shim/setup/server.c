@@ -25,6 +25,8 @@ enum {
 	THOROUGH_TICKS = 5,        /* ticks between looks into /proc: one second */
 	FORK_WAIT_MS = 50,
 	YIELD_MS = 50,             /* for others to win the election after a term that was none */
+	REPORT_WAIT_MS = 2000,
+	REPORT_PAUSE_MS = 20,
 	STANDBY_DELAY_MS = 300,    /* the first process comes first: its forks may have given up rights since */
 };
 
@@ -173,6 +175,7 @@ static void *server_main(void *unused)
 
 void server_start(unsigned delay_ms)
 {
+	struct seg_process *process = thread_process;
 	pthread_attr_t attributes;
 	pthread_t thread;
 	sigset_t all, before;
@@ -180,8 +183,8 @@ void server_start(unsigned delay_ms)
 	if (atomic_exchange_explicit(&is_started, true, memory_order_relaxed))
 		return;
 	start_delay_ms = delay_ms;
-	if (thread_process)
-		atomic_store_explicit(&thread_process->has_server, 1, memory_order_relaxed);
+	if (process)
+		atomic_store_explicit(&process->has_server, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&seg.head->standby_count, 1, memory_order_relaxed);
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, STACK_BYTES);
@@ -193,8 +196,12 @@ void server_start(unsigned delay_ms)
 	self.own_depth--;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attributes);
-	if (problem)
-		log_line(SEG_LOG_WARN, "no thread for the reports could be started (%s)", strerror(problem));
+	if (!problem)
+		return;
+	if (process)
+		atomic_store_explicit(&process->has_server, 0, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&seg.head->standby_count, 1, memory_order_relaxed);
+	log_line(SEG_LOG_WARN, "no thread for the reports could be started (%s)", strerror(problem));
 }
 
 /* The count is as old as the last tick, and a worker that replaces a dead one may never wait again: it looks for itself,
@@ -223,6 +230,19 @@ void server_report_now(void)
 		return;
 	fill_host();
 	report(&host);
+}
+
+void server_ask_for_report(void)
+{
+	struct segment *head = seg.head;
+	uint32_t wanted = atomic_fetch_add_explicit(&head->reports_requested, 1, memory_order_relaxed) + 1;
+
+	for (int waited_ms = 0; waited_ms < REPORT_WAIT_MS; waited_ms += REPORT_PAUSE_MS) {
+		if ((int32_t)(atomic_load_explicit(&head->reports_written, memory_order_relaxed) - wanted) >= 0)
+			break;
+		sleep_ms(REPORT_PAUSE_MS);
+	}
+	sleep_ms(REPORT_PAUSE_MS); /* it is counted when it is begun */
 }
 
 void server_stop(void)

@@ -23,6 +23,9 @@ void server_offer(void);
 /* Writes the report of PROFSHIM_REPORT_AT_EXIT from the calling thread. */
 void server_report_now(void);
 
+/* Asks the serving thread for that report and waits for it, at most 2 s: for an end in which nothing may be allocated. */
+void server_ask_for_report(void);
+
 /* Tells the thread to stop serving, since the program's end has begun. Does not wait. */
 void server_stop(void);
 

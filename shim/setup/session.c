@@ -89,7 +89,32 @@ static void *map_new_file(size_t bytes)
 	return NULL;
 }
 
-/* A session is named after its program and process; a file left over from an earlier process of that pid goes. */
+/* Some process of the session in the file at path is alive, or nobody can tell. */
+static bool file_is_in_use(const char *path)
+{
+	struct seg_view view = { 0 };
+	bool is_in_use = false;
+
+	if (seg_open(&view, path, false) != SEG_OK)
+		return false;
+	const struct seg_slots *processes = &view.slots[SEG_TABLE_PROCESSES];
+	for (uint32_t i = 0; (i = seg_table_next(processes, i)) < processes->count && !is_in_use; i++) {
+		pid_t pid = (pid_t)atomic_load_explicit(&view.processes[i].owner, memory_order_relaxed);
+		is_in_use = pid > 0 && (kill(pid, 0) == 0 || errno != ESRCH);
+	}
+	seg_close(&view);
+	return is_in_use;
+}
+
+static bool name_file(const char *program, const char *distinction)
+{
+	int n = snprintf(file_path, sizeof(file_path), "%s/%s%s.%d.seg", directory_path, program, distinction, (int)getpid());
+
+	return n > 0 && (size_t)n < sizeof(file_path);
+}
+
+/* A session is named after its program and process; a file left over from an earlier process of that pid goes, but not
+ * one that is in use: by a process of the same number in another pid namespace. */
 static void *map_session_file(const struct config *config, const char *program, size_t bytes)
 {
 	const char *problem = choose_directory(config) ? prepare_directory() : strerror(ENAMETOOLONG);
@@ -99,8 +124,7 @@ static void *map_session_file(const struct config *config, const char *program, 
 			 directory_path, problem);
 		return NULL;
 	}
-	int n = snprintf(file_path, sizeof(file_path), "%s/%s.%d.seg", directory_path, program, (int)getpid());
-	if (n < 0 || (size_t)n >= sizeof(file_path)) {
+	if (!name_file(program, "") || (file_is_in_use(file_path) && !name_file(program, "-2"))) {
 		file_path[0] = '\0';
 		return NULL;
 	}
@@ -209,23 +233,6 @@ const char *session_path(void)
 	return file_path;
 }
 
-/* Some process of the session in the file at path is alive, or nobody can tell. */
-static bool file_is_in_use(const char *path)
-{
-	struct seg_view view = { 0 };
-	bool is_in_use = false;
-
-	if (seg_open(&view, path, false) != SEG_OK)
-		return false;
-	const struct seg_slots *processes = &view.slots[SEG_TABLE_PROCESSES];
-	for (uint32_t i = 0; (i = seg_table_next(processes, i)) < processes->count && !is_in_use; i++) {
-		pid_t pid = (pid_t)atomic_load_explicit(&view.processes[i].owner, memory_order_relaxed);
-		is_in_use = pid > 0 && (kill(pid, 0) == 0 || errno != ESRCH);
-	}
-	seg_close(&view);
-	return is_in_use;
-}
-
 struct leftover {
 	char name[NAME_MAX + 1];
 	time_t modified;
@@ -259,13 +266,13 @@ static size_t list_files(struct leftover *ret_files, size_t max)
 	return count;
 }
 
-static void prune(void)
+void session_prune(void)
 {
 	enum { FILES_MAX = SESSION_KEEP * 4 };
 	struct leftover *files = mmap(NULL, FILES_MAX * sizeof(*files), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char path[PATH_MAX];
 
-	if (files == MAP_FAILED)
+	if (files == MAP_FAILED || !file_path[0])
 		return;
 	size_t count = list_files(files, FILES_MAX);
 	for (size_t i = SESSION_KEEP; i < count; i++) {
@@ -287,12 +294,9 @@ static bool is_worth_keeping(void)
 	return false;
 }
 
-void session_end(void)
+bool session_discard(void)
 {
-	if (!file_path[0])
-		return;
-	if (is_worth_keeping())
-		prune();
-	else
-		unlink(file_path);
+	if (!file_path[0] || is_worth_keeping())
+		return false;
+	return unlink(file_path) == 0;
 }

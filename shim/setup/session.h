@@ -19,7 +19,9 @@ bool session_is_own(const char *path);
 /* Path of the segment's file, "" if it lies in memory only. What a program that we execute needs to join. */
 const char *session_path(void);
 
-/* The session is over for good: removes the file if nothing worth reading is in it, and else the oldest files of sessions
- * whose processes are all gone, but for the newest SESSION_KEEP. */
+/* The session is over for good: removes its file if nothing worth reading is in it; true if so. Allocates nothing. */
+bool session_discard(void);
+
+/* Removes the oldest files of sessions whose processes are all gone, but for the newest SESSION_KEEP. */
 enum { SESSION_KEEP = 16 };
-void session_end(void);
+void session_prune(void);

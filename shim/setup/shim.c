@@ -83,13 +83,24 @@ void shim_thread_begin(void)
 	self.own_depth--;
 }
 
+/* No place in the table of processes: its gauges are not kept. */
+static void count_place(bool has_place)
+{
+	if (!has_place)
+		thread_count(SEG_COUNTER_OVERFLOW_PROCESSES);
+}
+
 /* --- fork ---
  *
  * A fork of a large process takes longer than a sampling period, and a signal that arrives meanwhile makes the kernel
  * begin it anew, for ever at a high rate. So SIGPROF waits until fork is done.
  */
 
-static __thread sigset_t mask_before_fork __attribute__((tls_model("initial-exec")));
+static __thread struct {
+	bool is_prepared;  /* before_fork did what the handlers after it must undo; the state may change meanwhile */
+	bool is_announced; /* counted in forks_pending */
+	sigset_t mask;
+} forking __attribute__((tls_model("initial-exec")));
 
 static void hold_samples(void)
 {
@@ -97,20 +108,19 @@ static void hold_samples(void)
 
 	sigemptyset(&held);
 	sigaddset(&held, SIGPROF);
-	pthread_sigmask(SIG_BLOCK, &held, &mask_before_fork);
+	pthread_sigmask(SIG_BLOCK, &held, &forking.mask);
 }
 
 static void release_samples(void)
 {
-	pthread_sigmask(SIG_SETMASK, &mask_before_fork, NULL);
+	pthread_sigmask(SIG_SETMASK, &forking.mask, NULL);
 }
 
 static void before_fork(void)
 {
 	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE)
 		return;
-	/* A parent may end before its child has entered: the session is not over while this is above 0. */
-	atomic_fetch_add_explicit(&seg.head->forks_pending, 1, memory_order_relaxed);
+	forking.is_prepared = true;
 	server_fork_prepare();
 	conn_forking();
 	hold_samples();
@@ -118,15 +128,24 @@ static void before_fork(void)
 
 static void after_fork_in_parent(void)
 {
-	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE)
+	if (!forking.is_prepared)
 		return;
+	forking.is_prepared = false;
 	release_samples();
 	server_fork_parent();
 }
 
-void shim_fork_failed(void)
+void shim_fork_begins(void)
 {
-	if (atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE)
+	forking.is_announced = true;
+	atomic_fetch_add_explicit(&seg.head->forks_pending, 1, memory_order_relaxed);
+}
+
+/* A child takes itself off the count, when it has entered. */
+void shim_fork_ended(bool has_child)
+{
+	forking.is_announced = false;
+	if (!has_child)
 		atomic_fetch_sub_explicit(&seg.head->forks_pending, 1, memory_order_relaxed);
 }
 
@@ -134,15 +153,19 @@ static void after_fork_in_child(void)
 {
 	int saved_errno = errno;
 
-	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE)
+	if (!forking.is_prepared)
 		return;
+	forking.is_prepared = false;
 	self.own_depth++;
 	thread_forget();
 	server_fork_child();
 	descriptors_close_all();
-	process_enter();
-	atomic_fetch_sub_explicit(&seg.head->forks_pending, 1, memory_order_relaxed);
+	bool has_place = process_enter();
+	if (forking.is_announced)
+		atomic_fetch_sub_explicit(&seg.head->forks_pending, 1, memory_order_relaxed);
+	forking.is_announced = false;
 	thread_attach();
+	count_place(has_place);
 	conn_forked();
 	sampling_forked();
 	release_samples();
@@ -177,10 +200,11 @@ static void set_routes(bool is_first)
 /* The segment is open: takes part in the session. What the configuration got wrong is counted once, by its first process. */
 static void begin(bool is_first)
 {
-	process_enter();
+	bool has_place = process_enter();
 	has_thread_key = pthread_key_create(&thread_key, on_thread_end) == 0;
 	modules_refresh();
 	thread_attach();
+	count_place(has_place);
 	if (is_first)
 		count_problems();
 	set_routes(is_first);
@@ -260,29 +284,50 @@ __attribute__((constructor)) static void shim_constructor(void)
 
 /* --- end --- */
 
+/* What both ends have in common. False: there is nothing to end. */
+static bool begin_end(void)
+{
+	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE || !process_is_self())
+		return false;
+	self.own_depth++;
+	work_set(SEG_ENDPOINT_BACKGROUND);
+	sampling_pause();
+	return true;
+}
+
+static void finish_end(void)
+{
+	process_leave(SEG_COUNTER_EXIT_CLEAN);
+	atomic_store_explicit(&shim_state, SHIM_OFF, memory_order_release);
+	self.own_depth--;
+}
+
 void shim_process_ends(void)
 {
 	int saved_errno = errno;
 
-	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE || !process_is_self())
+	if (!begin_end())
 		return;
-	self.own_depth++;
-	work_set(SEG_ENDPOINT_BACKGROUND);
-	sampling_pause();
-	server_stop();
 	bool is_last = process_is_last();
 	if (is_last && seg.head->config.report_at_exit)
-		server_report_now();
-	if (process_leave(SEG_COUNTER_EXIT_CLEAN) && is_last)
-		session_end();
-	atomic_store_explicit(&shim_state, SHIM_OFF, memory_order_release);
-	self.own_depth--;
+		server_ask_for_report();
+	finish_end();
+	if (is_last)
+		session_discard();
 	errno = saved_errno;
 }
 
 __attribute__((destructor)) static void shim_destructor(void)
 {
-	shim_process_ends();
+	if (!begin_end())
+		return;
+	server_stop();
+	bool is_last = process_is_last();
+	if (is_last && seg.head->config.report_at_exit)
+		server_report_now();
+	finish_end();
+	if (is_last && !session_discard())
+		session_prune();
 }
 
 bool shim_exec_begin(void)
@@ -303,8 +348,9 @@ void shim_exec_failed(void)
 	int saved_errno = errno;
 
 	self.own_depth++;
-	process_enter();
+	bool has_place = process_enter();
 	thread_attach();
+	count_place(has_place);
 	sampling_resume();
 	self.own_depth--;
 	errno = saved_errno;

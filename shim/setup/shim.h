@@ -19,11 +19,13 @@ void shim_activate(void);
 /* The calling thread is met for the first time: slot, timer, and the reminder to end both with the thread. Context: call. */
 void shim_thread_begin(void);
 
-/* The process is about to end by _exit; a normal exit comes here by our destructor. Context: call. */
+/* The process is about to end by _exit, maybe in a handler of the program's that interrupted anything: nothing is
+ * allocated, and no lock taken. A normal exit is our destructor's. Context: call. */
 void shim_process_ends(void);
 
-/* fork gave no child. Context: call. */
-void shim_fork_failed(void);
+/* Around fork, so that a session whose last process forks and ends at once is not taken for over. Context: call. */
+void shim_fork_begins(void);
+void shim_fork_ended(bool has_child);
 
 /* Around exec: nothing of ours may be pending in the new program; ended without effect if exec failed. False: this is a
  * child of vfork, nothing was done and shim_exec_failed must not be called. Context: call. */

@@ -21,7 +21,7 @@
 
 struct stat_fields {
 	char state;
-	uint64_t utime_ticks, stime_ticks, start_ticks, virtual_bytes;
+	uint64_t utime_ticks, stime_ticks, threads, start_ticks, virtual_bytes;
 	int64_t resident_pages;
 };
 
@@ -61,7 +61,7 @@ static bool stat_read(struct stat_fields *ret_fields, pid_t pid)
 		fields[field++] = strtoull(word, NULL, 10);
 	if (!state || field < 25)
 		return false;
-	*ret_fields = (struct stat_fields){ *state, fields[14], fields[15], fields[22], fields[23], (int64_t)fields[24] };
+	*ret_fields = (struct stat_fields){ *state, fields[14], fields[15], fields[20], fields[22], fields[23], (int64_t)fields[24] };
 	return true;
 }
 
@@ -80,7 +80,8 @@ bool process_is_running(pid_t pid, uint64_t since_boot_ns)
 		return false;
 	if (!stat_read(&fields, pid))
 		return true;
-	if (fields.state == 'Z' || fields.state == 'X')
+	/* The state is the first thread's, which may have ended before the others. */
+	if (fields.state == 'X' || (fields.state == 'Z' && fields.threads <= 1))
 		return false;
 	/* The start is rounded down to a tick, hence never after the true one. */
 	return !since_boot_ns || ns_of_ticks(fields.start_ticks) <= since_boot_ns;

@@ -60,6 +60,10 @@ struct dl_phdr_info;
 	X(int, pselect, (int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *))                \
 	X(int, pthread_create, (pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))                       \
 	X(int, sigaction, (int, const struct sigaction *, struct sigaction *))                                         \
+	X(sighandler_t, __sysv_signal, (int, sighandler_t))                                                            \
+	X(sighandler_t, sigset, (int, sighandler_t))                                                                   \
+	X(int, sigignore, (int))                                                                                       \
+	X(int, siginterrupt, (int, int))                                                                               \
 	X(sighandler_t, signal, (int, sighandler_t))                                                                   \
 	X(pid_t, fork, (void))                                                                                         \
 	X(void *, dlopen, (const char *, int))                                                                         \

@@ -89,8 +89,9 @@ bool process_is_last(void)
 	return true;
 }
 
-/* Of /proc/PID/stat (proc(5)): the state, and field 22, the start in clock ticks since boot. False: cannot tell. */
-static bool read_stat(pid_t pid, char *ret_state, uint64_t *ret_start_boot_ns)
+/* Of /proc/PID/stat (proc(5)): whether all its threads have ended, and field 22, the start in clock ticks since boot.
+ * False: cannot tell. */
+static bool read_stat(pid_t pid, bool *ret_has_ended, uint64_t *ret_start_boot_ns)
 {
 	char path[32], text[512];
 
@@ -106,11 +107,16 @@ static bool read_stat(pid_t pid, char *ret_state, uint64_t *ret_start_boot_ns)
 	char *field = strrchr(text, ')'); /* the name before it may hold anything */
 	if (!field || !field[1])
 		return false;
-	*ret_state = field[2];
-	for (int i = 2; field && i < 22; i++)
+	char state = field[2]; /* of the first thread, which may have ended before the others */
+	unsigned long threads = 0;
+	for (int i = 2; field && i < 22; i++) {
 		field = strchr(field + 1, ' ');
+		if (field && i == 19)
+			threads = strtoul(field + 1, NULL, 10);
+	}
 	if (!field)
 		return false;
+	*ret_has_ended = state == 'X' || (state == 'Z' && threads <= 1);
 	*ret_start_boot_ns = strtoull(field, NULL, 10) * (1000000000ULL / (uint64_t)sysconf(_SC_CLK_TCK));
 	return true;
 }
@@ -118,14 +124,14 @@ static bool read_stat(pid_t pid, char *ret_state, uint64_t *ret_start_boot_ns)
 static bool is_dead(const struct seg_process *process, pid_t pid, bool is_thorough)
 {
 	uint64_t start_ns;
-	char state;
+	bool has_ended;
 
 	if (kill(pid, 0) < 0 && errno == ESRCH)
 		return true;
-	if (!is_thorough || !read_stat(pid, &state, &start_ns))
+	if (!is_thorough || !read_stat(pid, &has_ended, &start_ns))
 		return false;
 	/* Started later than it entered: another process with the same number. */
-	return state == 'Z' || state == 'X' || start_ns > atomic_load_explicit(&process->since_boot_ns, memory_order_relaxed);
+	return has_ended || start_ns > atomic_load_explicit(&process->since_boot_ns, memory_order_relaxed);
 }
 
 static void bury_processes(bool is_thorough)

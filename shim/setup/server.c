@@ -35,6 +35,7 @@ typedef int serve_function(const struct exporter_host *host);
 _Static_assert(sizeof(pthread_mutex_t) <= SEG_ELECTION_BYTES, "the election is a pthread mutex");
 
 static _Atomic bool is_started;
+static _Atomic bool is_alive; /* the thread was made and has not come to its end */
 static _Atomic bool has_looked;
 static _Atomic bool is_stopping;
 static _Atomic bool is_loading;  /* the exporter is being opened: locks are held */
@@ -170,6 +171,7 @@ static void *server_main(void *unused)
 		if (!is_done)
 			sleep_ms(YIELD_MS);
 	}
+	atomic_store_explicit(&is_alive, false, memory_order_relaxed);
 	return NULL;
 }
 
@@ -192,12 +194,14 @@ void server_start(unsigned delay_ms)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	self.own_depth++;
+	atomic_store_explicit(&is_alive, true, memory_order_relaxed);
 	int problem = pthread_create(&thread, &attributes, server_main, NULL);
 	self.own_depth--;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attributes);
 	if (!problem)
 		return;
+	atomic_store_explicit(&is_alive, false, memory_order_relaxed);
 	if (process)
 		atomic_store_explicit(&process->has_server, 0, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&seg.head->standby_count, 1, memory_order_relaxed);
@@ -220,6 +224,11 @@ void server_offer(void)
 		return;
 	if (atomic_load_explicit(&seg.head->standby_count, memory_order_relaxed) < STANDBY_MAX || !are_enough_alive())
 		server_start(STANDBY_DELAY_MS);
+}
+
+int server_thread_count(void)
+{
+	return atomic_load_explicit(&is_alive, memory_order_relaxed);
 }
 
 void server_report_now(void)
@@ -268,5 +277,6 @@ void server_fork_child(void)
 	atomic_store(&is_loading, false);
 	atomic_store(&is_started, false);
 	atomic_store(&has_looked, false);
+	atomic_store(&is_alive, false);
 	atomic_store(&is_stopping, false);
 }

@@ -20,6 +20,9 @@ void server_start(unsigned delay_ms);
  * session, should the present server die. Cheap when there is nothing to do. */
 void server_offer(void);
 
+/* How many threads of ours this process has: 0 or 1. */
+int server_thread_count(void);
+
 /* Writes the report of PROFSHIM_REPORT_AT_EXIT from the calling thread. */
 void server_report_now(void);
 

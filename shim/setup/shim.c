@@ -21,10 +21,12 @@
 #include "server.h"
 #include "session.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -38,6 +40,7 @@ static struct config config;
 static char program_path[PATH_MAX]; /* of the executable; "" = not known */
 static pthread_key_t thread_key;    /* its destructor tells of a thread's end */
 static bool has_thread_key;
+static _Atomic bool has_main_ended; /* by pthread_exit, while other threads go on */
 
 /* As its caller named it: redis-server, though the file behind that link be redis-check-rdb. A login shell is "-bash". */
 static const char *program_name(void)
@@ -61,6 +64,21 @@ static void read_program_path(void)
 
 /* --- threads --- */
 
+/* No thread but the calling one, main's remains (a zombie) and our own. */
+static bool is_last_thread(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	int count = 0;
+
+	if (!tasks)
+		return false;
+	for (struct dirent *entry; (entry = readdir(tasks));)
+		count += entry->d_name[0] != '.';
+	closedir(tasks);
+	bool is_main = gettid() == getpid();
+	return count == 1 + !is_main + server_thread_count();
+}
+
 /* Destructors of other keys may still call hooks; ours asks to be called again until the last round, then lets go. */
 static void on_thread_end(void *round)
 {
@@ -71,6 +89,13 @@ static void on_thread_end(void *round)
 	self.own_depth++; /* for good: the thread has no slot any more */
 	sampling_thread_stop();
 	thread_detach();
+	if (gettid() == getpid())
+		atomic_store_explicit(&has_main_ended, true, memory_order_relaxed);
+	/* When the last thread of a program ends glibc calls exit(0). With ours there it would not. */
+	if (atomic_load_explicit(&has_main_ended, memory_order_relaxed) && is_last_thread()) {
+		self.own_depth = 0;
+		exit(0);
+	}
 }
 
 void shim_thread_begin(void)
@@ -167,8 +192,9 @@ static void after_fork_in_child(void)
 	thread_attach();
 	count_place(has_place);
 	conn_forked();
-	sampling_forked();
+	/* First let samples through again: a mask that sampling finds is taken for the program's. */
 	release_samples();
+	sampling_forked();
 	self.own_depth--;
 	errno = saved_errno;
 }

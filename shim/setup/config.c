@@ -50,6 +50,14 @@ static int parse_choice(const char *value, const char *const *names)
 	return -1;
 }
 
+static bool parse_long_text(const char *value, char ret_text[static CONFIG_TEXT_BYTES])
+{
+	if (strlen(value) >= CONFIG_TEXT_BYTES)
+		return false;
+	strcpy(ret_text, value);
+	return true;
+}
+
 static bool parse_text(const char *value, char ret_text[static SEG_TEXT_BYTES])
 {
 	if (!*value || strlen(value) >= SEG_TEXT_BYTES)
@@ -175,14 +183,12 @@ static bool parse_sort(struct config *config, const char *value)
 
 static bool parse_exe(struct config *config, const char *value)
 {
-	config->exe = value;
-	return *value != '\0';
+	return parse_long_text(value, config->exe);
 }
 
 static bool parse_routes(struct config *config, const char *value)
 {
-	config->routes = value; /* the templates themselves are checked where they are matched */
-	return true;
+	return parse_long_text(value, config->routes); /* the templates themselves are checked where they are matched */
 }
 
 static bool parse_max_routes(struct config *config, const char *value)
@@ -221,10 +227,7 @@ static bool parse_slow(struct config *config, const char *value)
 
 static bool parse_directory(struct config *config, const char *value)
 {
-	if (*value != '/')
-		return false;
-	config->directory = value;
-	return true;
+	return *value == '/' && parse_long_text(value, config->directory);
 }
 
 static bool parse_memory(struct config *config, const char *value)
@@ -279,14 +282,13 @@ static bool parse_service(struct config *config, const char *value)
 
 static bool parse_session(struct config *config, const char *value)
 {
-	config->session = value;
-	return true;
+	return parse_long_text(value, config->session);
 }
 
 static bool parse_runtime_directory(struct config *config, const char *value)
 {
 	if (*value == '/')
-		config->runtime_directory = value;
+		parse_long_text(value, config->runtime_directory);
 	return true; /* another tool's variable: what it means by a relative path is not ours to judge */
 }
 
@@ -298,8 +300,8 @@ static const struct variable variables[] = {
 	{ "PROFSHIM_REPORT_AT_EXIT", parse_report_at_exit, "0 or 1" },
 	{ "PROFSHIM_TOP", parse_top, "a whole number from 1 to 100000" },
 	{ "PROFSHIM_SORT", parse_sort, "tottime, cumtime, ncalls or name" },
-	{ "PROFSHIM_EXE", parse_exe, "globs of paths or base names, separated by colons" },
-	{ "PROFSHIM_ROUTES", parse_routes, "templates such as /users/{id},/static/*" },
+	{ "PROFSHIM_EXE", parse_exe, "globs of paths or base names, separated by colons, in at most 4095 bytes" },
+	{ "PROFSHIM_ROUTES", parse_routes, "templates such as /users/{id},/static/*, in at most 4095 bytes" },
 	{ "PROFSHIM_MAX_ROUTES", parse_max_routes, "a whole number from 1 to 400" },
 	{ "PROFSHIM_BUCKETS", parse_buckets, "at most 30 rising numbers of seconds, separated by commas" },
 	{ "PROFSHIM_SLOW", parse_slow, "a duration such as 1s, 250ms or 0.5" },
@@ -383,7 +385,7 @@ bool config_matches_exe(const char *globs, const char *path)
 	const char *base = slash ? slash + 1 : path;
 	char glob[SEG_TEXT_BYTES];
 
-	if (!globs)
+	if (!*globs)
 		return true;
 	while (*globs) {
 		size_t n = strcspn(globs, ":");

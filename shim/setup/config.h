@@ -8,18 +8,19 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { CONFIG_PROBLEMS_MAX = 24, CONFIG_PROBLEM_BYTES = 200 };
+enum { CONFIG_PROBLEMS_MAX = 24, CONFIG_PROBLEM_BYTES = 200, CONFIG_TEXT_BYTES = 4096 };
 
 struct config {
 	struct seg_config shared;   /* what readers need, for the segment */
 	size_t memory_bytes;        /* ceiling of the segment */
 	int report_signal;          /* 0 = none */
 	bool report_signal_is_explicit;
-	const char *exe;            /* globs, NULL = every program; borrowed from the environment at start */
-	const char *routes;         /* templates, NULL = none */
-	const char *directory;      /* PROFSHIM_DIR, NULL = default */
-	const char *runtime_directory; /* XDG_RUNTIME_DIR, NULL = unset */
-	const char *session;        /* the session to join, set by ourselves before exec, NULL = begin one */
+	/* Copies, since programs write their titles over their environment. "" = unset. */
+	char exe[CONFIG_TEXT_BYTES];               /* globs; unset: every program */
+	char routes[CONFIG_TEXT_BYTES];            /* templates */
+	char directory[CONFIG_TEXT_BYTES];         /* PROFSHIM_DIR */
+	char runtime_directory[CONFIG_TEXT_BYTES]; /* XDG_RUNTIME_DIR */
+	char session[CONFIG_TEXT_BYTES];           /* the session to join, set by ourselves before exec; unset: begin one */
 	uint32_t problem_count;     /* may be more than are kept */
 	char problems[CONFIG_PROBLEMS_MAX][CONFIG_PROBLEM_BYTES];
 };
@@ -27,5 +28,5 @@ struct config {
 /* Fills ret_config from environment ("NAME=value" strings, NULL at the end, as environ). program: default service. */
 void config_read(struct config *ret_config, char *const *environment, const char *program);
 
-/* A program is to be profiled by its path or base name: globs separated by colons; NULL matches all. */
+/* A program is to be profiled by its path or base name: globs separated by colons; "" matches all. */
 bool config_matches_exe(const char *globs, const char *path);

@@ -14,7 +14,7 @@ static char library[PATH_MAX];                   /* "" = not known, environments
 static char session_entry[PATH_MAX + 32];        /* PROFSHIM_SESSION=... */
 static char kept_text[KEPT_BYTES];               /* copies: the program may change its environment */
 static char *kept[KEPT_MAX];
-static size_t kept_count;
+static size_t kept_count, kept_bytes;
 
 static size_t name_bytes(const char *entry)
 {
@@ -23,13 +23,12 @@ static size_t name_bytes(const char *entry)
 
 static void keep(const char *entry)
 {
-	static size_t used;
 	size_t n = strlen(entry) + 1;
 
-	if (kept_count == KEPT_MAX || n > KEPT_BYTES - used)
+	if (kept_count == KEPT_MAX || n > KEPT_BYTES - kept_bytes)
 		return;
-	kept[kept_count++] = memcpy(kept_text + used, entry, n);
-	used += n;
+	kept[kept_count++] = memcpy(kept_text + kept_bytes, entry, n);
+	kept_bytes += n;
 }
 
 void environment_init(const char *session)
@@ -39,6 +38,7 @@ void environment_init(const char *session)
 	if (!dladdr((void *)&environment_init, &own) || !own.dli_fname || own.dli_fname[0] != '/' ||
 	    strlen(own.dli_fname) >= sizeof(library))
 		return;
+	kept_count = kept_bytes = 0;
 	for (char **entry = environ; entry && *entry; entry++)
 		if (strncmp(*entry, "PROFSHIM_", 9) == 0 && strncmp(*entry, "PROFSHIM_SESSION=", 17) != 0)
 			keep(*entry);

@@ -7,7 +7,8 @@
 #include <stddef.h>
 
 /* Remembers our library's path, the variables of profshim in environ, and which session exec'd programs join
- * ("" = none: they are not profiled). Setup. */
+ * ("" = none: they are not profiled). Setup; again when the
+ * session becomes another. */
 void environment_init(const char *session);
 
 /* Entries that environment_fill needs room for, the final NULL included; 0 = pass the original on unchanged. */

@@ -49,6 +49,8 @@ static void map_file(int fd)
 
 void exporter_library_prepare(void)
 {
+	if (image)
+		return;
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 		int fd = make_path(places[i]) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 		if (fd < 0)

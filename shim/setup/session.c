@@ -32,9 +32,9 @@ static bool choose_directory(const struct config *config)
 {
 	int n;
 
-	if (config->directory)
+	if (config->directory[0])
 		n = snprintf(directory_path, sizeof(directory_path), "%s", config->directory);
-	else if (config->runtime_directory)
+	else if (config->runtime_directory[0])
 		n = snprintf(directory_path, sizeof(directory_path), "%s/profshim", config->runtime_directory);
 	else
 		n = snprintf(directory_path, sizeof(directory_path), "/dev/shm/profshim-%u", (unsigned)geteuid());
@@ -202,10 +202,8 @@ bool session_join(const struct config *config, const char *program)
 	struct seg_view view = { 0 };
 	enum seg_problem problem = seg_open(&view, config->session, true);
 
-	if (problem != SEG_OK) {
-		log_line(SEG_LOG_WARN, "%s %s, a new session is begun", config->session, seg_problem_text(problem));
+	if (problem != SEG_OK)
 		return false;
-	}
 	snprintf(file_path, sizeof(file_path), "%s", config->session);
 	snprintf(directory_path, sizeof(directory_path), "%s", config->session);
 	char *slash = strrchr(directory_path, '/');

@@ -10,7 +10,8 @@
  * is logged). Sets the global seg. False: no memory at all (logged). */
 bool session_begin(const struct config *config, const char *program);
 
-/* Maps the segment of config->session, made by the process that executed us. Sets the global seg. */
+/* Maps the segment of config->session, made by the process that executed us. Sets the global seg. Silent: most programs
+ * that are executed turn out to be no servers, and need not know. */
 bool session_join(const struct config *config, const char *program);
 
 /* The session at path was begun by this very process, before it executed the program that it now is. */

@@ -26,6 +26,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,14 +43,19 @@ static pthread_key_t thread_key;    /* its destructor tells of a thread's end */
 static bool has_thread_key;
 static _Atomic bool has_main_ended; /* by pthread_exit, while other threads go on */
 
-/* As its caller named it: redis-server, though the file behind that link be redis-check-rdb. A login shell is "-bash". */
+/* As its caller named it: redis-server, though the file behind that link be redis-check-rdb. A login shell is "-bash".
+ * Copied at the first look, since programs write their titles over it. */
 static const char *program_name(void)
 {
+	static char copy[NAME_MAX + 1];
 	const char *name = program_invocation_short_name;
 
+	if (copy[0])
+		return copy;
 	while (*name == '-')
 		name++;
-	return *name ? name : "program";
+	snprintf(copy, sizeof(copy), "%s", *name ? name : "program");
+	return copy;
 }
 
 static void read_program_path(void)
@@ -215,7 +221,7 @@ static void count_problems(void)
 
 static void set_routes(bool is_first)
 {
-	const char *problem = config.routes ? route_templates_set(config.routes) : NULL;
+	const char *problem = config.routes[0] ? route_templates_set(config.routes) : NULL;
 
 	if (!problem || !is_first)
 		return;
@@ -247,8 +253,10 @@ static void begin(bool is_first)
 /* Takes part in the session of config.session; where that is over and removed, or was never named, begins one. */
 static bool join_or_begin(unsigned server_delay_ms)
 {
-	bool is_joined = config.session && session_join(&config, program_name());
+	bool is_joined = seg.head || (config.session[0] && session_join(&config, program_name()));
 
+	if (!is_joined && config.session[0])
+		log_line(SEG_LOG_WARN, "the session %s is gone, a new one is begun", config.session);
 	if (!is_joined)
 		log_problems();
 	if (!is_joined && !session_begin(&config, program_name()))
@@ -276,13 +284,13 @@ static bool is_to_be_profiled(void)
 {
 	bool is_matched = config_matches_exe(config.exe, program_path) || config_matches_exe(config.exe, program_name());
 
-	return is_matched && !(config.session && strcmp(config.session, "none") == 0);
+	return is_matched && strcmp(config.session, "none") != 0;
 }
 
 /* Executed by a profiled process for a purpose of its own, not in its place. */
 static bool is_helper(void)
 {
-	return config.session && !session_is_own(config.session);
+	return config.session[0] && !session_is_own(config.session);
 }
 
 __attribute__((constructor)) static void shim_constructor(void)
@@ -298,9 +306,13 @@ __attribute__((constructor)) static void shim_constructor(void)
 	if (is_to_be_profiled()) {
 		clock_init();
 		pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
-		if (is_helper())
+		if (is_helper()) {
+			/* Mapped while it may: a server that gives up its rights before it accepts could not open it any more. */
+			session_join(&config, program_name());
+			exporter_library_prepare();
+			environment_init(config.session);
 			state = SHIM_DORMANT;
-		else if (join_or_begin(SERVER_DELAY_MS))
+		} else if (join_or_begin(SERVER_DELAY_MS))
 			state = SHIM_ACTIVE;
 	}
 	atomic_store_explicit(&shim_state, state, memory_order_release);

@@ -120,12 +120,12 @@ END_TEST
 
 START_TEST(programs_are_chosen_by_globs_of_path_or_base_name)
 {
-	ck_assert(config_matches_exe(NULL, "/usr/sbin/nginx"));
+	ck_assert(config_matches_exe("", "/usr/sbin/nginx"));
 	ck_assert(config_matches_exe("nginx", "/usr/sbin/nginx"));
 	ck_assert(config_matches_exe("redis*:ngin?", "/usr/sbin/nginx"));
 	ck_assert(config_matches_exe("/usr/sbin/*", "/usr/sbin/nginx"));
 	ck_assert(!config_matches_exe("/usr/bin/*:redis", "/usr/sbin/nginx"));
-	ck_assert(!config_matches_exe("", "/usr/sbin/nginx"));
+	ck_assert(!config_matches_exe(":", "/usr/sbin/nginx"));
 }
 END_TEST
 

@@ -48,6 +48,7 @@ static int write_report(const struct exporter_host *host, struct reading *readin
 		host->log(SEG_LOG_WARN, problem);
 	}
 	strbuf_free(&text);
+	atomic_fetch_add_explicit(&host->seg.head->reports_finished, 1, memory_order_release);
 	return result;
 }
 

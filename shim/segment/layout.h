@@ -214,7 +214,8 @@ struct segment {
 	_Atomic int32_t forks_pending;      /* children that are not in the table of processes yet */
 	_Atomic uint32_t has_listened;      /* some process of the session is a server */
 	_Atomic uint32_t reports_requested; /* raised by the report signal's handler; the server writes as many reports */
-	_Atomic uint32_t reports_written;   /* %n of the next report's path, less one */
+	_Atomic uint32_t reports_written;   /* %n of the next report's path, less one; counted when a report is begun */
+	_Atomic uint32_t reports_finished;  /* of those, the ones that are out, or failed */
 	_Atomic uint32_t routes_count;      /* endpoints made from requests, at most config.max_routes */
 	_Atomic uint64_t ended_mono_ns;     /* when the last process said good-bye; 0 = somebody lives, or was killed */
 	_Atomic uint64_t heartbeat_mono_ns;  /* when the server last looked after the session: how long one that was killed lived */

@@ -244,14 +244,20 @@ void server_report_now(void)
 void server_ask_for_report(void)
 {
 	struct segment *head = seg.head;
+
+	if (!server_thread_count()) {
+		log_line(SEG_LOG_WARN, "no report at the end of process %d: it ends by _exit and has no thread that could write one",
+			 (int)getpid());
+		return;
+	}
 	uint32_t wanted = atomic_fetch_add_explicit(&head->reports_requested, 1, memory_order_relaxed) + 1;
 
 	for (int waited_ms = 0; waited_ms < REPORT_WAIT_MS; waited_ms += REPORT_PAUSE_MS) {
-		if ((int32_t)(atomic_load_explicit(&head->reports_written, memory_order_relaxed) - wanted) >= 0)
+		uint32_t finished = atomic_load_explicit(&head->reports_finished, memory_order_acquire);
+		if ((int32_t)(finished - wanted) >= 0)
 			break;
 		sleep_ms(REPORT_PAUSE_MS);
 	}
-	sleep_ms(REPORT_PAUSE_MS); /* it is counted when it is begun */
 }
 
 void server_stop(void)

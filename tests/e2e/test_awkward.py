@@ -20,6 +20,16 @@ def an_exit_in_a_handler_does_not_hang(scene):
 
 
 @test
+def a_shell_that_ends_by_underscore_exit_leaves_its_report(scene):
+    path = scene.path("report.txt")
+    result = scene.run(["dash", "-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; exit 3"], report_at_exit=1,
+                       report=path, timeout=20)
+    scene.equal("exit code", result.returncode, 3)
+    with open(path) as file:
+        scene.check("the report has its last lines", "Endpoints by CPU time" in file.read())
+
+
+@test
 def a_process_ends_with_the_last_of_its_own_threads(scene):
     same_with_and_without(scene, "main-thread-ends")
     same_with_and_without(scene, "main-thread-ends", listen="127.0.0.1:%d" % free_ports())

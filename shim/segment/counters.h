@@ -62,11 +62,20 @@
 	X(EXECVEAT, "execveat")                                                                                        \
 	X(FEXECVE, "fexecve")
 
-/* Protocols told apart by their bytes: X(ID, "name in labels"). UNKNOWN: nothing recognised yet, or given up. */
+/* Protocols told apart by their bytes: X(ID, "name in labels"). UNKNOWN: nothing recognised yet, or given up.
+ * Of connections all but GRPC, which is one of HTTP2. Of endpoints all but HTTP2, FASTCGI (requests for a route: HTTP) and
+ * TLS (bytes that we cannot read). */
 #define SEG_PROTOCOLS(X)                                                                                               \
 	X(UNKNOWN, "unknown")                                                                                          \
 	X(HTTP, "http")                                                                                                \
-	X(REDIS, "redis")
+	X(REDIS, "redis")                                                                                              \
+	X(HTTP2, "http2")                                                                                              \
+	X(GRPC, "grpc")                                                                                                \
+	X(MEMCACHED, "memcached")                                                                                      \
+	X(POSTGRES, "postgres")                                                                                        \
+	X(MYSQL, "mysql")                                                                                              \
+	X(FASTCGI, "fastcgi")                                                                                          \
+	X(TLS, "tls")
 
 /* HTTP methods that become a label as they are (RFC 9110 clause 9, RFC 5789); any other token is _OTHER. */
 #define SEG_METHODS(X)                                                                                                 \
@@ -82,12 +91,14 @@
 	X(PATCH, "PATCH")
 
 /* Why a request failed where its status alone does not tell: X(ID, "value of error_type").
- * A 5xx status is its own error_type and needs no entry. Redis: the first word of the error reply, from this closed list.
+ * A 5xx status is its own error_type and needs no entry. SQLSTATE: the class that the status holds is it. Redis: the first word of the error reply, from this closed list.
  */
 #define SEG_ERRORS(X)                                                                                                  \
 	X(NONE, "")                                                                                                    \
 	X(RESET, "reset")                                                                                              \
 	X(PARSE, "parse")                                                                                              \
+	X(TIMEOUT, "timeout")                                                                                          \
+	X(SQLSTATE, "")                                                                                                \
 	X(REDIS_ERR, "ERR")                                                                                            \
 	X(REDIS_WRONGTYPE, "WRONGTYPE")                                                                                \
 	X(REDIS_NOAUTH, "NOAUTH")                                                                                      \
@@ -137,9 +148,14 @@
 	X(LOST_CONN_BUSY, "profshim_requests_lost_total", "reason", "connection_busy", "")                             \
 	X(LOST_FD_RANGE, "profshim_requests_lost_total", "reason", "descriptor_range", "")                             \
 	X(LOST_UNSEEN_BYTES, "profshim_requests_lost_total", "reason", "unseen_bytes", "")                             \
+	X(LOST_HPACK, "profshim_requests_lost_total", "reason", "no_hpack", "")                                        \
+	X(LOST_COMPRESSED, "profshim_requests_lost_total", "reason", "compressed", "")                                 \
+	X(SLOW_UNLOGGED, "profshim_slow_requests_unlogged_total", "", "",                                              \
+	  "Slow requests that came too fast for the log of them.")                                                     \
 	X(OVERFLOW_ENDPOINTS, "profshim_label_overflow_total", "family", "endpoint",                                   \
 	  "Observations that went to the overflow label set, by family of label sets.")                                \
 	X(OVERFLOW_SERIES, "profshim_label_overflow_total", "family", "series", "")                                    \
+	X(OVERFLOW_PEERS, "profshim_label_overflow_total", "family", "peer", "")                                       \
 	X(OVERFLOW_MODULES, "profshim_label_overflow_total", "family", "module", "")                                   \
 	X(OVERFLOW_THREADS, "profshim_label_overflow_total", "family", "thread_slot", "")                              \
 	X(OVERFLOW_PROCESSES, "profshim_label_overflow_total", "family", "process_slot", "")                           \

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define SEG_MAGIC 0x6d69687366727000ULL /* "\0prfshim", little endian */
-#define SEG_VERSION 1u
+#define SEG_VERSION 2u
 
 #define SEG_TEXT_BYTES 256        /* paths, addresses and names in the header, with their final NUL */
 #define SEG_ENDPOINT_BYTES 192    /* name of an endpoint, with its final NUL */
@@ -25,6 +25,15 @@
 #define SEG_SIZE_BOUNDS 10        /* body size buckets besides +Inf: see seg_size_bounds in segment.h */
 #define SEG_SHARDS_MAX 8
 #define SEG_DEPTH_MAX 512 /* frames kept of a stack */
+#define SEG_STREAM_BOUNDS 7       /* buckets of streams' durations besides +Inf: see seg_stream_bounds_ns in segment.h */
+#define SEG_PEERS_MAX 32          /* servers that the program asks, told apart in labels; the others are one more */
+#define SEG_PEER_BYTES 108        /* address of a peer, with its final NUL: sun_path of unix(7) is the longest */
+#define SEG_RECENT 64             /* last samples of a thread that are remembered with their request */
+#define SEG_SLOW_PER_ENDPOINT 32  /* slow requests kept of each endpoint */
+#define SEG_SLOW_STACKS 16        /* different stacks kept of a slow request, those with the most time first come */
+#define SEG_TRACE_ID_BYTES 16     /* W3C Trace Context */
+#define SEG_SPAN_ID_BYTES 8
+#define SEG_REQUEST_ID_BYTES 65   /* X-Request-ID, with its final NUL */
 
 /* Modules with a meaning of their own; the loader's modules follow. */
 enum {
@@ -79,7 +88,8 @@ struct seg_module {
 
 /* endpoints: key = hash of protocol and name, never 0. Id = index. Text is valid once ready is 1 (release/acquire);
  * whoever meets a claimed entry that is not ready writes the same text again, so that a killed writer costs nothing.
- * name: HTTP: "GET /users/{id}"; Redis: "GET". The protocol gives the prefix that reports show ("redis GET").
+ * name: HTTP: "GET /users/{id}"; gRPC: "pkg.Service/Method"; others: the operation, "GET", "SELECT". The protocol gives the
+ * prefix that reports show ("redis GET", "postgres SELECT").
  */
 struct seg_endpoint {
 	_Atomic uint64_t key;
@@ -89,19 +99,114 @@ struct seg_endpoint {
 	uint16_t is_overflow;
 	_Atomic uint64_t cpu_samples;
 	_Atomic uint64_t cpu_ns;
+	_Atomic uint64_t slow_requests; /* that took longer than config.slow_ns */
+	/* 1 + the endpoint that this one turned out to be, 0 = none: an entry that stood in for a route until it was
+	 * answered (requests/endpoint.h), and what was credited to it meanwhile. */
+	_Atomic uint32_t alias;
 	char name[SEG_ENDPOINT_BYTES];
 };
 
-/* series: key = 1 << 63 | endpoint << 32 | status << 16 | error << 8 | scheme. One label set of a duration histogram. */
+/* peers: servers that the program asks. key = hash of address and port, never 0. Id = index + 1; SEG_PEER_OTHER = all that
+ * found no place. Text is valid once ready is 1 (release/acquire). */
+enum { SEG_PEER_NONE = 0 /* a request that the program serves */, SEG_PEER_OTHER = SEG_PEERS_MAX + 1 };
+struct seg_peer {
+	_Atomic uint64_t key;
+	_Atomic uint32_t ready;
+	uint16_t port;                 /* 0 = a unix socket */
+	char address[SEG_PEER_BYTES];  /* numeric, or the path of a unix socket ("@..." if abstract, "" if it has none) */
+};
+
+/* series: key = 1 << 63 | peer << 48 | endpoint << 32 | status << 16 | error << 8 | scheme. One label set of a duration
+ * histogram. peer: SEG_PEER_NONE, or whom the program asked. status: HTTP's; gRPC: 1 + code; databases: the class of the
+ * SQLSTATE (seg_sqlstate_class); 0 = none. */
 enum seg_scheme { SEG_SCHEME_PLAIN /* http */, SEG_SCHEME_TLS /* https */ };
+#define SEG_STATUS_MAX 1296 /* "ZZ" as a SQLSTATE's class */
 struct seg_series {
 	_Atomic uint64_t key;
 };
 
-/* histograms: one for each series in each shard: index = shard * series.count + series. */
+/* histograms: one for each series in each shard: index = shard * series.count + series.
+ * first bytes: time from a request's first byte to its answer's; one for each endpoint in each shard, like sizes. */
 struct seg_histogram {
 	_Atomic uint64_t buckets[SEG_BOUNDS_MAX + 1]; /* not cumulative; the last one in use is +Inf */
 	_Atomic uint64_t sum_ns;
+};
+
+/* exemplars: index = series: a recent request that brought a trace id. */
+struct seg_exemplar {
+	_Atomic uint32_t sequence; /* odd while it is written, 0 = there is none; who finds it odd leaves it alone */
+	uint32_t reserved;
+	uint64_t duration_ns;
+	uint64_t at_real_ns;
+	uint8_t trace_id[SEG_TRACE_ID_BYTES];
+	uint8_t span_id[SEG_SPAN_ID_BYTES];
+};
+
+/* streams: index = endpoint. What is open for as long as its ends like (WebSocket, CONNECT, event-stream, SUBSCRIBE). */
+struct seg_streams {
+	_Atomic uint64_t opened;
+	_Atomic uint64_t buckets[SEG_STREAM_BOUNDS + 1]; /* of those that ended; not cumulative */
+	_Atomic uint64_t sum_ns;
+};
+
+/* words: the trie of requests/route_trie.h, which learns what varies in paths. */
+struct seg_word {
+	_Atomic uint64_t key;
+	_Atomic uint32_t children;
+	_Atomic uint32_t state;
+};
+
+/* slow requests: SEG_SLOW_PER_ENDPOINT (or fewer, in a small segment) for each endpoint: index = endpoint * n + i.
+ * slow events: the same, each slow request in order, for the log; index = ticket % count. */
+struct seg_slow_stack {
+	uint32_t node; /* of the call tree; 0 = the stack was lost */
+	uint32_t samples;
+	uint64_t weight_ns;
+};
+struct seg_slow {
+	/* slow requests: odd while it is written; who finds it odd leaves it alone. 0 = there is none.
+	 * slow events: 2 * ticket + 1 while it is written, then 2 * (ticket + 1). */
+	_Atomic uint64_t sequence;
+	_Atomic uint64_t duration_ns;
+	uint64_t begin_real_ns;
+	uint64_t first_byte_ns; /* from begin to the answer's first byte; 0 = there was no answer */
+	uint64_t request_bytes;
+	uint64_t response_bytes;
+	uint64_t cpu_ns;        /* of the samples that are still remembered */
+	uint32_t samples;
+	uint32_t endpoint;
+	uint32_t pid;
+	uint32_t tid;           /* of the thread that answered */
+	uint16_t status;        /* as in series */
+	uint8_t error;          /* enum seg_error */
+	uint8_t scheme;
+	uint8_t stack_count;
+	uint8_t has_trace;
+	uint8_t trace_id[SEG_TRACE_ID_BYTES];
+	uint8_t span_id[SEG_SPAN_ID_BYTES];
+	char request_id[SEG_REQUEST_ID_BYTES];
+	struct seg_slow_stack stacks[SEG_SLOW_STACKS];
+};
+
+/* connections: what is open now, and what waits for an answer on it. An entry belongs to the process that claimed it and
+ * is free again when that is gone. HTTP/2: each stream has an entry of its own besides.
+ * W: who holds the connection's lock; R: whoever looks, each field for itself. */
+enum seg_connection_kind { SEG_CONNECTION_SERVED, SEG_CONNECTION_ASKED /* the program is the client */, SEG_CONNECTION_STREAM };
+struct seg_connection {
+	_Atomic uint64_t owner;          /* pid << 32 | index of its entry in the table of processes, 0 = free */
+	_Atomic uint64_t opened_mono_ns;
+	_Atomic uint64_t begin_mono_ns;  /* of the oldest request without an answer; 0 = none */
+	_Atomic uint64_t requests;       /* answered */
+	_Atomic uint64_t received_bytes;
+	_Atomic uint64_t sent_bytes;
+	_Atomic uint32_t endpoint;       /* of the oldest request without an answer */
+	_Atomic uint32_t in_flight;      /* requests without an answer */
+	_Atomic uint32_t tid;            /* thread that last touched it */
+	_Atomic int32_t fd;
+	_Atomic uint8_t protocol;        /* enum seg_protocol */
+	_Atomic uint8_t kind;            /* enum seg_connection_kind */
+	_Atomic uint8_t scheme;
+	_Atomic uint8_t is_stream;       /* endpoint is a stream's, open since begin_mono_ns */
 };
 
 /* body sizes: one for each endpoint in each shard: index = shard * endpoints.count + endpoint. */
@@ -124,6 +229,15 @@ struct seg_thread {
 	_Atomic uint64_t accepted[SEG_PROTOCOL_COUNT]; /* connections, counted when their protocol is known or they close */
 	_Atomic uint64_t receive_bytes[SEG_PROTOCOL_COUNT];
 	_Atomic uint64_t transmit_bytes[SEG_PROTOCOL_COUNT];
+	/* The last samples taken for a request, so that a slow one can show where it was. W: the handler on the owning thread,
+	 * or work.h there; R: any thread. Equal neighbours share an entry. */
+	struct seg_recent {
+		_Atomic uint64_t request; /* struct thread's request, 0 = free */
+		_Atomic uint32_t node;
+		_Atomic uint32_t samples;
+		_Atomic uint64_t weight_ns;
+	} recent[SEG_RECENT];
+	_Atomic uint32_t recent_next;
 	/* The last sample's stack, root first, so that the next one walks only where it differs (sampling/tree.h).
 	 * W, R: the handler on the owning thread. */
 	uint32_t path_depth;
@@ -140,6 +254,7 @@ struct seg_process {
 	_Atomic uint32_t has_server;  /* one of its threads serves or waits to */
 	_Atomic int64_t open_connections[SEG_PROTOCOL_COUNT];
 	_Atomic int64_t active_requests[SEG_METHOD_COUNT][2 /* enum seg_scheme */]; /* HTTP */
+	_Atomic int64_t open_streams[SEG_PROTOCOL_COUNT];
 };
 
 /* What readers must know of the configuration in force, whichever process serves. Written before ready, then constant,
@@ -157,6 +272,7 @@ struct seg_config {
 	uint64_t slow_ns;
 	char listen[SEG_TEXT_BYTES];  /* HOST:PORT, unix:/path or off, as configured */
 	char report[SEG_TEXT_BYTES];  /* stderr or a path with %p and %n */
+	char slow_log[SEG_TEXT_BYTES]; /* path that gets a line of JSON for each slow request; "" = none */
 	char token[SEG_TEXT_BYTES];   /* "" = none */
 	char service[SEG_TEXT_BYTES]; /* service_name of target_info */
 	char unwind[16];              /* auto, tables, libunwind, fp */
@@ -182,6 +298,14 @@ enum seg_table {
 	SEG_TABLE_SERIES,
 	SEG_TABLE_HISTOGRAMS,
 	SEG_TABLE_SIZES,
+	SEG_TABLE_FIRST_BYTES,
+	SEG_TABLE_EXEMPLARS,
+	SEG_TABLE_STREAMS,
+	SEG_TABLE_PEERS,
+	SEG_TABLE_WORDS,
+	SEG_TABLE_SLOW,
+	SEG_TABLE_SLOW_EVENTS,
+	SEG_TABLE_CONNECTIONS,
 	SEG_TABLE_COUNT
 };
 
@@ -216,6 +340,8 @@ struct segment {
 	_Atomic uint32_t reports_requested; /* raised by the report signal's handler; the server writes as many reports */
 	_Atomic uint32_t reports_written;   /* %n of the next report's path, less one; counted when a report is begun */
 	_Atomic uint32_t reports_finished;  /* of those, the ones that are out, or failed */
+	_Atomic uint64_t slow_events_begun; /* tickets given out for slow events */
+	_Atomic uint64_t slow_events_logged; /* of those, the ones that the server wrote to the log, or gave up */
 	_Atomic uint32_t routes_count;      /* endpoints made from requests, at most config.max_routes */
 	_Atomic uint64_t ended_mono_ns;     /* when the last process said good-bye; 0 = somebody lives, or was killed */
 	_Atomic uint64_t heartbeat_mono_ns;  /* when the server last looked after the session: how long one that was killed lived */

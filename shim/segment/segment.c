@@ -26,6 +26,10 @@ const uint64_t seg_size_bounds[SEG_SIZE_BOUNDS] = {
 	256, 1024, 4096, 16384, 65536, 262144, 1048576, 16777216, 67108864, 268435456,
 };
 
+const uint64_t seg_stream_bounds_ns[SEG_STREAM_BOUNDS] = {
+	1000000000ULL, 10000000000ULL, 60000000000ULL, 600000000000ULL, 3600000000000ULL, 21600000000000ULL, 86400000000000ULL,
+};
+
 static const uint32_t strides[SEG_TABLE_COUNT] = {
 	[SEG_TABLE_THREADS] = sizeof(struct seg_thread),
 	[SEG_TABLE_PROCESSES] = sizeof(struct seg_process),
@@ -37,6 +41,14 @@ static const uint32_t strides[SEG_TABLE_COUNT] = {
 	[SEG_TABLE_SERIES] = sizeof(struct seg_series),
 	[SEG_TABLE_HISTOGRAMS] = sizeof(struct seg_histogram),
 	[SEG_TABLE_SIZES] = sizeof(struct seg_sizes),
+	[SEG_TABLE_FIRST_BYTES] = sizeof(struct seg_histogram),
+	[SEG_TABLE_EXEMPLARS] = sizeof(struct seg_exemplar),
+	[SEG_TABLE_STREAMS] = sizeof(struct seg_streams),
+	[SEG_TABLE_PEERS] = sizeof(struct seg_peer),
+	[SEG_TABLE_WORDS] = sizeof(struct seg_word),
+	[SEG_TABLE_SLOW] = sizeof(struct seg_slow),
+	[SEG_TABLE_SLOW_EVENTS] = sizeof(struct seg_slow),
+	[SEG_TABLE_CONNECTIONS] = sizeof(struct seg_connection),
 };
 
 enum {
@@ -45,10 +57,37 @@ enum {
 	MODULES = 1024,
 	ENDPOINTS = 512, /* PROFSHIM_MAX_ROUTES at its default, closed lists of commands, overflow entries */
 	SERIES = 1024,
+	WORDS = 8192,       /* of all paths whose trie is kept */
+	SLOW_EVENTS = 256,  /* between two turns of the server */
+	CONNECTIONS = 8192, /* open at once and listed */
 	STACKS_MIN = 1024,  /* entries of frames; nodes and cells follow */
 	STACKS_MAX = 1 << 20, /* the same, beyond which a larger ceiling changes nothing */
 	ALIGNMENT = 64,     /* a cache line */
 };
+
+static int base36(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'A' && c <= 'Z' ? c - 'A' + 10 : -1;
+}
+
+uint32_t seg_sqlstate_class(char first, char second)
+{
+	int high = base36(first), low = base36(second);
+
+	return high < 0 || low < 0 ? 0 : (uint32_t)(high * 36 + low) + 1;
+}
+
+void seg_sqlstate_text(char ret_text[static 3], uint32_t status)
+{
+	static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	uint32_t number = status ? (status - 1) % SEG_STATUS_MAX : 0;
+
+	ret_text[0] = status ? digits[number / 36] : '\0';
+	ret_text[1] = digits[number % 36];
+	ret_text[2] = '\0';
+}
 
 const char *seg_problem_text(enum seg_problem problem)
 {
@@ -64,6 +103,14 @@ const char *seg_problem_text(enum seg_problem problem)
 	return "cannot be read";
 }
 
+/* Slow requests kept of each endpoint: as many as are promised from the default ceiling on. */
+static uint32_t slow_per_endpoint(uint32_t stacks)
+{
+	uint32_t n = stacks / 1024;
+
+	return n < SEG_SLOW_PER_ENDPOINT ? n : SEG_SLOW_PER_ENDPOINT;
+}
+
 static void table_counts(uint32_t ret_counts[SEG_TABLE_COUNT], uint32_t stacks, uint32_t shard_count)
 {
 	ret_counts[SEG_TABLE_THREADS] = THREADS;
@@ -76,6 +123,14 @@ static void table_counts(uint32_t ret_counts[SEG_TABLE_COUNT], uint32_t stacks, 
 	ret_counts[SEG_TABLE_SERIES] = SERIES;
 	ret_counts[SEG_TABLE_HISTOGRAMS] = SERIES * shard_count;
 	ret_counts[SEG_TABLE_SIZES] = ENDPOINTS * shard_count;
+	ret_counts[SEG_TABLE_FIRST_BYTES] = ENDPOINTS * shard_count;
+	ret_counts[SEG_TABLE_EXEMPLARS] = SERIES;
+	ret_counts[SEG_TABLE_STREAMS] = ENDPOINTS;
+	ret_counts[SEG_TABLE_PEERS] = SEG_PEERS_MAX;
+	ret_counts[SEG_TABLE_WORDS] = WORDS;
+	ret_counts[SEG_TABLE_SLOW] = ENDPOINTS * slow_per_endpoint(stacks);
+	ret_counts[SEG_TABLE_SLOW_EVENTS] = SLOW_EVENTS;
+	ret_counts[SEG_TABLE_CONNECTIONS] = CONNECTIONS;
 }
 
 /* Lays the tables out one after the other; returns the end of the last. */
@@ -154,10 +209,14 @@ static bool layout_is_sound(const struct segment *head, size_t bytes)
 		return false;
 	if (head->config.bound_count > SEG_BOUNDS_MAX)
 		return false;
-	/* Readers index these two by shard, so their sizes must match what they are indexed by. */
-	return head->tables[SEG_TABLE_HISTOGRAMS].count == head->tables[SEG_TABLE_SERIES].count * head->shard_count &&
-	       head->tables[SEG_TABLE_SIZES].count == head->tables[SEG_TABLE_ENDPOINTS].count * head->shard_count &&
-	       head->tables[SEG_TABLE_ENDPOINTS].count > SEG_ENDPOINT_FIRST &&
+	uint32_t endpoints = head->tables[SEG_TABLE_ENDPOINTS].count, series = head->tables[SEG_TABLE_SERIES].count;
+	/* What is indexed by something else must be as large as that. */
+	return head->tables[SEG_TABLE_HISTOGRAMS].count == series * head->shard_count &&
+	       head->tables[SEG_TABLE_EXEMPLARS].count == series &&
+	       head->tables[SEG_TABLE_SIZES].count == endpoints * head->shard_count &&
+	       head->tables[SEG_TABLE_FIRST_BYTES].count == endpoints * head->shard_count &&
+	       head->tables[SEG_TABLE_STREAMS].count == endpoints && head->tables[SEG_TABLE_SLOW].count % endpoints == 0 &&
+	       head->tables[SEG_TABLE_PEERS].count == SEG_PEERS_MAX && endpoints > SEG_ENDPOINT_FIRST &&
 	       head->tables[SEG_TABLE_MODULES].count > SEG_MODULE_FIRST;
 }
 
@@ -204,6 +263,14 @@ enum seg_problem seg_view_init(struct seg_view *ret_view, void *base, size_t byt
 	ret_view->series = table_at(ret_view, SEG_TABLE_SERIES);
 	ret_view->histograms = table_at(ret_view, SEG_TABLE_HISTOGRAMS);
 	ret_view->sizes = table_at(ret_view, SEG_TABLE_SIZES);
+	ret_view->first_bytes = table_at(ret_view, SEG_TABLE_FIRST_BYTES);
+	ret_view->exemplars = table_at(ret_view, SEG_TABLE_EXEMPLARS);
+	ret_view->streams = table_at(ret_view, SEG_TABLE_STREAMS);
+	ret_view->peers = table_at(ret_view, SEG_TABLE_PEERS);
+	ret_view->words = table_at(ret_view, SEG_TABLE_WORDS);
+	ret_view->slow = table_at(ret_view, SEG_TABLE_SLOW);
+	ret_view->slow_events = table_at(ret_view, SEG_TABLE_SLOW_EVENTS);
+	ret_view->connections = table_at(ret_view, SEG_TABLE_CONNECTIONS);
 	return SEG_OK;
 }
 

@@ -21,6 +21,14 @@ struct seg_view {
 	struct seg_series *series;
 	struct seg_histogram *histograms;
 	struct seg_sizes *sizes;
+	struct seg_histogram *first_bytes;
+	struct seg_exemplar *exemplars;
+	struct seg_streams *streams;
+	struct seg_peer *peers;
+	struct seg_word *words;
+	struct seg_slow *slow;
+	struct seg_slow *slow_events;
+	struct seg_connection *connections;
 	struct seg_slots slots[SEG_TABLE_COUNT]; /* the same tables, for table.h */
 };
 
@@ -70,6 +78,15 @@ extern const struct seg_counter_info seg_counter_infos[SEG_COUNTER_COUNT];
 /* Upper bounds of the body size buckets, in bytes. */
 extern const uint64_t seg_size_bounds[SEG_SIZE_BOUNDS];
 
+/* Upper bounds of the buckets of streams' durations: a second to a day. */
+extern const uint64_t seg_stream_bounds_ns[SEG_STREAM_BOUNDS];
+
+/* The class of a SQLSTATE (ISO/IEC 9075, its first two characters) as a status, 1..SEG_STATUS_MAX; 0: it is none. */
+uint32_t seg_sqlstate_class(char first, char second);
+
+/* Back to its two characters, with a final NUL. */
+void seg_sqlstate_text(char ret_text[static 3], uint32_t status);
+
 /* Keys, as layout.h gives them. */
 static inline uint64_t seg_frame_key(uint32_t module, uint64_t offset) { return (uint64_t)module << 48 | (offset & 0xffffffffffffULL); }
 static inline uint32_t seg_frame_module(uint64_t key) { return (uint32_t)(key >> 48); }
@@ -81,8 +98,10 @@ static inline uint64_t seg_cell_key(uint32_t node, uint32_t endpoint, enum seg_k
 static inline uint32_t seg_cell_node(uint64_t key) { return (uint32_t)(key >> 32); }
 static inline uint32_t seg_cell_endpoint(uint64_t key) { return (uint32_t)key >> 8; }
 static inline uint32_t seg_cell_kind(uint64_t key) { return ((uint32_t)key & 0xff) - 1; }
-static inline uint64_t seg_series_key(uint32_t endpoint, uint32_t status, enum seg_error error, enum seg_scheme scheme) { return 1ULL << 63 | (uint64_t)endpoint << 32 | (uint64_t)(status & 0xffff) << 16 | (uint64_t)error << 8 | scheme; }
-static inline uint32_t seg_series_endpoint(uint64_t key) { return (uint32_t)(key >> 32) & 0x7fffffff; }
+static inline uint64_t seg_series_key(uint32_t endpoint, uint32_t status, enum seg_error error, enum seg_scheme scheme) { return 1ULL << 63 | (uint64_t)(endpoint & 0xffff) << 32 | (uint64_t)(status & 0xffff) << 16 | (uint64_t)error << 8 | scheme; }
+static inline uint64_t seg_series_key_asked(uint64_t key, uint32_t peer) { return key | (uint64_t)(peer & 0xff) << 48; }
+static inline uint32_t seg_series_peer(uint64_t key) { return (uint32_t)(key >> 48) & 0xff; }
+static inline uint32_t seg_series_endpoint(uint64_t key) { return (uint32_t)(key >> 32) & 0xffff; }
 static inline uint32_t seg_series_status(uint64_t key) { return (uint32_t)(key >> 16) & 0xffff; }
 static inline uint32_t seg_series_error(uint64_t key) { return (uint32_t)(key >> 8) & 0xff; }
 static inline uint32_t seg_series_scheme(uint64_t key) { return (uint32_t)key & 0xff; }

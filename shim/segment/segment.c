@@ -61,6 +61,8 @@ enum {
 	SLOW_EVENTS = 256,  /* between two turns of the server */
 	CONNECTIONS = 8192, /* open at once and listed */
 	STACKS_MIN = 1024,  /* entries of frames; nodes and cells follow */
+	STACKS_SMALL = 8192, /* fewer: a low ceiling, under which the tables of what lives at once are smaller, too */
+	SMALL_DIVISOR = 4,
 	STACKS_MAX = 1 << 20, /* the same, beyond which a larger ceiling changes nothing */
 	ALIGNMENT = 64,     /* a cache line */
 };
@@ -113,7 +115,9 @@ static uint32_t slow_per_endpoint(uint32_t stacks)
 
 static void table_counts(uint32_t ret_counts[SEG_TABLE_COUNT], uint32_t stacks, uint32_t shard_count)
 {
-	ret_counts[SEG_TABLE_THREADS] = THREADS;
+	uint32_t divisor = stacks < STACKS_SMALL ? SMALL_DIVISOR : 1;
+
+	ret_counts[SEG_TABLE_THREADS] = THREADS / divisor;
 	ret_counts[SEG_TABLE_PROCESSES] = PROCESSES;
 	ret_counts[SEG_TABLE_FRAMES] = stacks;
 	ret_counts[SEG_TABLE_NODES] = stacks * 4;
@@ -130,7 +134,7 @@ static void table_counts(uint32_t ret_counts[SEG_TABLE_COUNT], uint32_t stacks, 
 	ret_counts[SEG_TABLE_WORDS] = WORDS;
 	ret_counts[SEG_TABLE_SLOW] = ENDPOINTS * slow_per_endpoint(stacks);
 	ret_counts[SEG_TABLE_SLOW_EVENTS] = SLOW_EVENTS;
-	ret_counts[SEG_TABLE_CONNECTIONS] = CONNECTIONS;
+	ret_counts[SEG_TABLE_CONNECTIONS] = CONNECTIONS / divisor;
 }
 
 /* Lays the tables out one after the other; returns the end of the last. */

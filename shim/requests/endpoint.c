@@ -1,36 +1,45 @@
 /* Three steps, each for what the one before did not know:
  *   1. the raw path's hash was met before in this process: paths[] gives the endpoint, without a look at its text;
  *   2. the name, once inferred, was met by any process of the session: an index over the segment's table finds it;
- *   3. it is new: counted against the cap, then appended to the table.
+ *   3. it is new: a candidate keeps the name until the answer says that it exists; then it is counted against the cap and
+ *      appended to the table.
  * The index covers the entries in the order in which they were appended and catches up before it is asked, so that
  * "not found" means it: with the cap reached and every place taken, a flood of new names costs no walk through the table.
  * A place is counted before it is taken, so that the cap is never passed; who loses a race for the last places may count
- * a request under the overflow entry, but remembers nothing of it.
+ * a request under the overflow entry.
  *
- * A word of paths[] is [tag:47][is overflow:1][endpoint:16], and the tag with the place in the table make 60 bits of the
- * hash: two paths that share them would be counted as one. The hash is seeded by the kernel's random bytes, so nobody can
- * choose them.
+ * A word of paths[] is [tag:48][endpoint:16], and the tag with the place in the table make 61 bits of the hash: two paths
+ * that share them would be counted as one. The hash is seeded by the kernel's random bytes, so nobody can choose them.
+ *
+ * The last entries of the table stand in for candidates. Such an entry is claimed by its key, which names the process that
+ * uses it, and is hidden from readers (not ready) until it is settled; then it is an alias of the final endpoint, whoever
+ * still credits time to it. It stands in for another candidate only if no time was ever credited to it: most requests are
+ * too short to meet a sample.
  */
 #include "endpoint.h"
 
-#include "redis_commands.h"
+#include "pool.h"
 #include "route.h"
 
+#include <signal.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <unistd.h>
 
 #define PATHS_BITS 13 /* 64 KiB */
 #define INDEX_BITS 12 /* of entries' numbers; at most every second place is taken */
-#define OVERFLOW_FLAG (1u << 16)
+#define STAND_INS 64u /* entries; more candidates at once share the overflow entry */
+#define STAND_IN_SETTLED (1ULL << 63)
+#define ALIAS_HOPS 16 /* an alias may become one of another */
 
 /* W, R: any thread; relaxed: each word is whole by itself. */
 static _Atomic uint64_t paths[1 << PATHS_BITS];
 static _Atomic uint16_t index_of_key[1 << INDEX_BITS]; /* 0 = free */
 static _Atomic uint32_t indexed_end;                   /* entries below are in the index */
-static _Atomic uint32_t of_command[REDIS_COMMANDS_MAX]; /* 1 + endpoint, perhaps with OVERFLOW_FLAG; 0 = not met yet */
-static _Atomic bool is_full;                           /* table_is_full said so; never changes back */
+static _Atomic uint32_t of_operation[SEG_PROTOCOL_COUNT][ENDPOINT_OPERATIONS_MAX]; /* 1 + endpoint; 0 = not met yet */
+static _Atomic uint32_t next_stand_in;                 /* where the search for one begins: the longest settled comes first */
+static _Atomic uint32_t stand_ins_wanted;              /* in vain: the search is not worth it each time */
 static uint64_t path_seed;
-static uint64_t overflow_keys[SEG_METHOD_COUNT + 1]; /* W: endpoint_init; each HTTP method's, and Redis's */
 
 /* The bytes of a name as it is made. */
 struct name {
@@ -40,14 +49,25 @@ struct name {
 	uint8_t method;
 };
 
+struct candidate {
+	struct pool_link link;
+	uint32_t stand_in; /* 0 = none: the overflow entry is credited meanwhile */
+	uint64_t stand_in_key;
+	struct name name;
+};
+
+/* 16 MiB: requests for unknown routes in flight at once. One more is counted as overflow. */
+static struct pool candidates = POOL_OF(struct candidate, 65536);
+
 static uint64_t key_at(uint32_t endpoint)
 {
 	return atomic_load_explicit(&seg.endpoints[endpoint].key, memory_order_relaxed);
 }
 
+/* One past the entries that are given out in order. */
 static uint32_t table_end(void)
 {
-	uint32_t count = seg.slots[SEG_TABLE_ENDPOINTS].count;
+	uint32_t count = seg.slots[SEG_TABLE_ENDPOINTS].count - STAND_INS;
 
 	return count < 1u << (INDEX_BITS - 1) ? count : 1u << (INDEX_BITS - 1);
 }
@@ -91,6 +111,20 @@ static uint32_t index_find(uint64_t key)
 	}
 }
 
+/* What endpoint is an alias of, by now. */
+static uint32_t final_of(uint32_t endpoint)
+{
+	uint32_t alias;
+
+	for (int hop = 0; hop < ALIAS_HOPS; hop++) {
+		alias = atomic_load_explicit(&seg.endpoints[endpoint].alias, memory_order_relaxed);
+		if (!alias)
+			break;
+		endpoint = alias - 1;
+	}
+	return endpoint;
+}
+
 static void write_entry(uint32_t endpoint, const struct name *name, bool is_overflow)
 {
 	struct seg_endpoint *entry = &seg.endpoints[endpoint];
@@ -108,7 +142,7 @@ static void write_entry(uint32_t endpoint, const struct name *name, bool is_over
 /* Room is kept for every overflow entry, whatever the configuration allows. */
 static uint32_t routes_max(void)
 {
-	uint32_t room = table_end() - SEG_ENDPOINT_FIRST - SEG_METHOD_COUNT - 1;
+	uint32_t room = table_end() - SEG_ENDPOINT_FIRST - SEG_METHOD_COUNT - SEG_PROTOCOL_COUNT;
 
 	return seg.head->config.max_routes < room ? seg.head->config.max_routes : room;
 }
@@ -126,11 +160,33 @@ static bool reserve_route(void)
 	return true;
 }
 
+static void unreserve_route(void)
+{
+	atomic_fetch_sub_explicit(&seg.head->routes_count, 1, memory_order_relaxed);
+}
+
+/* SEG_NOT_FOUND: the table has no more room. */
 static uint32_t append(uint64_t key, bool *ret_is_new)
 {
+	struct seg_slots slots = seg.slots[SEG_TABLE_ENDPOINTS];
 	uint32_t begin = atomic_load_explicit(&indexed_end, memory_order_acquire);
 
-	return seg_table_append(&seg.slots[SEG_TABLE_ENDPOINTS], begin, key, ret_is_new);
+	slots.count = table_end();
+	return seg_table_append(&slots, begin, key, ret_is_new);
+}
+
+static uint32_t claim_route(uint64_t key)
+{
+	bool is_new = false;
+
+	if (!reserve_route()) {
+		/* Whoever took the last place may have brought this very key. */
+		return index_find(key);
+	}
+	uint32_t endpoint = append(key, &is_new);
+	if (!is_new) /* another brought it meanwhile, or there is no room: the place was not needed */
+		unreserve_route();
+	return endpoint;
 }
 
 static void name_put(struct name *name, const char *bytes, size_t n)
@@ -144,92 +200,19 @@ static uint64_t name_key(const struct name *name)
 	return seg_key_of_bytes(name->bytes, name->n, name->protocol);
 }
 
-static void name_begin_http(struct name *name, enum seg_method method)
+static void name_begin(struct name *name, enum seg_protocol protocol)
 {
 	name->n = 0;
-	name->protocol = SEG_PROTOCOL_HTTP;
+	name->protocol = (uint8_t)protocol;
+	name->method = SEG_METHOD_OTHER;
+}
+
+static void name_begin_http(struct name *name, enum seg_method method)
+{
+	name_begin(name, SEG_PROTOCOL_HTTP);
 	name->method = (uint8_t)method;
 	name_put(name, seg_method_names[method], strlen(seg_method_names[method]));
 	name_put(name, " ", 1);
-}
-
-static void name_overflow_of_http(struct name *name, enum seg_method method)
-{
-	name_begin_http(name, method);
-	name_put(name, "_OTHER", 6);
-}
-
-static void name_redis(struct name *name, uint32_t command)
-{
-	const char *text = redis_command_name(command);
-
-	name->n = 0;
-	name->protocol = SEG_PROTOCOL_REDIS;
-	name->method = SEG_METHOD_OTHER;
-	name_put(name, text, strlen(text));
-}
-
-static void learn_overflow_keys(void)
-{
-	struct name name;
-
-	for (int method = 0; method < SEG_METHOD_COUNT; method++) {
-		name_overflow_of_http(&name, (enum seg_method)method);
-		overflow_keys[method] = name_key(&name);
-	}
-	name_redis(&name, REDIS_COMMAND_OTHER);
-	overflow_keys[SEG_METHOD_COUNT] = name_key(&name);
-}
-
-static bool is_overflow_key(uint64_t key)
-{
-	for (int i = 0; i <= SEG_METHOD_COUNT; i++)
-		if (overflow_keys[i] == key)
-			return true;
-	return false;
-}
-
-void endpoint_init(void)
-{
-	const void *random = (const void *)getauxval(AT_RANDOM);
-
-	if (random)
-		memcpy(&path_seed, random, sizeof(path_seed));
-	memset(paths, 0, sizeof(paths));
-	memset(index_of_key, 0, sizeof(index_of_key));
-	memset(of_command, 0, sizeof(of_command));
-	atomic_store_explicit(&is_full, false, memory_order_relaxed);
-	learn_overflow_keys();
-	atomic_store_explicit(&indexed_end, SEG_ENDPOINT_FIRST, memory_order_relaxed);
-}
-
-/* Every route that may be is in the table: none will follow. */
-static bool table_is_full(void)
-{
-	uint32_t count = 0;
-
-	for (uint32_t i = SEG_ENDPOINT_FIRST; i < table_end() && key_at(i); i++)
-		count += !is_overflow_key(key_at(i));
-	return count >= routes_max();
-}
-
-/* Claims an entry for key, which was not in the table a moment ago. SEG_NOT_FOUND: it would be one too many. */
-static uint32_t claim_route(uint64_t key)
-{
-	bool is_new = false;
-
-	if (atomic_load_explicit(&is_full, memory_order_acquire))
-		return SEG_NOT_FOUND;
-	if (!reserve_route()) {
-		if (!table_is_full())
-			return SEG_NOT_FOUND;
-		atomic_store_explicit(&is_full, true, memory_order_release);
-		return index_find(key);
-	}
-	uint32_t endpoint = append(key, &is_new);
-	if (!is_new) /* another brought it meanwhile: the place was not needed */
-		atomic_fetch_sub_explicit(&seg.head->routes_count, 1, memory_order_relaxed);
-	return endpoint;
 }
 
 /* The entry called name, SEG_NOT_FOUND if it would be one too many. */
@@ -245,110 +228,281 @@ static uint32_t intern(const struct name *name, bool is_overflow)
 	return endpoint;
 }
 
-static uint32_t overflow_of_http(enum seg_method method)
+static uint32_t overflow_of(enum seg_protocol protocol, enum seg_method method)
 {
 	struct name name;
 
-	name_overflow_of_http(&name, method);
+	if (protocol == SEG_PROTOCOL_HTTP)
+		name_begin_http(&name, method);
+	else
+		name_begin(&name, protocol);
+	name_put(&name, "_OTHER", 6);
 	uint32_t endpoint = intern(&name, true);
 	return endpoint == SEG_NOT_FOUND ? SEG_ENDPOINT_OTHER : endpoint;
 }
 
 uint32_t endpoint_of_broken_http(void)
 {
-	return overflow_of_http(SEG_METHOD_OTHER);
+	return overflow_of(SEG_PROTOCOL_HTTP, SEG_METHOD_OTHER);
 }
 
-static uint32_t overflow_of_redis(void)
+uint32_t endpoint_of_http_method(enum seg_method method)
 {
-	struct name name;
-
-	name_redis(&name, REDIS_COMMAND_OTHER);
-	uint32_t endpoint = intern(&name, true);
-	return endpoint == SEG_NOT_FOUND ? SEG_ENDPOINT_OTHER : endpoint;
+	return overflow_of(SEG_PROTOCOL_HTTP, method);
 }
 
 uint32_t endpoint_overflow_of(uint32_t endpoint)
 {
 	const struct seg_endpoint *entry = &seg.endpoints[endpoint];
 
-	if (entry->protocol == SEG_PROTOCOL_REDIS)
-		return overflow_of_redis();
-	return overflow_of_http(entry->method < SEG_METHOD_COUNT ? entry->method : SEG_METHOD_OTHER);
+	return overflow_of(entry->protocol < SEG_PROTOCOL_COUNT ? entry->protocol : SEG_PROTOCOL_UNKNOWN,
+			   entry->method < SEG_METHOD_COUNT ? entry->method : SEG_METHOD_OTHER);
 }
 
-/* Endpoint with OVERFLOW_FLAG where due. */
-static uint32_t learn_path(enum seg_method method, struct route_path path)
+void endpoint_init(void)
 {
-	struct name name;
+	const void *random = (const void *)getauxval(AT_RANDOM);
 
-	name_begin_http(&name, method);
-	name.n += (uint32_t)route_write(name.bytes + name.n, sizeof(name.bytes) - 1 - name.n, path);
-	uint32_t endpoint = intern(&name, false);
-	return endpoint == SEG_NOT_FOUND ? overflow_of_http(method) | OVERFLOW_FLAG : endpoint;
+	if (random)
+		memcpy(&path_seed, random, sizeof(path_seed));
+	memset(paths, 0, sizeof(paths));
+	memset(index_of_key, 0, sizeof(index_of_key));
+	memset(of_operation, 0, sizeof(of_operation));
+	atomic_store_explicit(&indexed_end, SEG_ENDPOINT_FIRST, memory_order_relaxed);
 }
 
-/* While others are about to take the last places, or to give them back, an overflow may be none the next time. */
-static bool is_final(uint32_t endpoint)
+static uint64_t pid_bits(pid_t pid)
 {
-	return !(endpoint & OVERFLOW_FLAG) || atomic_load_explicit(&is_full, memory_order_relaxed);
+	return (uint64_t)(uint32_t)pid << 32 & ~STAND_IN_SETTLED;
 }
 
-static uint32_t count_overflow(uint32_t endpoint)
+/* The time credited to a stand-in so far and from now on is final's. */
+static void stand_in_settle(uint32_t stand_in, uint64_t key, uint32_t final)
 {
-	if (!(endpoint & OVERFLOW_FLAG))
-		return endpoint;
+	struct seg_endpoint *entry = &seg.endpoints[stand_in];
+
+	atomic_store_explicit(&entry->alias, final + 1, memory_order_relaxed);
+	atomic_store_explicit(&entry->ready, 1, memory_order_release);
+	atomic_compare_exchange_strong_explicit(&entry->key, &key, key | STAND_IN_SETTLED, memory_order_release,
+						memory_order_relaxed);
+}
+
+/* Its process was killed before the answer: nobody will settle it. */
+static void stand_in_reap(uint32_t stand_in)
+{
+	const struct seg_endpoint *entry = &seg.endpoints[stand_in];
+	uint64_t key = key_at(stand_in);
+
+	if (key && !(key & STAND_IN_SETTLED) && kill((pid_t)(key >> 32), 0) != 0)
+		stand_in_settle(stand_in, key, overflow_of(entry->protocol, entry->method));
+}
+
+static bool stand_in_take(uint32_t stand_in, uint64_t key, const struct name *name)
+{
+	struct seg_endpoint *entry = &seg.endpoints[stand_in];
+	uint64_t seen = atomic_load_explicit(&entry->key, memory_order_acquire);
+
+	if ((seen && !(seen & STAND_IN_SETTLED)) || atomic_load_explicit(&entry->cpu_samples, memory_order_relaxed))
+		return false;
+	if (!atomic_compare_exchange_strong_explicit(&entry->key, &seen, key, memory_order_relaxed, memory_order_relaxed))
+		return false;
+	atomic_store_explicit(&entry->ready, 0, memory_order_relaxed);
+	atomic_store_explicit(&entry->alias, 0, memory_order_relaxed);
+	entry->protocol = name->protocol;
+	entry->method = name->method;
+	return true;
+}
+
+/* After a search in vain the next 255 candidates go without. */
+static bool stand_in_is_worth_a_search(void)
+{
+	uint32_t wanted = atomic_load_explicit(&stand_ins_wanted, memory_order_relaxed);
+
+	if (!wanted)
+		return true;
+	atomic_store_explicit(&stand_ins_wanted, (wanted + 1) % 256, memory_order_relaxed);
+	return false;
+}
+
+static void stand_in_find(struct candidate *candidate)
+{
+	uint32_t first = seg.slots[SEG_TABLE_ENDPOINTS].count - STAND_INS;
+
+	candidate->stand_in = 0;
+	if (!stand_in_is_worth_a_search())
+		return;
+	uint32_t turn = atomic_fetch_add_explicit(&next_stand_in, 1, memory_order_relaxed);
+	uint64_t key = pid_bits(getpid()) | candidate->link.number;
+	for (uint32_t i = 0; i < STAND_INS; i++) {
+		uint32_t stand_in = first + (turn + i) % STAND_INS;
+		if (!stand_in_take(stand_in, key, &candidate->name))
+			continue;
+		candidate->stand_in = stand_in;
+		candidate->stand_in_key = key;
+		return;
+	}
+	for (uint32_t i = 0; i < STAND_INS; i++)
+		stand_in_reap(first + i);
+	atomic_store_explicit(&stand_ins_wanted, 1, memory_order_relaxed);
+}
+
+static uint32_t count_overflow(enum seg_protocol protocol, enum seg_method method)
+{
 	thread_count(SEG_COUNTER_OVERFLOW_ENDPOINTS);
-	return endpoint & ~OVERFLOW_FLAG;
+	return overflow_of(protocol, method);
 }
 
-uint32_t endpoint_of_http(enum seg_method method, const char *target, uint32_t target_bytes)
+/* Keeps name until it is settled; the endpoint that stands in for it. */
+static uint32_t propose(const struct name *name, uint32_t *ret_candidate)
+{
+	struct candidate *candidate = pool_take(&candidates);
+
+	if (!candidate)
+		return count_overflow(name->protocol, name->method);
+	memcpy(candidate->name.bytes, name->bytes, name->n);
+	candidate->name.n = name->n;
+	candidate->name.protocol = name->protocol;
+	candidate->name.method = name->method;
+	stand_in_find(candidate);
+	*ret_candidate = candidate->link.number;
+	return candidate->stand_in ? candidate->stand_in : overflow_of(name->protocol, name->method);
+}
+
+static void end_candidate(struct candidate *candidate, uint32_t final)
+{
+	/* A child of fork has copies of its parent's candidates, but the parent settles what stands in for them. */
+	if (candidate->stand_in && pid_bits(getpid()) == (candidate->stand_in_key & ~(uint64_t)UINT32_MAX))
+		stand_in_settle(candidate->stand_in, candidate->stand_in_key, final);
+	pool_give(&candidates, candidate);
+}
+
+uint32_t endpoint_settle(uint32_t number, bool is_found)
+{
+	struct candidate *candidate = pool_at(&candidates, number);
+	const struct name *name = &candidate->name;
+	uint32_t final = SEG_NOT_FOUND;
+
+	if (is_found)
+		final = intern(name, false);
+	if (final == SEG_NOT_FOUND)
+		final = is_found ? count_overflow(name->protocol, name->method) : overflow_of(name->protocol, name->method);
+	else
+		final = final_of(final);
+	end_candidate(candidate, final);
+	return final;
+}
+
+void endpoint_forget(uint32_t number)
+{
+	struct candidate *candidate = pool_at(&candidates, number);
+
+	end_candidate(candidate, overflow_of(candidate->name.protocol, candidate->name.method));
+}
+
+/* The endpoint whose path's hash was met before; SEG_NOT_FOUND = none. */
+static uint32_t path_find(uint64_t hash)
+{
+	uint64_t known = atomic_load_explicit(&paths[hash % (1 << PATHS_BITS)], memory_order_relaxed);
+
+	return known && known >> 16 == hash >> 16 ? final_of((uint32_t)known & 0xffff) : SEG_NOT_FOUND;
+}
+
+static void path_remember(uint64_t hash, uint32_t endpoint)
+{
+	atomic_store_explicit(&paths[hash % (1 << PATHS_BITS)], hash >> 16 << 16 | endpoint, memory_order_relaxed);
+}
+
+/* The endpoint called name, which is remembered by hash if it is known. */
+static uint32_t find_or_propose(const struct name *name, uint64_t hash, uint32_t *ret_candidate)
+{
+	uint32_t endpoint = index_find(name_key(name));
+
+	if (endpoint == SEG_NOT_FOUND)
+		return propose(name, ret_candidate);
+	write_entry(endpoint, name, false);
+	endpoint = final_of(endpoint);
+	path_remember(hash, endpoint);
+	return endpoint;
+}
+
+uint32_t endpoint_of_http(enum seg_method method, const char *target, uint32_t target_bytes, uint32_t *ret_candidate)
 {
 	struct route_path path = route_path_of(target, target_bytes, method == SEG_METHOD_CONNECT);
+	struct name name;
 
+	*ret_candidate = 0;
 	if (!path.text)
-		return overflow_of_http(method);
+		return overflow_of(SEG_PROTOCOL_HTTP, method);
 	uint64_t hash = seg_key_of_bytes(path.text, (uint32_t)path.n, path_seed + (uint64_t)method);
-	_Atomic uint64_t *place = &paths[hash % (1 << PATHS_BITS)];
-	uint64_t tag = hash >> 17, known = atomic_load_explicit(place, memory_order_relaxed);
-	if (known >> 17 == tag)
-		return count_overflow((uint32_t)known & (OVERFLOW_FLAG | 0xffff));
-	uint32_t endpoint = learn_path(method, path);
-	if (is_final(endpoint))
-		atomic_store_explicit(place, tag << 17 | endpoint, memory_order_relaxed);
-	return count_overflow(endpoint);
+	uint32_t endpoint = path_find(hash);
+	if (endpoint != SEG_NOT_FOUND)
+		return endpoint;
+	name_begin_http(&name, method);
+	name.n += (uint32_t)route_write(name.bytes + name.n, sizeof(name.bytes) - 1 - name.n, path);
+	return find_or_propose(&name, hash, ret_candidate);
 }
 
-static uint32_t learn_command(uint32_t command)
+/* Service names are made of identifiers and dots, but the protocol leaves them free (gRPC over HTTP2, "Path"): any
+ * printable text without a query. */
+static bool is_rpc_path(const char *path, uint32_t n)
+{
+	const char *slash = n > 1 && path[0] == '/' ? memchr(path + 1, '/', n - 1) : NULL;
+
+	if (!slash || slash == path + 1 || slash + 1 == path + n || n > SEG_ENDPOINT_BYTES)
+		return false;
+	for (const char *c = path; c < path + n; c++)
+		if (*c <= ' ' || *c > '~' || memchr("?#%\"\\<>{}", *c, 9) || (*c == '/' && c > slash))
+			return false;
+	return true;
+}
+
+uint32_t endpoint_of_rpc(const char *path, uint32_t path_bytes, uint32_t *ret_candidate)
 {
 	struct name name;
 
-	if (command == REDIS_COMMAND_OTHER)
-		return overflow_of_redis();
-	name_redis(&name, command);
-	uint32_t endpoint = intern(&name, false);
-	return endpoint == SEG_NOT_FOUND ? overflow_of_redis() | OVERFLOW_FLAG : endpoint;
+	*ret_candidate = 0;
+	if (!is_rpc_path(path, path_bytes))
+		return overflow_of(SEG_PROTOCOL_GRPC, SEG_METHOD_OTHER);
+	uint64_t hash = seg_key_of_bytes(path, path_bytes, path_seed + SEG_METHOD_COUNT);
+	uint32_t endpoint = path_find(hash);
+	if (endpoint != SEG_NOT_FOUND)
+		return endpoint;
+	name_begin(&name, SEG_PROTOCOL_GRPC);
+	name_put(&name, path + 1, path_bytes - 1);
+	return find_or_propose(&name, hash, ret_candidate);
 }
 
-/* Endpoint with OVERFLOW_FLAG where due. */
-static uint32_t find_command(uint32_t command)
+/* SEG_NOT_FOUND: it would be one too many. */
+static uint32_t find_operation(enum seg_protocol protocol, uint32_t operation, const char *text)
 {
-	uint32_t known = atomic_load_explicit(&of_command[command], memory_order_relaxed);
+	_Atomic uint32_t *place = &of_operation[protocol][operation];
+	uint32_t known = atomic_load_explicit(place, memory_order_relaxed);
+	struct name name;
 
-	if (!known) {
-		known = 1 + learn_command(command);
-		if (is_final(known - 1))
-			atomic_store_explicit(&of_command[command], known, memory_order_relaxed);
+	if (known)
+		return known - 1;
+	if (!operation)
+		known = overflow_of(protocol, SEG_METHOD_OTHER);
+	else {
+		name_begin(&name, protocol);
+		name_put(&name, text, strlen(text));
+		known = intern(&name, false);
 	}
-	return known - 1;
+	if (known != SEG_NOT_FOUND)
+		atomic_store_explicit(place, known + 1, memory_order_relaxed);
+	return known;
 }
 
-uint32_t endpoint_of_redis(uint32_t command)
+uint32_t endpoint_of_operation(enum seg_protocol protocol, uint32_t operation, const char *name)
 {
-	return count_overflow(find_command(command));
+	uint32_t endpoint = find_operation(protocol, operation, name);
+
+	return endpoint == SEG_NOT_FOUND ? count_overflow(protocol, SEG_METHOD_OTHER) : endpoint;
 }
 
-uint32_t endpoint_peek_redis(uint32_t command)
+uint32_t endpoint_peek_operation(enum seg_protocol protocol, uint32_t operation, const char *name)
 {
-	return find_command(command) & ~OVERFLOW_FLAG;
+	uint32_t endpoint = find_operation(protocol, operation, name);
+
+	return endpoint == SEG_NOT_FOUND ? overflow_of(protocol, SEG_METHOD_OTHER) : endpoint;
 }

@@ -4,7 +4,7 @@
  * Appending to a list changes the layout: raise SEG_VERSION in layout.h.
  */
 
-/* Interposed libc calls: X(ID, "name as the program calls it"). The report shows them as {name}. */
+/* Interposed calls, of libc and of TLS libraries: X(ID, "name as the program calls it"). The report shows them as {name}. */
 #define SEG_CALLS(X)                                                                                                   \
 	X(ACCEPT, "accept")                                                                                            \
 	X(ACCEPT4, "accept4")                                                                                          \
@@ -60,7 +60,41 @@
 	X(EXECLE, "execle")                                                                                            \
 	X(EXECLP, "execlp")                                                                                            \
 	X(EXECVEAT, "execveat")                                                                                        \
-	X(FEXECVE, "fexecve")
+	X(FEXECVE, "fexecve")                                                                                          \
+	X(CLOSE_RANGE, "close_range")                                                                                  \
+	X(CLOSEFROM, "closefrom")                                                                                      \
+	X(FCLOSE, "fclose")                                                                                            \
+	X(FDOPEN, "fdopen")                                                                                            \
+	X(VMSPLICE, "vmsplice")                                                                                        \
+	X(TEE, "tee")                                                                                                  \
+	X(SSL_DO_HANDSHAKE, "SSL_do_handshake")                                                                        \
+	X(SSL_ACCEPT, "SSL_accept")                                                                                    \
+	X(SSL_CONNECT, "SSL_connect")                                                                                  \
+	X(SSL_READ, "SSL_read")                                                                                        \
+	X(SSL_READ_EX, "SSL_read_ex")                                                                                  \
+	X(SSL_PEEK, "SSL_peek")                                                                                        \
+	X(SSL_PEEK_EX, "SSL_peek_ex")                                                                                  \
+	X(SSL_WRITE, "SSL_write")                                                                                      \
+	X(SSL_WRITE_EX, "SSL_write_ex")                                                                                \
+	X(SSL_SENDFILE, "SSL_sendfile")                                                                                \
+	X(SSL_READ_EARLY_DATA, "SSL_read_early_data")                                                                  \
+	X(SSL_WRITE_EARLY_DATA, "SSL_write_early_data")                                                                \
+	X(SSL_SHUTDOWN, "SSL_shutdown")                                                                                \
+	X(SSL_FREE, "SSL_free")                                                                                        \
+	X(GNUTLS_HANDSHAKE, "gnutls_handshake")                                                                        \
+	X(GNUTLS_RECORD_RECV, "gnutls_record_recv")                                                                    \
+	X(GNUTLS_RECORD_RECV_SEQ, "gnutls_record_recv_seq")                                                            \
+	X(GNUTLS_RECORD_RECV_PACKET, "gnutls_record_recv_packet")                                                      \
+	X(GNUTLS_RECORD_RECV_EARLY_DATA, "gnutls_record_recv_early_data")                                              \
+	X(GNUTLS_RECORD_SEND, "gnutls_record_send")                                                                    \
+	X(GNUTLS_RECORD_SEND2, "gnutls_record_send2")                                                                  \
+	X(GNUTLS_RECORD_SEND_RANGE, "gnutls_record_send_range")                                                        \
+	X(GNUTLS_RECORD_SEND_FILE, "gnutls_record_send_file")                                                          \
+	X(GNUTLS_RECORD_SEND_EARLY_DATA, "gnutls_record_send_early_data")                                              \
+	X(GNUTLS_RECORD_CORK, "gnutls_record_cork")                                                                    \
+	X(GNUTLS_RECORD_UNCORK, "gnutls_record_uncork")                                                                \
+	X(GNUTLS_BYE, "gnutls_bye")                                                                                    \
+	X(GNUTLS_DEINIT, "gnutls_deinit")
 
 /* Protocols told apart by their bytes: X(ID, "name in labels"). UNKNOWN: nothing recognised yet, or given up.
  * Of connections all but GRPC, which is one of HTTP2. Of endpoints all but HTTP2, FASTCGI (requests for a route: HTTP) and
@@ -123,6 +157,15 @@
 	X(REDIS_NOREPLICAS, "NOREPLICAS")                                                                              \
 	X(REDIS_UNKILLABLE, "UNKILLABLE")                                                                              \
 	X(REDIS_OOM, "OOM")                                                                                            \
+	X(MEMCACHED_ERROR, "ERROR")                                                                                    \
+	X(MEMCACHED_CLIENT_ERROR, "CLIENT_ERROR")                                                                      \
+	X(MEMCACHED_SERVER_ERROR, "SERVER_ERROR")                                                                      \
+	X(MEMCACHED_TOO_LARGE, "too_large")                                                                            \
+	X(MEMCACHED_INVALID_ARGUMENTS, "invalid_arguments")                                                            \
+	X(MEMCACHED_NON_NUMERIC, "non_numeric")                                                                        \
+	X(MEMCACHED_AUTH_ERROR, "auth_error")                                                                          \
+	X(MEMCACHED_UNKNOWN_COMMAND, "unknown_command")                                                                \
+	X(MEMCACHED_OUT_OF_MEMORY, "out_of_memory")                                                                    \
 	X(OTHER, "_OTHER")
 
 /* Plain counters, one cell in every thread slot: X(ID, family, label key, label value, help).
@@ -160,9 +203,14 @@
 	X(OVERFLOW_THREADS, "profshim_label_overflow_total", "family", "thread_slot", "")                              \
 	X(OVERFLOW_PROCESSES, "profshim_label_overflow_total", "family", "process_slot", "")                           \
 	X(BLIND_IO_URING, "profshim_blind_calls_total", "kind", "io_uring",                                            \
-	  "Calls whose effect on requests cannot be followed, by kind; this version detects none of them yet.")                                          \
+	  "What requests may have passed by unseen, by kind: io_uring: rings made, and submissions by liburing or syscall(); " \
+	  "raw_socket_syscall: calls of syscall() that move bytes or descriptors of sockets; vmsplice: calls; "        \
+	  "stdio: connections given to fdopen(); tls: connections whose plain bytes came through no TLS library known here. " \
+	  "System calls that a program makes by instructions of its own are not seen, but for rings of io_uring.")     \
 	X(BLIND_RAW_SYSCALL, "profshim_blind_calls_total", "kind", "raw_socket_syscall", "")                           \
 	X(BLIND_VMSPLICE, "profshim_blind_calls_total", "kind", "vmsplice", "")                                        \
+	X(BLIND_STDIO, "profshim_blind_calls_total", "kind", "stdio", "")                                              \
+	X(BLIND_TLS, "profshim_blind_calls_total", "kind", "tls", "")                                                  \
 	X(EXIT_CLEAN, "profshim_process_exits_total", "cause", "exit", "Processes of the session that ended, by cause.") \
 	X(EXIT_EXEC, "profshim_process_exits_total", "cause", "exec", "")                                              \
 	X(EXIT_KILLED, "profshim_process_exits_total", "cause", "killed", "")                                          \

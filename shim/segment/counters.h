@@ -66,7 +66,6 @@
 	X(FCLOSE, "fclose")                                                                                            \
 	X(FDOPEN, "fdopen")                                                                                            \
 	X(VMSPLICE, "vmsplice")                                                                                        \
-	X(TEE, "tee")                                                                                                  \
 	X(SSL_DO_HANDSHAKE, "SSL_do_handshake")                                                                        \
 	X(SSL_ACCEPT, "SSL_accept")                                                                                    \
 	X(SSL_CONNECT, "SSL_connect")                                                                                  \

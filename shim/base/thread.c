@@ -39,7 +39,7 @@ void thread_attach(void)
 	if (index)
 		slot->path_depth = 0;
 	self.pending_count = 0;
-	self.endpoint = SEG_ENDPOINT_BACKGROUND;
+	self.work = (struct work){ SEG_ENDPOINT_BACKGROUND, 0 };
 	/* Last: a handler that interrupts sees either nothing or everything. */
 	atomic_signal_fence(memory_order_release);
 	self.slot = slot;
@@ -58,7 +58,7 @@ void thread_detach(void)
 
 	if (!slot)
 		return;
-	work_set(SEG_ENDPOINT_BACKGROUND);
+	work_set((struct work){ SEG_ENDPOINT_BACKGROUND, 0 });
 	self.slot = NULL;
 	atomic_signal_fence(memory_order_release);
 	if (self.is_exclusive)

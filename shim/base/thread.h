@@ -13,6 +13,12 @@
 
 enum { THREAD_PENDING_MAX = 16 };
 
+/* Whose CPU time it is: an endpoint and, where one is known, the very request. */
+struct work {
+	uint32_t endpoint; /* its id or WORK_PENDING (work.h) */
+	uint64_t request;  /* number of the request in its process, 0 = none */
+};
+
 /* A sample whose request is not known yet: see work.h. */
 struct thread_pending {
 	uint32_t node;
@@ -26,7 +32,7 @@ struct thread {
 	uint32_t own_depth;       /* > 0: profshim's own code runs on this thread; hooks pass through */
 	uint32_t in_handler;      /* the sampling handler runs on this thread */
 	uint32_t call;            /* 1 + enum seg_call of the interposed call in progress, 0 = none */
-	uint32_t endpoint;        /* who gets the CPU time: an endpoint's id or WORK_PENDING */
+	struct work work;         /* who gets the CPU time */
 	uint32_t shard;           /* of histograms */
 	uint32_t tid;             /* 0 = thread_attach was not called */
 	int32_t timer;            /* kernel's id of the CPU timer, -1 = none; owned by sampling/timer */

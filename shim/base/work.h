@@ -11,26 +11,34 @@
 
 #define WORK_PENDING UINT32_MAX
 
-/* From now on the thread works for endpoint; what was pending goes to it, too. */
-void work_set(uint32_t endpoint);
+#define WORK_NONE ((struct work){ WORK_PENDING, 0 })
+
+/* From now on the thread does this work; what was pending goes to it, too. */
+void work_set(struct work work);
+
+/* Its endpoint is one of the entries that stand for no request, or not known. */
+static inline bool work_is_request(struct work work)
+{
+	return work.endpoint != WORK_PENDING && work.endpoint >= SEG_ENDPOINT_OTHER;
+}
 
 /* From now on the thread works for a request that is not known yet. What was pending stays so. */
 static inline void work_set_pending(void)
 {
-	self.endpoint = WORK_PENDING;
+	self.work = WORK_NONE;
 }
 
 /* The thread goes to wait for events: if it ever worked for requests, what comes is the loop's own. */
 static inline void work_wait(void)
 {
-	if (self.endpoint != SEG_ENDPOINT_BACKGROUND && self.endpoint != SEG_ENDPOINT_IDLE)
-		work_set(SEG_ENDPOINT_IDLE);
+	if (self.work.endpoint != SEG_ENDPOINT_BACKGROUND && self.work.endpoint != SEG_ENDPOINT_IDLE)
+		work_set((struct work){ SEG_ENDPOINT_IDLE, 0 });
 }
 
 /* The wait is over and brought events: what follows is for a request that is not known yet. */
 static inline void work_woke(void)
 {
-	if (self.endpoint == SEG_ENDPOINT_IDLE)
+	if (self.work.endpoint == SEG_ENDPOINT_IDLE)
 		work_set_pending();
 }
 

@@ -12,8 +12,10 @@
 #include "connection.h"
 
 #include "endpoint.h"
+#include "listing.h"
 #include "traffic.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -29,14 +31,14 @@ static struct {
 	uint32_t count;
 } table;
 
-/* 256 Ki connections of 256 bytes: 64 MiB, a small part of what the kernel needs for as many sockets. */
+/* 256 Ki connections of 768 bytes: 192 MiB, a small part of what the kernel needs for as many sockets. */
 static struct pool conns = POOL_OF(struct conn, 256 * 1024);
 
 static uint32_t generation;   /* how many forks this process is away from the first; W: conn_forked, alone */
 static _Atomic uint32_t forks; /* of this process; relaxed */
 
 /* What the thread worked for when it last began to receive. */
-static __thread uint32_t work_before __attribute__((tls_model("initial-exec")));
+static __thread struct work work_before __attribute__((tls_model("initial-exec")));
 
 bool conn_init(void)
 {
@@ -82,7 +84,7 @@ bool conn_is_tracked(int fd)
 
 static struct traffic_call call_at(uint64_t now_ns)
 {
-	return (struct traffic_call){ .now_ns = now_ns, .work = WORK_PENDING };
+	return (struct traffic_call){ .now_ns = now_ns, .work = WORK_NONE };
 }
 
 /* the lock */
@@ -248,20 +250,17 @@ static void conn_install(int fd, struct conn *conn, uint64_t now_ns)
 		conn_drop(before, now_ns);
 }
 
-static void conn_open(struct conn *conn)
+static void conn_open(struct conn *conn, int fd, bool is_client, uint64_t now_ns)
 {
 	conn->generation = generation;
 	conn->forks_at_use = atomic_load_explicit(&forks, memory_order_relaxed);
-	traffic_begin(conn);
+	traffic_begin(conn, fd, is_client, now_ns);
 	/* Last: who still holds the lock of the connection that this object was before finds it whole. */
 	atomic_store_explicit(&conn->refs, REFS_OPEN | 1, memory_order_release);
 }
 
-void conn_accepted(int fd, uint64_t now_ns)
+static void conn_new(int fd, bool is_client, uint64_t now_ns)
 {
-	if (!table.count)
-		return;
-	work_set_pending();
 	if ((uint32_t)fd >= table.count) {
 		thread_count(SEG_COUNTER_LOST_FD_RANGE);
 		return;
@@ -272,8 +271,35 @@ void conn_accepted(int fd, uint64_t now_ns)
 		thread_count(SEG_COUNTER_LOST_POOL_FULL);
 		return;
 	}
-	conn_open(conn);
+	conn_open(conn, fd, is_client, now_ns);
 	conn_install(fd, conn, now_ns);
+}
+
+void conn_accepted(int fd, uint64_t now_ns)
+{
+	if (!table.count)
+		return;
+	work_set_pending();
+	conn_new(fd, false, now_ns);
+}
+
+void conn_connecting(int fd, uint64_t now_ns)
+{
+	if (table.count)
+		conn_new(fd, true, now_ns);
+}
+
+void conn_tls_opened(int fd, uint64_t now_ns)
+{
+	struct conn *conn = conn_at(fd);
+
+	if (!conn || conn->is_tls)
+		return;
+	conn = conn_take(fd, now_ns);
+	if (!conn)
+		return;
+	traffic_tls_opened(conn);
+	conn_release(conn, now_ns);
 }
 
 /* False: it has ended meanwhile. */
@@ -318,32 +344,48 @@ static inline void each_piece(struct conn *conn, const struct iovec *iov, size_t
 	}
 }
 
-static void count_received(struct conn *conn, size_t bytes, uint64_t now_ns)
+static void count_received(struct conn *conn, size_t bytes)
 {
-	if (conn->is_settled) {
+	struct seg_connection *entry = listing_entry(conn->listing);
+
+	if (entry)
+		listing_add(&entry->received_bytes, bytes);
+	if (!conn->is_settled)
+		conn->received_bytes += bytes;
+	else if (!conn->is_client)
 		observe_received(conn->protocol, bytes);
-		return;
-	}
-	if (!conn->received_bytes)
-		conn->first_ns = now_ns;
-	conn->received_bytes += bytes;
 }
 
 static void count_sent(struct conn *conn, size_t bytes)
 {
-	if (conn->is_settled)
-		observe_sent(conn->protocol, bytes);
-	else
+	struct seg_connection *entry = listing_entry(conn->listing);
+
+	if (entry)
+		listing_add(&entry->sent_bytes, bytes);
+	if (!conn->is_settled)
 		conn->sent_bytes += bytes;
+	else if (!conn->is_client)
+		observe_sent(conn->protocol, bytes);
 }
 
 /* Everything was said: what the thread works for now, and the lock. */
 static void finish_call(struct conn *conn, struct traffic_call *call)
 {
 	traffic_call_end(conn, call);
-	if (call->work != WORK_PENDING)
+	if (call->work.endpoint != WORK_PENDING)
 		work_set(call->work);
 	conn_release(conn, call->now_ns);
+}
+
+/* Work that may be weak: then what the thread does for a request stays so. */
+static void take_up(struct work work)
+{
+	if (work.endpoint == WORK_PENDING)
+		return;
+	if (!(work.endpoint & TRAFFIC_WORK_WEAK))
+		work_set(work);
+	else if (!work_is_request(self.work))
+		work_set((struct work){ work.endpoint & ~TRAFFIC_WORK_WEAK, work.request });
 }
 
 void conn_receiving(int fd)
@@ -352,21 +394,20 @@ void conn_receiving(int fd)
 
 	if (!conn)
 		return;
-	uint32_t work = traffic_work_receiving(conn);
-	work_before = self.endpoint;
-	if (work == WORK_PENDING)
+	struct work work = traffic_work_receiving(conn);
+	work_before = self.work;
+	if (work.endpoint != WORK_PENDING)
+		take_up(work);
+	else if (!conn->is_client)
 		work_set_pending();
-	else
-		work_set(work);
 }
 
-/* Nothing came. */
+/* Nothing came. What the program asked others is for the same request as before, whether it has come or not. */
 static void restore_work(struct conn *conn)
 {
-	uint32_t work = traffic_work_receiving(conn);
-	bool is_within_request = work != WORK_PENDING && work >= SEG_ENDPOINT_OTHER;
+	bool is_within_request = work_is_request(traffic_work_receiving(conn));
 
-	if (!is_within_request && work_before != WORK_PENDING)
+	if (!is_within_request && !conn->is_client && work_before.endpoint != WORK_PENDING)
 		work_set(work_before);
 }
 
@@ -377,6 +418,7 @@ void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t byt
 	if (!conn)
 		return;
 	if (!bytes) {
+		conn->is_received_at_end = true;
 		restore_work(conn);
 		return;
 	}
@@ -384,8 +426,8 @@ void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t byt
 	if (!conn)
 		return;
 	struct traffic_call call = call_at(now_ns);
-	count_received(conn, bytes, now_ns);
-	each_piece(conn, iov, iov_count, bytes, traffic_received, &call);
+	count_received(conn, bytes);
+	each_piece(conn, iov, iov_count, bytes, conn->is_client ? traffic_answered : traffic_asked, &call);
 	finish_call(conn, &call);
 }
 
@@ -396,35 +438,43 @@ void conn_received_unseen(int fd, size_t bytes, uint64_t now_ns)
 	if (!conn)
 		return;
 	struct traffic_call call = call_at(now_ns);
-	count_received(conn, bytes, now_ns);
-	traffic_received_unseen(conn, bytes, &call);
+	count_received(conn, bytes);
+	if (conn->is_client)
+		traffic_answered_unseen(conn, bytes, &call);
+	else
+		traffic_asked_unseen(conn, bytes, &call);
 	finish_call(conn, &call);
+}
+
+/* The failures that a caller meets every day and tries again after. */
+static bool is_passing(int error)
+{
+	return error == EAGAIN || error == EINTR || error == ENOBUFS || error == ENOMEM;
+}
+
+static void note_failure(struct conn *conn, int error)
+{
+	if (!is_passing(error))
+		atomic_store_explicit(&conn->failure, error, memory_order_relaxed);
 }
 
 void conn_receive_failed(int fd, int error, uint64_t now_ns)
 {
 	struct conn *conn = conn_at(fd);
 
-	(void)error;
 	(void)now_ns;
-	if (conn)
-		restore_work(conn);
+	if (!conn)
+		return;
+	note_failure(conn, error);
+	restore_work(conn);
 }
 
 void conn_sending(int fd)
 {
 	struct conn *conn = conn_at(fd);
 
-	if (!conn)
-		return;
-	uint32_t work = traffic_work_sending(conn);
-	if (work == WORK_PENDING)
-		return;
-	bool is_busy = self.endpoint != WORK_PENDING && self.endpoint >= SEG_ENDPOINT_OTHER;
-	if (!(work & TRAFFIC_WORK_WEAK))
-		work_set(work);
-	else if (!is_busy)
-		work_set(work & ~TRAFFIC_WORK_WEAK);
+	if (conn)
+		take_up(traffic_work_sending(conn));
 }
 
 void conn_sent(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns)
@@ -435,7 +485,7 @@ void conn_sent(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, 
 		return;
 	struct traffic_call call = call_at(now_ns);
 	count_sent(conn, bytes);
-	each_piece(conn, iov, iov_count, bytes, traffic_sent, &call);
+	each_piece(conn, iov, iov_count, bytes, conn->is_client ? traffic_asked : traffic_answered, &call);
 	finish_call(conn, &call);
 }
 
@@ -447,15 +497,20 @@ void conn_sent_unseen(int fd, size_t bytes, uint64_t now_ns)
 		return;
 	struct traffic_call call = call_at(now_ns);
 	count_sent(conn, bytes);
-	traffic_sent_unseen(conn, bytes, &call);
+	if (conn->is_client)
+		traffic_asked_unseen(conn, bytes, &call);
+	else
+		traffic_answered_unseen(conn, bytes, &call);
 	finish_call(conn, &call);
 }
 
 void conn_send_failed(int fd, int error, uint64_t now_ns)
 {
-	(void)fd;
-	(void)error;
+	struct conn *conn = conn_at(fd);
+
 	(void)now_ns;
+	if (conn)
+		note_failure(conn, error);
 }
 
 void conn_shut_down(int fd, int how, uint64_t now_ns)
@@ -466,6 +521,7 @@ void conn_shut_down(int fd, int how, uint64_t now_ns)
 	if (!conn)
 		return;
 	struct traffic_call call = call_at(now_ns);
-	traffic_sent_all(conn, &call);
+	if (!conn->is_client)
+		traffic_answered_all(conn, &call);
 	finish_call(conn, &call);
 }

@@ -1,8 +1,8 @@
 #pragma once
-/* connection - what passes through each accepted socket, from which requests are inferred.
+/* connection - what passes through each socket that the program accepted or connected, from which requests are inferred.
  * Context: call. No allocation but pages mapped from the kernel in large pieces, no lock that can wait.
- * Owns the table from descriptor to connection and the connections; connections made by connect(2), files and pipes are
- * not tracked and cost one look into the table.
+ * Owns the table from descriptor to connection and the connections; files, pipes and datagrams are not tracked and cost
+ * one look into the table.
  * Overlap: any calls of any threads; two threads in the same connection at once are told apart by a short bounded spin,
  * after which the connection is given up as unseen and counted. A signal handler of the program that interrupts one of
  * these calls and makes another on the same connection gives it up in the same way.
@@ -20,6 +20,10 @@
  *                     sends to the streams of others stays that request's.
  *   sent              if that ended a response and another request of the pipeline is already there: that one.
  *   closing           unchanged.
+ * Where the program is the client its work stays what it is:
+ *   connecting, sending  unchanged, and remembered with what is asked; after a wait that told nothing: that for which the
+ *                     program last asked on this connection, or connected it.
+ *   receiving         that for which was asked what is now answered first.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -41,6 +45,12 @@ void conn_forked(void);
 /* accept gave fd. */
 void conn_accepted(int fd, uint64_t now_ns);
 
+/* connect made fd a connection to a server, or began to. Stream sockets only. */
+void conn_connecting(int fd, uint64_t now_ns);
+
+/* What passes fd is encrypted from now on, and the bytes told here are the plain ones (hooks of TLS libraries). */
+void conn_tls_opened(int fd, uint64_t now_ns);
+
 /* fd is a connection that is tracked. One load; for hooks that would do more work for it. */
 bool conn_is_tracked(int fd);
 
@@ -50,7 +60,7 @@ void conn_receiving(int fd);
 /* It gave bytes (> 0), spread over iov in order; or 0 bytes: the peer ended its side. Not for MSG_PEEK. */
 void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns);
 
-/* It failed with error (an errno). Changes nothing but whom the thread works for. */
+/* It failed with error (an errno): changes whom the thread works for, and tells why what is unanswered may stay so. */
 void conn_receive_failed(int fd, int error, uint64_t now_ns);
 
 /* A sending call on fd begins. */

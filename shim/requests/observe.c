@@ -2,6 +2,9 @@
 
 #include "endpoint.h"
 
+#include <string.h>
+#include <time.h>
+
 static void add(_Atomic uint64_t *counter, uint64_t n)
 {
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
@@ -9,10 +12,11 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
 
 /* The overflow label set of endpoint's protocol and method: no status, error _OTHER. It must be found whatever the
  * table's load, so its place is the first free one and not the one of its hash. */
-static uint32_t overflow_series(uint32_t endpoint)
+static uint32_t overflow_series(uint32_t endpoint, uint32_t peer)
 {
 	uint64_t key = seg_series_key(endpoint_overflow_of(endpoint), 0, SEG_ERROR_OTHER, SEG_SCHEME_PLAIN);
 
+	key = seg_series_key_asked(key, peer);
 	thread_count(SEG_COUNTER_OVERFLOW_SERIES);
 	return seg_table_append(&seg.slots[SEG_TABLE_SERIES], 0, key, NULL);
 }
@@ -23,7 +27,7 @@ static uint32_t histogram_of(uint64_t key, uint32_t endpoint)
 	uint32_t series = seg_table_insert(&seg.slots[SEG_TABLE_SERIES], key, NULL);
 
 	if (series == SEG_NOT_FOUND)
-		series = overflow_series(endpoint);
+		series = overflow_series(endpoint, seg_series_peer(key));
 	return series == SEG_NOT_FOUND ? SEG_NOT_FOUND : self.shard * seg.slots[SEG_TABLE_SERIES].count + series;
 }
 
@@ -48,6 +52,13 @@ void observe_run_flush(struct observe_run *run)
 	run->sum_ns = 0;
 }
 
+static uint64_t key_of(const struct observation *observation)
+{
+	uint64_t key = seg_series_key(observation->endpoint, observation->status, observation->error, observation->scheme);
+
+	return seg_series_key_asked(key, observation->peer);
+}
+
 static bool histogram_is_of(uint32_t histogram, uint64_t key)
 {
 	if (histogram == SEG_NOT_FOUND)
@@ -59,7 +70,7 @@ static bool histogram_is_of(uint32_t histogram, uint64_t key)
 void observe_run_add(struct observe_run *run, const struct observation *observation)
 {
 	const struct seg_config *config = &seg.head->config;
-	uint64_t key = seg_series_key(observation->endpoint, observation->status, observation->error, observation->scheme);
+	uint64_t key = key_of(observation);
 	uint32_t bucket = bucket_of(config->bounds_ns, config->bound_count, observation->duration_ns);
 
 	if (key != run->key) {
@@ -116,4 +127,67 @@ void observe_active(enum seg_method method, enum seg_scheme scheme, int delta)
 {
 	if (thread_process)
 		atomic_fetch_add_explicit(&thread_process->active_requests[method][scheme], delta, memory_order_relaxed);
+}
+
+static uint64_t real_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+void observe_exemplar(const struct observation *observation, const uint8_t *trace_id, const uint8_t *span_id)
+{
+	uint32_t series = seg_table_find(&seg.slots[SEG_TABLE_SERIES], key_of(observation));
+
+	if (series == SEG_NOT_FOUND)
+		return;
+	struct seg_exemplar *exemplar = &seg.exemplars[series];
+	uint32_t sequence = atomic_load_explicit(&exemplar->sequence, memory_order_relaxed);
+	if (sequence & 1 || !atomic_compare_exchange_strong_explicit(&exemplar->sequence, &sequence, sequence + 1,
+								     memory_order_acq_rel, memory_order_relaxed))
+		return;
+	exemplar->duration_ns = observation->duration_ns;
+	exemplar->at_real_ns = real_now_ns();
+	memcpy(exemplar->trace_id, trace_id, sizeof(exemplar->trace_id));
+	memcpy(exemplar->span_id, span_id, sizeof(exemplar->span_id));
+	seg_table_mark(&seg.slots[SEG_TABLE_EXEMPLARS], series);
+	atomic_store_explicit(&exemplar->sequence, sequence + 2, memory_order_release);
+}
+
+void observe_first_byte(uint32_t endpoint, uint64_t duration_ns)
+{
+	const struct seg_config *config = &seg.head->config;
+	uint32_t index = self.shard * seg.slots[SEG_TABLE_ENDPOINTS].count + endpoint;
+	struct seg_histogram *histogram = &seg.first_bytes[index];
+
+	add(&histogram->buckets[bucket_of(config->bounds_ns, config->bound_count, duration_ns)], 1);
+	add(&histogram->sum_ns, duration_ns);
+}
+
+static void move_open_streams(enum seg_protocol protocol, int delta)
+{
+	if (thread_process)
+		atomic_fetch_add_explicit(&thread_process->open_streams[protocol], delta, memory_order_relaxed);
+}
+
+void observe_stream_opened(enum seg_protocol protocol, uint32_t endpoint)
+{
+	add(&seg.streams[endpoint].opened, 1);
+	move_open_streams(protocol, 1);
+}
+
+void observe_stream_ended(enum seg_protocol protocol, uint32_t endpoint, uint64_t duration_ns)
+{
+	struct seg_streams *streams = &seg.streams[endpoint];
+
+	add(&streams->buckets[bucket_of(seg_stream_bounds_ns, SEG_STREAM_BOUNDS, duration_ns)], 1);
+	add(&streams->sum_ns, duration_ns);
+	move_open_streams(protocol, -1);
+}
+
+void observe_stream_adopted(enum seg_protocol protocol)
+{
+	move_open_streams(protocol, 1);
 }

@@ -8,9 +8,10 @@
 
 struct observation {
 	uint32_t endpoint;
-	uint16_t status;    /* HTTP: 0 = no response */
+	uint16_t status;    /* as in the key of a series */
 	uint8_t error;      /* enum seg_error */
 	uint8_t scheme;     /* enum seg_scheme */
+	uint8_t peer;       /* SEG_PEER_NONE: the program served it; else whom it asked */
 	uint64_t duration_ns;
 };
 
@@ -29,6 +30,19 @@ struct observe_run {
 };
 void observe_run_add(struct observe_run *run, const struct observation *observation);
 void observe_run_flush(struct observe_run *run);
+
+/* The trace id and the span id of a request as the exemplar of its label set. */
+void observe_exemplar(const struct observation *observation, const uint8_t *trace_id, const uint8_t *span_id);
+
+/* From the first byte of a request to the first byte of its answer. */
+void observe_first_byte(uint32_t endpoint, uint64_t duration_ns);
+
+/* A stream of endpoint begins; it ends after duration_ns. */
+void observe_stream_opened(enum seg_protocol protocol, uint32_t endpoint);
+void observe_stream_ended(enum seg_protocol protocol, uint32_t endpoint, uint64_t duration_ns);
+
+/* The gauge of open streams moves to another process. */
+void observe_stream_adopted(enum seg_protocol protocol);
 
 /* Bytes of a request's and of a response's body, without framing. */
 void observe_request_body(uint32_t endpoint, uint64_t bytes);

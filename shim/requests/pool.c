@@ -81,3 +81,8 @@ void pool_give(struct pool *pool, void *object)
 	} while (!atomic_compare_exchange_weak_explicit(&pool->free, &top, next, memory_order_release,
 							memory_order_relaxed));
 }
+
+void *pool_at(struct pool *pool, uint32_t number)
+{
+	return object_at(pool, number - 1);
+}

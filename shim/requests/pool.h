@@ -34,3 +34,6 @@ struct pool {
 void *pool_take(struct pool *pool);
 
 void pool_give(struct pool *pool, void *object);
+
+/* The object whose link has this number, which pool_take gave out before. */
+void *pool_at(struct pool *pool, uint32_t number);

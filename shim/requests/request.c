@@ -1,7 +1,39 @@
 #include "request.h"
 
-/* 16 MiB: half a million requests in flight. A client that pipelines more without reading answers is not followed on. */
+/* 40 MiB: half a million requests in flight. A client that pipelines more without reading answers is not followed on. */
 static struct pool blocks = POOL_OF(struct request_block, 16384);
+
+struct kept_trace {
+	struct pool_link link;
+	struct trace_context context;
+};
+
+/* Of requests that wait for their answer. */
+static struct pool traces = POOL_OF(struct kept_trace, 65536);
+
+void request_keep_trace(struct request *request, const struct trace_context *trace)
+{
+	struct kept_trace *kept = request->trace ? pool_at(&traces, request->trace) : pool_take(&traces);
+
+	if (!kept)
+		return;
+	kept->context = *trace;
+	request->trace = kept->link.number;
+}
+
+const struct trace_context *request_trace(const struct request *request)
+{
+	struct kept_trace *kept = request->trace ? pool_at(&traces, request->trace) : NULL;
+
+	return kept ? &kept->context : NULL;
+}
+
+void request_drop_trace(struct request *request)
+{
+	if (request->trace)
+		pool_give(&traces, pool_at(&traces, request->trace));
+	request->trace = 0;
+}
 
 static struct request_block *block_append(struct request_queue *queue)
 {

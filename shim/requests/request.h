@@ -3,8 +3,9 @@
  * Context: call. Memory comes from a pool of blocks; a connection that is not pipelined never needs it.
  * Overlap: a queue belongs to who holds its connection's lock.
  */
-#include "../segment/layout.h"
+#include "../base/thread.h"
 #include "pool.h"
+#include "trace.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,19 +13,25 @@
 #define REQUEST_NO_ENDPOINT UINT32_MAX
 
 struct request {
-	uint64_t begin_ns;   /* when its first byte was received */
-	uint64_t body_bytes; /* of the request, once is_read */
-	uint32_t endpoint;   /* REQUEST_NO_ENDPOINT: its head is not known yet, or broken */
-	uint8_t method;      /* enum seg_method; HTTP */
-	bool is_read;        /* its last byte was received */
-	bool is_answered;    /* its response is over while its body is still being received; counted already */
-	bool is_broken;      /* could not be parsed */
-	bool is_active;      /* counted in the gauge of active requests */
-	bool opens_stream;   /* after its answer the connection is no more made of requests */
-	bool has_no_answer;  /* none will ever come: it is over when its turn comes */
+	uint64_t begin_ns;      /* when its first byte passed */
+	uint64_t first_byte_ns; /* when the first byte of its answer passed, 0 = not yet */
+	uint64_t body_bytes;    /* of the request, once is_read */
+	struct work behalf;     /* asked by the program: the work for which it was asked, and which goes on with the answer */
+	uint32_t endpoint;      /* REQUEST_NO_ENDPOINT: its head is not known yet, or broken */
+	uint32_t candidate;     /* endpoint.h: its route was never answered before; 0 = endpoint is final */
+	uint32_t ordinal;       /* number in its connection, from 1 */
+	uint32_t trace;         /* number of its request_trace, 0 = it brought no ids */
+	uint8_t method;         /* enum seg_method; HTTP */
+	bool is_read;           /* its last byte was received */
+	bool is_answered;       /* its response is over while its body is still being received; counted already */
+	bool is_broken;         /* could not be parsed */
+	bool is_rpc;            /* its endpoint is a method of gRPC */
+	bool is_active;         /* counted in the gauge of active requests */
+	bool opens_stream;      /* after its answer the connection is no more made of requests */
+	bool has_no_answer;     /* none will ever come: it is over when its turn comes */
 };
 
-enum { REQUESTS_PER_BLOCK = 31 }; /* a block is 1 KiB */
+enum { REQUESTS_PER_BLOCK = 31 }; /* a block is 2.5 KiB */
 struct request_block {
 	struct pool_link link;
 	struct request_block *newer;
@@ -59,3 +66,10 @@ void request_pop(struct request_queue *queue);
 
 /* Calls visit with each request, the oldest first, and with argument. */
 void request_each(struct request_queue *queue, void (*visit)(struct request *, int), int argument);
+
+/* Keeps a copy of what trace says with the request until request_drop_trace; nothing if the pool is exhausted. */
+void request_keep_trace(struct request *request, const struct trace_context *trace);
+
+/* What was kept, NULL = nothing. */
+const struct trace_context *request_trace(const struct request *request);
+void request_drop_trace(struct request *request);

@@ -1,10 +1,18 @@
-/* Who speaks which protocol is told by the client's first line, and believed once the server's answer fits it. A first
+/* Who speaks which protocol is told by the client's first bytes, and believed once the server's answer fits it. A first
  * line that is no request of any protocol may still be one for an HTTP server, which then answers 400: so it is followed
  * as a broken HTTP request, and only the answer tells that it was something else.
  */
 #include "traffic.h"
 
+#include "endpoint.h"
+#include "listing.h"
+#include "peer.h"
+#include "slow.h"
+
+#include <errno.h>
 #include <string.h>
+
+static const struct traffic_protocol traffic_undecided, traffic_bytes, traffic_tls;
 
 struct carry {
 	struct pool_link link;
@@ -33,33 +41,68 @@ void traffic_carry_give(struct http1 *http)
 	http->carried_bytes = 0;
 }
 
-static void return_idle_carry(struct http1 *http)
-{
-	if (http->carry && !http->carried_bytes)
-		traffic_carry_give(http);
-}
+/* life */
 
-static void reset_protocol(struct conn *conn)
+static void forget_nothing_asked(struct conn *conn)
 {
-	memset(&conn->http, 0, sizeof(conn->http));
-	conn->http.response.is_response = true;
-}
-
-void traffic_begin(struct conn *conn)
-{
-	conn->follow = FOLLOW_UNDECIDED;
-	conn->protocol = SEG_PROTOCOL_UNKNOWN;
-	conn->is_settled = false;
-	conn->no_more_answers = false;
-	conn->stream = REQUEST_NO_ENDPOINT;
 	conn->received_bytes = 0;
 	conn->sent_bytes = 0;
+	conn->asked_bytes = 0;
 	conn->first_ns = 0;
+}
+
+void traffic_begin(struct conn *conn, int fd, bool is_client, uint64_t now_ns)
+{
+	conn->protocol = SEG_PROTOCOL_UNKNOWN;
+	conn->is_settled = false;
+	conn->is_client = is_client;
+	conn->is_tls = false;
+	conn->is_received_at_end = false;
+	conn->peer = SEG_PEER_NONE;
+	conn->fd = fd;
+	atomic_store_explicit(&conn->failure, 0, memory_order_relaxed);
+	conn->listing = listing_claim(is_client ? SEG_CONNECTION_ASKED : SEG_CONNECTION_SERVED, fd, now_ns);
+	conn->requests_count = 0;
+	conn->stream = REQUEST_NO_ENDPOINT;
+	conn->behalf = is_client && work_is_request(self.work) ? self.work : WORK_NONE;
+	forget_nothing_asked(conn);
 	memset(&conn->queue, 0, sizeof(conn->queue));
-	reset_protocol(conn);
-	atomic_store_explicit(&conn->receiving_work, WORK_PENDING, memory_order_relaxed);
-	atomic_store_explicit(&conn->sending_work, WORK_PENDING, memory_order_relaxed);
-	observe_open(SEG_PROTOCOL_UNKNOWN, 1);
+	traffic_follow(conn, &traffic_undecided);
+	atomic_store_explicit(&conn->receiving_endpoint, WORK_PENDING, memory_order_relaxed);
+	atomic_store_explicit(&conn->sending_endpoint, WORK_PENDING, memory_order_relaxed);
+	if (!is_client)
+		observe_open(SEG_PROTOCOL_UNKNOWN, 1);
+}
+
+void traffic_follow(struct conn *conn, const struct traffic_protocol *protocol)
+{
+	memset(conn->state, 0, sizeof(conn->state));
+	conn->http.response.is_response = true; /* while undecided the state is HTTP's */
+	if (protocol != &traffic_undecided)
+		conn->http.response.is_response = false;
+	conn->as = protocol;
+}
+
+static void show_protocol(const struct conn *conn)
+{
+	struct seg_connection *entry = listing_entry(conn->listing);
+
+	if (!entry)
+		return;
+	atomic_store_explicit(&entry->protocol, conn->protocol, memory_order_relaxed);
+	atomic_store_explicit(&entry->scheme, conn->is_tls ? SEG_SCHEME_TLS : SEG_SCHEME_PLAIN, memory_order_relaxed);
+}
+
+/* Gauges and counters of connections are those that the program accepted. */
+static void settle_served(struct conn *conn)
+{
+	observe_accepted(conn->protocol);
+	observe_received(conn->protocol, conn->received_bytes);
+	observe_sent(conn->protocol, conn->sent_bytes);
+	if (conn->protocol == SEG_PROTOCOL_UNKNOWN)
+		return;
+	observe_open(SEG_PROTOCOL_UNKNOWN, -1);
+	observe_open(conn->protocol, 1);
 }
 
 void traffic_settle(struct conn *conn, enum seg_protocol protocol)
@@ -68,23 +111,34 @@ void traffic_settle(struct conn *conn, enum seg_protocol protocol)
 		return;
 	conn->is_settled = true;
 	conn->protocol = (uint8_t)protocol;
-	observe_accepted(protocol);
-	observe_received(protocol, conn->received_bytes);
-	observe_sent(protocol, conn->sent_bytes);
-	if (protocol == SEG_PROTOCOL_UNKNOWN)
-		return;
-	observe_open(SEG_PROTOCOL_UNKNOWN, -1);
-	observe_open(protocol, 1);
+	show_protocol(conn);
+	if (!conn->is_client)
+		settle_served(conn);
+	else if (protocol != SEG_PROTOCOL_UNKNOWN && protocol != SEG_PROTOCOL_TLS)
+		conn->peer = (uint8_t)peer_of(conn->fd);
+}
+
+static void forget_each(struct conn *conn)
+{
+	struct request *request;
+
+	while ((request = request_oldest(&conn->queue))) {
+		traffic_drop(conn, request);
+		request_pop(&conn->queue);
+	}
 }
 
 void traffic_forget(struct conn *conn)
 {
-	if (conn->follow == FOLLOW_UNDECIDED || conn->follow == FOLLOW_HTTP) {
-		traffic_carry_give(&conn->http.request);
-		traffic_carry_give(&conn->http.response);
-	}
-	while (conn->queue.count)
-		request_pop(&conn->queue);
+	if (conn->as->forget)
+		conn->as->forget(conn);
+	forget_each(conn);
+	conn->listing = LISTING_NONE; /* the entry is the other process's */
+}
+
+static enum seg_scheme scheme_of(const struct conn *conn)
+{
+	return conn->is_tls ? SEG_SCHEME_TLS : SEG_SCHEME_PLAIN;
 }
 
 static void move_active(struct request *request, int direction)
@@ -93,62 +147,248 @@ static void move_active(struct request *request, int direction)
 		observe_active(request->method, SEG_SCHEME_PLAIN, direction);
 }
 
-static void leave_protocol(struct conn *conn)
+static void move_active_tls(struct request *request, int direction)
 {
-	request_each(&conn->queue, move_active, -1);
-	traffic_forget(conn);
+	if (request->is_active)
+		observe_active(request->method, SEG_SCHEME_TLS, direction);
 }
 
-void traffic_follow_bytes(struct conn *conn, uint32_t endpoint)
+static void move_gauges(struct conn *conn, int direction)
+{
+	request_each(&conn->queue, conn->is_tls ? move_active_tls : move_active, direction);
+	if (conn->as->move_gauges)
+		conn->as->move_gauges(conn, direction);
+}
+
+/* What the connection was so far is over, uncounted. */
+static void leave_protocol(struct conn *conn)
+{
+	move_gauges(conn, -1);
+	if (conn->as->forget)
+		conn->as->forget(conn);
+	forget_each(conn);
+}
+
+void traffic_follow_bytes(struct conn *conn, uint32_t endpoint, uint64_t now_ns)
 {
 	leave_protocol(conn);
-	conn->follow = FOLLOW_BYTES;
+	traffic_follow(conn, &traffic_bytes);
 	conn->stream = endpoint;
+	conn->stream_ns = now_ns;
+	if (endpoint != REQUEST_NO_ENDPOINT && !conn->is_client)
+		observe_stream_opened(conn->protocol, endpoint);
 }
 
 void traffic_unclassified(struct conn *conn)
 {
-	thread_count(SEG_COUNTER_UNCLASSIFIED_CONNECTIONS);
-	traffic_follow_bytes(conn, REQUEST_NO_ENDPOINT);
+	if (!conn->is_client)
+		thread_count(SEG_COUNTER_UNCLASSIFIED_CONNECTIONS);
+	traffic_follow_bytes(conn, REQUEST_NO_ENDPOINT, 0);
 	traffic_settle(conn, SEG_PROTOCOL_UNKNOWN);
 }
 
 /* The words that conn_receiving and conn_sending read without the lock. */
 static void update_work(struct conn *conn)
 {
-	uint32_t receiving = WORK_PENDING, sending = WORK_PENDING;
-	struct request *request;
+	struct work answering = conn->as->work_answering(conn);
+	struct work receiving = conn->is_client ? answering : conn->as->work_asking(conn);
+	struct work sending = conn->is_client ? conn->behalf : answering;
 
-	switch (conn->follow) {
-	case FOLLOW_HTTP:
-		if (conn->http.reading)
-			receiving = conn->http.reading->endpoint;
-		request = traffic_http_unanswered(conn);
-		if (request)
-			sending = request->endpoint;
-		break;
-	case FOLLOW_REDIS:
-		receiving = conn->redis.receiving_work;
-		if (conn->queue.count)
-			sending = conn->redis.work;
-		break;
-	case FOLLOW_BYTES:
-		receiving = conn->stream == REQUEST_NO_ENDPOINT ? SEG_ENDPOINT_BACKGROUND : conn->stream;
-		sending = receiving | TRAFFIC_WORK_WEAK;
-		break;
-	}
-	atomic_store_explicit(&conn->receiving_work, receiving, memory_order_relaxed);
-	atomic_store_explicit(&conn->sending_work, sending, memory_order_relaxed);
+	if (conn->is_client)
+		sending.endpoint |= TRAFFIC_WORK_WEAK; /* leaves WORK_PENDING what it is */
+	atomic_store_explicit(&conn->receiving_endpoint, receiving.endpoint, memory_order_relaxed);
+	atomic_store_explicit(&conn->receiving_request, receiving.request, memory_order_relaxed);
+	atomic_store_explicit(&conn->sending_endpoint, sending.endpoint, memory_order_relaxed);
+	atomic_store_explicit(&conn->sending_request, sending.request, memory_order_relaxed);
 }
 
 void traffic_give_up(struct conn *conn, enum seg_counter counter)
 {
 	thread_count(counter);
-	if (conn->follow != FOLLOW_BYTES)
-		traffic_follow_bytes(conn, REQUEST_NO_ENDPOINT);
+	if (conn->as != &traffic_bytes)
+		traffic_follow_bytes(conn, REQUEST_NO_ENDPOINT, 0);
 	traffic_settle(conn, SEG_PROTOCOL_UNKNOWN);
 	update_work(conn);
 }
+
+/* requests */
+
+static uint64_t request_number(const struct conn *conn, const struct request *request)
+{
+	return (uint64_t)conn->link.number << 32 | request->ordinal;
+}
+
+struct work traffic_work_of(const struct conn *conn, const struct request *request)
+{
+	if (conn->is_client)
+		return request->behalf;
+	return (struct work){ request->endpoint, request_number(conn, request) };
+}
+
+void traffic_begin_request(struct conn *conn, struct request *request, uint64_t begin_ns)
+{
+	request->begin_ns = begin_ns;
+	request->ordinal = ++conn->requests_count;
+	if (!conn->is_client)
+		return;
+	if (work_is_request(self.work))
+		conn->behalf = self.work;
+	request->behalf = conn->behalf;
+}
+
+struct request *traffic_push(struct conn *conn, uint64_t begin_ns)
+{
+	struct request *request = request_push(&conn->queue, begin_ns);
+
+	if (!request)
+		traffic_give_up(conn, SEG_COUNTER_LOST_POOL_FULL);
+	else
+		traffic_begin_request(conn, request, begin_ns);
+	return request;
+}
+
+void traffic_head_http(struct conn *conn, struct request *request, enum seg_method method, const char *target, size_t n)
+{
+	request->method = (uint8_t)method;
+	if (conn->is_client) {
+		request->endpoint = endpoint_of_http_method(method);
+		return;
+	}
+	request->endpoint = endpoint_of_http(method, target, (uint32_t)n, &request->candidate);
+	request->is_active = true;
+	observe_active(method, scheme_of(conn), 1);
+}
+
+void traffic_head_rpc(struct conn *conn, struct request *request, const char *path, size_t n)
+{
+	(void)conn;
+	request->is_rpc = true;
+	request->endpoint = endpoint_of_rpc(path, (uint32_t)n, &request->candidate);
+}
+
+void traffic_head_operation(struct request *request, enum seg_protocol protocol, uint32_t operation, const char *name)
+{
+	request->endpoint = endpoint_of_operation(protocol, operation, name);
+}
+
+enum { HTTP_NOT_FOUND = 404, GRPC_UNIMPLEMENTED = 1 + 12 };
+
+static bool is_found(const struct request *request, uint16_t status)
+{
+	return status != (request->is_rpc ? GRPC_UNIMPLEMENTED : HTTP_NOT_FOUND);
+}
+
+void traffic_answer_begins(struct conn *conn, struct request *request, uint16_t status, struct traffic_call *call)
+{
+	if (!request->candidate)
+		return;
+	request->endpoint = endpoint_settle(request->candidate, is_found(request, status));
+	request->candidate = 0;
+	/* What the thread did for the candidate it goes on doing for what has become of it. */
+	if (!conn->is_client && self.work.request == request_number(conn, request) &&
+	    (call->work.endpoint == WORK_PENDING || call->work.request == self.work.request))
+		call->work = traffic_work_of(conn, request);
+}
+
+static void keep_if_slow(struct conn *conn, const struct request *request, const struct observation *seen,
+			 const struct traffic_outcome *outcome)
+{
+	if (seen->duration_ns < seg.head->config.slow_ns)
+		return;
+	slow_keep(&(struct slow_request){
+		.request = request,
+		.seen = seen,
+		.number = request_number(conn, request),
+		.response_bytes = outcome->response_bytes,
+	});
+}
+
+static void observe_served(struct conn *conn, const struct request *request, const struct observation *seen,
+			   const struct traffic_outcome *outcome)
+{
+	const struct trace_context *trace = request_trace(request);
+
+	if (request->first_byte_ns)
+		observe_first_byte(seen->endpoint, request->first_byte_ns - request->begin_ns);
+	keep_if_slow(conn, request, seen, outcome);
+	if (trace && trace_is_known(trace))
+		observe_exemplar(seen, trace->trace_id, trace->span_id);
+}
+
+/* Its label set now counts it, so that an exemplar finds its place. */
+static void observe_duration(struct conn *conn, const struct request *request, const struct observation *seen,
+			     const struct traffic_outcome *outcome, struct traffic_call *call)
+{
+	observe_run_add(&call->run, seen);
+	if (conn->is_client)
+		return;
+	observe_served(conn, request, seen, outcome);
+}
+
+static uint64_t duration_ns(const struct request *request, const struct traffic_call *call)
+{
+	return call->now_ns > request->begin_ns ? call->now_ns - request->begin_ns : 0;
+}
+
+static void observe_stream(struct conn *conn, const struct observation *seen)
+{
+	if (conn->is_client)
+		return;
+	observe_stream_opened(conn->protocol, seen->endpoint);
+	observe_stream_ended(conn->protocol, seen->endpoint, seen->duration_ns);
+}
+
+static bool has_bodies(const struct conn *conn, const struct request *request)
+{
+	return !conn->is_client && seg.endpoints[request->endpoint].protocol == SEG_PROTOCOL_HTTP;
+}
+
+void traffic_finish(struct conn *conn, struct request *request, const struct traffic_outcome *outcome,
+		    struct traffic_call *call)
+{
+	if (request->endpoint == REQUEST_NO_ENDPOINT)
+		request->endpoint = endpoint_of_broken_http();
+	traffic_answer_begins(conn, request, outcome->status, call);
+	struct observation seen = {
+		.endpoint = request->endpoint,
+		.status = outcome->status,
+		.error = outcome->error,
+		.scheme = (uint8_t)scheme_of(conn),
+		.peer = conn->peer,
+		.duration_ns = duration_ns(request, call),
+	};
+	if (outcome->is_stream)
+		observe_stream(conn, &seen);
+	else
+		observe_duration(conn, request, &seen, outcome, call);
+	if (has_bodies(conn, request))
+		observe_response_body(request->endpoint, outcome->response_bytes);
+	if (request->is_active)
+		observe_active(request->method, scheme_of(conn), -1);
+	request->is_active = false;
+	request->is_answered = true;
+	request_drop_trace(request);
+	if (conn->listing)
+		listing_add(&listing_entry(conn->listing)->requests, 1);
+	call->has_answered |= !conn->is_client;
+}
+
+void traffic_retire(struct conn *conn, struct request *request)
+{
+	if (has_bodies(conn, request))
+		observe_request_body(request->endpoint, request->body_bytes);
+}
+
+void traffic_drop(struct conn *conn, struct request *request)
+{
+	(void)conn;
+	if (request->candidate)
+		endpoint_forget(request->candidate);
+	request->candidate = 0;
+	request_drop_trace(request);
+}
+
+/* undecided */
 
 static bool is_redis_line(const char *line, size_t n)
 {
@@ -161,13 +401,17 @@ static bool is_redis_line(const char *line, size_t n)
 }
 
 /* The line is eaten already and may lie in the carry, which is given back when it is read. */
-static void become_redis(struct conn *conn, struct traffic_call *call)
+static void become(struct conn *conn, const struct traffic_protocol *protocol, const char *line_end,
+		   struct traffic_call *call)
 {
 	struct http1 http = conn->http.request;
 
-	traffic_redis_begin(conn);
-	traffic_redis_received(conn, http.target, http.target_bytes, call);
-	traffic_redis_received(conn, "\n", 1, call);
+	if (protocol)
+		traffic_follow(conn, protocol);
+	else
+		traffic_redis_begin(conn);
+	conn->as->asked(conn, http.target, http.target_bytes, call);
+	conn->as->asked(conn, line_end, strlen(line_end), call);
 	traffic_carry_give(&http);
 }
 
@@ -185,11 +429,39 @@ static bool begins_like_http(const struct http1 *http)
 	return false;
 }
 
-static void received_undecided(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+/* Protocols that the first byte of the client tells: none of them begins as a line of text does. */
+static const struct traffic_protocol *protocol_of_byte(unsigned char first)
+{
+	switch (first) {
+	case 0x16: return &traffic_tls; /* a handshake record, RFC 8446 clause 5.1 */
+	default: return NULL;
+	}
+}
+
+/* The first line of the client is there: HTTP1_LINE, or no HTTP. */
+static void on_first_line(struct conn *conn, enum http1_event event, struct traffic_call *call)
+{
+	const struct http1 *http = &conn->http.request;
+
+	if (event == HTTP1_LINE)
+		traffic_http_begin(conn, call);
+	else if (http->target && is_redis_line(http->target, http->target_bytes))
+		become(conn, NULL, "\n", call);
+	else
+		traffic_http_begin_broken(conn, call);
+}
+
+static void undecided_asked(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
 	struct http1 *http = &conn->http.request;
-	struct http1_step step = http1_read(http, bytes, n);
+	const struct traffic_protocol *protocol = conn->asked_bytes == n ? protocol_of_byte((unsigned char)bytes[0]) : NULL;
 
+	if (protocol) {
+		traffic_follow(conn, protocol);
+		protocol->asked(conn, bytes, n, call);
+		return;
+	}
+	struct http1_step step = http1_read(http, bytes, n);
 	if (step.event == HTTP1_NEEDS_CARRY) {
 		if (!traffic_carry_take(http)) {
 			traffic_give_up(conn, SEG_COUNTER_LOST_POOL_FULL);
@@ -201,86 +473,252 @@ static void received_undecided(struct conn *conn, const char *bytes, size_t n, s
 	}
 	if (step.event == HTTP1_MORE)
 		return;
-	if (step.event == HTTP1_LINE) {
-		traffic_http_begin(conn);
-		traffic_http_line(conn, call);
-	} else if (http->target && is_redis_line(http->target, http->target_bytes)) {
-		become_redis(conn, call);
+	on_first_line(conn, step.event, call);
+	if (n > step.used_bytes)
+		conn->as->asked(conn, bytes + step.used_bytes, n - step.used_bytes, call);
+}
+
+static void undecided_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+{
+	if (!conn->asked_bytes) { /* a greeting */
+		traffic_unclassified(conn);
+		return;
+	}
+	traffic_http_begin_broken(conn, call);
+	conn->as->answered(conn, bytes, n, call);
+}
+
+static void undecided_call_end(struct conn *conn)
+{
+	if (conn->http.request.carry && !conn->http.request.carried_bytes)
+		traffic_carry_give(&conn->http.request);
+}
+
+static void undecided_end(struct conn *conn, enum seg_error error, struct traffic_call *call)
+{
+	if (begins_like_http(&conn->http.request)) {
+		traffic_http_begin(conn, call);
+		conn->as->end(conn, error, call);
+	} else if (conn->received_bytes || conn->sent_bytes) {
+		traffic_unclassified(conn);
 	} else {
-		traffic_http_begin_broken(conn);
-	}
-	traffic_received(conn, bytes + step.used_bytes, n - step.used_bytes, call);
-}
-
-void traffic_received(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
-{
-	switch (conn->follow) {
-	case FOLLOW_UNDECIDED:
-		received_undecided(conn, bytes, n, call);
-		break;
-	case FOLLOW_HTTP:
-		traffic_http_received(conn, bytes, n, call);
-		break;
-	case FOLLOW_REDIS:
-		traffic_redis_received(conn, bytes, n, call);
-		break;
+		traffic_settle(conn, SEG_PROTOCOL_UNKNOWN);
 	}
 }
 
-void traffic_sent(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+static void undecided_forget(struct conn *conn)
 {
-	if (conn->follow == FOLLOW_UNDECIDED) {
-		if (!conn->received_bytes) { /* a greeting */
-			traffic_unclassified(conn);
-			return;
+	traffic_carry_give(&conn->http.request);
+}
+
+static struct work work_none(struct conn *conn)
+{
+	(void)conn;
+	return WORK_NONE;
+}
+
+static const struct traffic_protocol traffic_undecided = {
+	.protocol = SEG_PROTOCOL_UNKNOWN,
+	.asked = undecided_asked,
+	.answered = undecided_answered,
+	.call_end = undecided_call_end,
+	.end = undecided_end,
+	.forget = undecided_forget,
+	.work_asking = work_none,
+	.work_answering = work_none,
+};
+
+/* bytes */
+
+static void bytes_pass(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+{
+	(void)conn, (void)bytes, (void)n, (void)call;
+}
+
+static bool bytes_pass_unseen(struct conn *conn, size_t n, struct traffic_call *call)
+{
+	(void)conn, (void)n, (void)call;
+	return true;
+}
+
+static void bytes_end(struct conn *conn, enum seg_error error, struct traffic_call *call)
+{
+	(void)error;
+	if (conn->stream != REQUEST_NO_ENDPOINT && !conn->is_client)
+		observe_stream_ended(conn->protocol, conn->stream,
+				     call->now_ns > conn->stream_ns ? call->now_ns - conn->stream_ns : 0);
+	conn->stream = REQUEST_NO_ENDPOINT;
+	traffic_settle(conn, SEG_PROTOCOL_UNKNOWN);
+}
+
+static struct work bytes_work_asking(struct conn *conn)
+{
+	if (conn->stream == REQUEST_NO_ENDPOINT)
+		return (struct work){ SEG_ENDPOINT_BACKGROUND, 0 };
+	return (struct work){ conn->stream, 0 };
+}
+
+static struct work bytes_work_answering(struct conn *conn)
+{
+	struct work work = conn->is_client ? conn->behalf : bytes_work_asking(conn);
+
+	work.endpoint |= TRAFFIC_WORK_WEAK;
+	return work;
+}
+
+static void bytes_move_gauges(struct conn *conn, int direction)
+{
+	if (conn->stream != REQUEST_NO_ENDPOINT && !conn->is_client && direction > 0)
+		observe_stream_adopted(conn->protocol);
+}
+
+static const struct traffic_protocol traffic_bytes = {
+	.protocol = SEG_PROTOCOL_UNKNOWN,
+	.asked = bytes_pass,
+	.answered = bytes_pass,
+	.asked_unseen = bytes_pass_unseen,
+	.answered_unseen = bytes_pass_unseen,
+	.end = bytes_end,
+	.work_asking = bytes_work_asking,
+	.work_answering = bytes_work_answering,
+	.move_gauges = bytes_move_gauges,
+};
+
+/* TLS whose plain bytes do not come through a hook, or not yet */
+
+enum { TLS_HEADER_BYTES = 5, TLS_APPLICATION_DATA = 23 };
+
+struct tls_state {
+	uint8_t header[TLS_HEADER_BYTES]; /* of the client's record being read */
+	uint8_t header_bytes;
+	uint32_t left_bytes;
+};
+
+/* Application data, which nobody opened for us: RFC 8446 clause 5.1. */
+static void tls_asked(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+{
+	struct tls_state *tls = traffic_state(conn, struct tls_state);
+
+	(void)call;
+	while (n && !conn->is_settled) {
+		if (tls->left_bytes) {
+			size_t skipped = n < tls->left_bytes ? n : tls->left_bytes;
+			tls->left_bytes -= (uint32_t)skipped;
+			bytes += skipped;
+			n -= skipped;
+			continue;
 		}
-		traffic_http_begin_broken(conn);
-	}
-	if (conn->follow == FOLLOW_REDIS && !conn->is_settled && n && bytes[0] == 'H') {
-		/* Not Redis, but perhaps an HTTP server that answers 400 to bytes like those of Redis. */
-		leave_protocol(conn);
-		reset_protocol(conn);
-		traffic_http_begin_broken(conn);
-	}
-	switch (conn->follow) {
-	case FOLLOW_HTTP:
-		traffic_http_sent(conn, bytes, n, call);
-		break;
-	case FOLLOW_REDIS:
-		traffic_redis_sent(conn, bytes, n, call);
-		break;
+		tls->header[tls->header_bytes++] = (uint8_t)*bytes++;
+		n--;
+		if (tls->header_bytes < TLS_HEADER_BYTES)
+			continue;
+		tls->header_bytes = 0;
+		tls->left_bytes = (uint32_t)tls->header[3] << 8 | tls->header[4];
+		if (tls->header[0] == TLS_APPLICATION_DATA) {
+			thread_count(SEG_COUNTER_BLIND_TLS);
+			traffic_settle(conn, SEG_PROTOCOL_TLS);
+		}
 	}
 }
 
-void traffic_received_unseen(struct conn *conn, size_t n, struct traffic_call *call)
+static void tls_end(struct conn *conn, enum seg_error error, struct traffic_call *call)
 {
-	if (conn->follow == FOLLOW_BYTES)
+	(void)error, (void)call;
+	traffic_settle(conn, SEG_PROTOCOL_TLS);
+}
+
+static struct work tls_work(struct conn *conn)
+{
+	return bytes_work_answering(conn);
+}
+
+static const struct traffic_protocol traffic_tls = {
+	.protocol = SEG_PROTOCOL_TLS,
+	.asked = tls_asked,
+	.answered = bytes_pass,
+	.asked_unseen = bytes_pass_unseen,
+	.answered_unseen = bytes_pass_unseen,
+	.end = tls_end,
+	.work_asking = bytes_work_asking,
+	.work_answering = tls_work,
+};
+
+void traffic_tls_opened(struct conn *conn)
+{
+	if (conn->is_tls)
 		return;
-	if (conn->follow == FOLLOW_HTTP && conn->http.request.state == HTTP1_STATE_BROKEN)
-		return;
-	if (conn->follow == FOLLOW_HTTP && http1_skip(&conn->http.request, n))
-		traffic_http_received(conn, NULL, 0, call);
-	else
+	conn->is_tls = true;
+	show_protocol(conn);
+	if (conn->is_settled || (conn->as != &traffic_tls && conn->as != &traffic_undecided))
+		return; /* such as PostgreSQL, which agreed on TLS in its own words and goes on */
+	leave_protocol(conn);
+	forget_nothing_asked(conn);
+	traffic_follow(conn, &traffic_undecided);
+}
+
+/* bytes in, whatever the protocol */
+
+static void begin_asking(struct conn *conn, size_t n, const struct traffic_call *call)
+{
+	if (!conn->asked_bytes)
+		conn->first_ns = call->now_ns;
+	conn->asked_bytes += n;
+}
+
+void traffic_asked(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+{
+	begin_asking(conn, n, call);
+	conn->as->asked(conn, bytes, n, call);
+}
+
+/* A server answers in the words of HTTP what was taken for something else: 400 to bytes that were nothing to it. */
+static bool is_http_after_all(const struct conn *conn, const char *bytes, size_t n)
+{
+	return !conn->is_settled && n >= 2 && bytes[0] == 'H' && bytes[1] == 'T' && conn->as != &traffic_undecided &&
+	       conn->as->protocol != SEG_PROTOCOL_HTTP && conn->as != &traffic_bytes;
+}
+
+void traffic_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+{
+	if (is_http_after_all(conn, bytes, n)) {
+		leave_protocol(conn);
+		traffic_http_begin_broken(conn, call);
+	}
+	conn->as->answered(conn, bytes, n, call);
+}
+
+void traffic_asked_unseen(struct conn *conn, size_t n, struct traffic_call *call)
+{
+	begin_asking(conn, n, call);
+	if (!conn->as->asked_unseen || !conn->as->asked_unseen(conn, n, call))
 		traffic_give_up(conn, SEG_COUNTER_LOST_UNSEEN_BYTES);
 }
 
-void traffic_sent_unseen(struct conn *conn, size_t n, struct traffic_call *call)
+void traffic_answered_unseen(struct conn *conn, size_t n, struct traffic_call *call)
 {
-	if (conn->follow == FOLLOW_BYTES)
-		return;
-	if (conn->follow == FOLLOW_HTTP && http1_skip(&conn->http.response, n))
-		traffic_http_sent(conn, NULL, 0, call);
-	else if (conn->follow != FOLLOW_REDIS || !resp_skip_reply(&conn->redis.reply, n))
+	if (!conn->as->answered_unseen || !conn->as->answered_unseen(conn, n, call))
 		traffic_give_up(conn, SEG_COUNTER_LOST_UNSEEN_BYTES);
 }
 
 /* A client that goes on for long without an answer and without a line that means something. */
 static bool is_hopeless(const struct conn *conn)
 {
-	if (conn->is_settled || conn->received_bytes <= TRAFFIC_UNDECIDED_BYTES)
+	if (conn->is_settled || conn->asked_bytes <= TRAFFIC_UNDECIDED_BYTES)
 		return false;
-	return conn->follow == FOLLOW_UNDECIDED ||
-	       (conn->follow == FOLLOW_HTTP && conn->http.request.state == HTTP1_STATE_BROKEN);
+	return conn->as == &traffic_undecided ||
+	       (conn->as->protocol == SEG_PROTOCOL_HTTP && conn->http.request.state == HTTP1_STATE_BROKEN);
+}
+
+static void show_waiting(struct conn *conn)
+{
+	const struct request *request = request_oldest(&conn->queue);
+
+	if (conn->stream != REQUEST_NO_ENDPOINT)
+		listing_waits(conn->listing, conn->stream, conn->stream_ns, 1);
+	else if (request && !request->is_answered)
+		listing_waits(conn->listing, request->endpoint, request->begin_ns, conn->queue.count);
+	else
+		listing_waits(conn->listing, SEG_ENDPOINT_BACKGROUND, 0, 0);
 }
 
 void traffic_call_end(struct conn *conn, struct traffic_call *call)
@@ -288,40 +726,47 @@ void traffic_call_end(struct conn *conn, struct traffic_call *call)
 	observe_run_flush(&call->run);
 	if (is_hopeless(conn))
 		traffic_unclassified(conn);
-	if (conn->follow == FOLLOW_UNDECIDED || conn->follow == FOLLOW_HTTP) {
-		return_idle_carry(&conn->http.request);
-		return_idle_carry(&conn->http.response);
-	}
+	if (conn->as->call_end)
+		conn->as->call_end(conn);
 	update_work(conn);
+	show_waiting(conn);
 }
 
-void traffic_sent_all(struct conn *conn, struct traffic_call *call)
+void traffic_answered_all(struct conn *conn, struct traffic_call *call)
 {
-	if (conn->follow == FOLLOW_HTTP)
-		traffic_http_sent_all(conn, call);
+	if (conn->as->answered_all)
+		conn->as->answered_all(conn, call);
+}
+
+/* Why what is unanswered will stay so. A client that closes while the server could still answer has waited enough. */
+static enum seg_error error_of_end(const struct conn *conn)
+{
+	int failure = atomic_load_explicit(&conn->failure, memory_order_relaxed);
+
+	if (failure == ETIMEDOUT || (conn->is_client && !failure && !conn->is_received_at_end))
+		return SEG_ERROR_TIMEOUT;
+	return SEG_ERROR_RESET;
 }
 
 void traffic_end(struct conn *conn, bool is_handed_over, struct traffic_call *call)
 {
-	traffic_sent_all(conn, call);
-	if (!is_handed_over) {
-		if (conn->follow == FOLLOW_UNDECIDED && begins_like_http(&conn->http.request))
-			traffic_http_begin(conn);
-		if (conn->follow == FOLLOW_HTTP)
-			traffic_http_end(conn, call);
-		else if (conn->follow == FOLLOW_REDIS)
-			traffic_redis_end(conn, call);
-		else if (conn->follow == FOLLOW_UNDECIDED && conn->received_bytes)
-			traffic_unclassified(conn);
-		traffic_settle(conn, SEG_PROTOCOL_UNKNOWN);
-	}
+	traffic_answered_all(conn, call);
+	if (!is_handed_over)
+		conn->as->end(conn, error_of_end(conn), call);
 	leave_protocol(conn);
 	observe_run_flush(&call->run);
-	observe_open(conn->protocol, -1);
+	if (!conn->is_client)
+		observe_open(conn->protocol, -1);
+	listing_release(conn->listing);
+	conn->listing = LISTING_NONE;
 }
 
 void traffic_adopt(struct conn *conn)
 {
+	conn->listing = listing_claim(conn->is_client ? SEG_CONNECTION_ASKED : SEG_CONNECTION_SERVED, conn->fd, 0);
+	show_protocol(conn);
+	if (conn->is_client)
+		return;
 	observe_open(conn->protocol, 1);
-	request_each(&conn->queue, move_active, 1);
+	move_gauges(conn, 1);
 }

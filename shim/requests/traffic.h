@@ -2,8 +2,11 @@
 /* traffic - what the bytes of one connection mean: its protocol, its requests, and whose work they are.
  * Context: call.
  * Owns everything in struct conn but its life (connection.c). Every function but traffic_work_* needs the connection's
- * lock. A connection is UNDECIDED until its first line is there; then a protocol is followed, and the server's first
- * answer settles whether that was right. FOLLOW_BYTES: no requests (any more), bytes are counted.
+ * lock.
+ *
+ * A connection has two sides. The client asks, the server answers; the program is the one or the other (is_client), and
+ * protocols need not know which. Until its first bytes tell more a connection is undecided; then a protocol follows it,
+ * and the first answer settles whether that was right. Bytes that are no requests (any more) are only counted.
  */
 #include "../base/work.h"
 #include "http1.h"
@@ -14,7 +17,45 @@
 /* Bytes of a client without a sensible line and without an answer, after which it will not be understood any more. */
 #define TRAFFIC_UNDECIDED_BYTES (64u * 1024)
 
-enum traffic_follow { FOLLOW_UNDECIDED, FOLLOW_HTTP, FOLLOW_REDIS, FOLLOW_BYTES };
+/* What a protocol has for its state in a connection; more it takes from a pool, and gives back in forget. */
+#define TRAFFIC_STATE_BYTES 448
+
+struct conn;
+struct traffic_call;
+
+/* A protocol: what the two sides of its connections mean. Functions that may be NULL: then nothing is done. */
+struct traffic_protocol {
+	enum seg_protocol protocol;
+
+	/* Bytes of the client's, n > 0; bytes of the server's. */
+	void (*asked)(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
+	void (*answered)(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
+
+	/* n bytes passed that cannot be shown. False: what they were cannot be told, the connection is given up. NULL: so
+	 * always. */
+	bool (*asked_unseen)(struct conn *conn, size_t n, struct traffic_call *call);
+	bool (*answered_unseen)(struct conn *conn, size_t n, struct traffic_call *call);
+
+	/* The server will send no more. May be NULL. */
+	void (*answered_all)(struct conn *conn, struct traffic_call *call);
+
+	/* A call of the program is over: what is lent for its time only is given back. May be NULL. */
+	void (*call_end)(struct conn *conn);
+
+	/* The connection ends: what is unanswered failed with error. Settles the connection, or calls traffic_unclassified. */
+	void (*end)(struct conn *conn, enum seg_error error, struct traffic_call *call);
+
+	/* Gives back all memory but the queue's requests, and counts nothing. May be NULL. */
+	void (*forget)(struct conn *conn);
+
+	/* Whose work it is to pass bytes of the client (WORK_NONE: not known), and bytes of the server (WORK_NONE: as before).
+	 * With TRAFFIC_WORK_WEAK in endpoint: as before if that was a request. */
+	struct work (*work_asking)(struct conn *conn);
+	struct work (*work_answering)(struct conn *conn);
+
+	/* Moves what gauges count of it besides the queue's requests by direction, 1 or -1. May be NULL. */
+	void (*move_gauges)(struct conn *conn, int direction);
+};
 
 struct conn {
 	struct pool_link link;
@@ -23,56 +64,77 @@ struct conn {
 	uint32_t generation;    /* of the process that counts it in its gauges */
 	uint32_t forks_at_use;  /* forks of this process when bytes last passed */
 
-	/* W: who holds the lock; R: any thread, relaxed. See traffic_work_receiving and traffic_work_sending. */
-	_Atomic uint32_t receiving_work;
-	_Atomic uint32_t sending_work;
+	/* W: who holds the lock; R: any thread, relaxed, each half for itself: see traffic_work_*. */
+	_Atomic uint32_t receiving_endpoint, sending_endpoint;
+	_Atomic uint64_t receiving_request, sending_request;
 
-	uint8_t follow;         /* enum traffic_follow */
+	const struct traffic_protocol *as;
 	uint8_t protocol;       /* enum seg_protocol; UNKNOWN until settled */
 	bool is_settled;        /* the protocol is counted: accepted, gauge and bytes */
-	bool no_more_answers;   /* HTTP: the server said that it closes */
-	uint32_t stream;        /* FOLLOW_BYTES: the endpoint that opened the stream, REQUEST_NO_ENDPOINT = none */
+	bool is_client;         /* the program asks */
+	bool is_tls;            /* its plain bytes come from the hooks of TLS libraries */
+	bool is_received_at_end; /* the other side sent its last byte */
+	uint8_t peer;           /* is_client: once settled */
+	int32_t fd;             /* a number that it was opened as */
+	_Atomic int32_t failure; /* errno of the last call that failed for good; W: any thread, relaxed */
+	uint32_t listing;       /* listing.h */
+	uint32_t requests_count; /* ordinal of the newest request */
+
+	uint32_t stream;        /* the endpoint whose stream the connection is now, REQUEST_NO_ENDPOINT = none */
+	uint64_t stream_ns;     /* since when */
+	struct work behalf;     /* is_client: the work for which the program last asked */
 	uint64_t received_bytes; /* until settled: not counted yet */
 	uint64_t sent_bytes;
-	uint64_t first_ns;      /* when the first byte was received */
+	uint64_t asked_bytes;   /* of the client's so far */
+	uint64_t first_ns;      /* when the client's first byte passed */
 	struct request_queue queue;
 	union {
 		struct {
-			struct http1 request; /* while UNDECIDED, too */
+			struct http1 request; /* while undecided, too */
 			struct http1 response;
 			struct request *reading; /* the newest request, while it is not is_read */
+			bool no_more_answers;    /* the server said that it closes */
+			struct trace_context trace; /* of the request being read */
 		} http;
 		struct {
 			struct resp_command command;
 			struct resp_reply reply;
 			uint64_t begin_ns; /* of the command being received */
-			uint32_t work;     /* the endpoint that stands for the commands last received */
-			uint32_t receiving_work; /* of a command half received, WORK_PENDING = none or not known */
+			struct work work;      /* that of one command, which stands for all last received */
+			struct work half_work; /* of a command half received, WORK_NONE = none or not known */
 			uint32_t random;
 		} redis;
+		_Alignas(8) char state[TRAFFIC_STATE_BYTES]; /* other protocols': traffic_state */
 	};
 };
 
 /* One call of the program: what the pieces of its bytes have in common. */
 struct traffic_call {
 	uint64_t now_ns;
-	uint32_t work;     /* what the thread works for from now on; WORK_PENDING = no news */
+	struct work work;  /* what the thread works for from now on; WORK_NONE = no news */
 	uint32_t commands; /* Redis: received in this call */
+	bool has_answered; /* a response that the program sends ended in this call */
 	struct observe_run run;
 };
 
-/* A new connection: everything but its life is set. */
-void traffic_begin(struct conn *conn);
+/* The protocol's own state, all zero when it begins; type must fit TRAFFIC_STATE_BYTES. */
+#define traffic_state(conn, type) ((type *)(void *)(conn)->state + 0 * sizeof(char[sizeof(type) <= TRAFFIC_STATE_BYTES ? 1 : -1]))
 
-/* Bytes passed. Between them and after the last: traffic_call_end. */
-void traffic_received(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
-void traffic_sent(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
-void traffic_received_unseen(struct conn *conn, size_t n, struct traffic_call *call);
-void traffic_sent_unseen(struct conn *conn, size_t n, struct traffic_call *call);
+/* A new connection: everything but its life is set. */
+void traffic_begin(struct conn *conn, int fd, bool is_client, uint64_t now_ns);
+
+/* Bytes passed, of the client's or of the server's. Between them and after the last: traffic_call_end. */
+void traffic_asked(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
+void traffic_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
+void traffic_asked_unseen(struct conn *conn, size_t n, struct traffic_call *call);
+void traffic_answered_unseen(struct conn *conn, size_t n, struct traffic_call *call);
 void traffic_call_end(struct conn *conn, struct traffic_call *call);
 
-/* No more bytes will be sent. */
-void traffic_sent_all(struct conn *conn, struct traffic_call *call);
+/* The server will send no more. */
+void traffic_answered_all(struct conn *conn, struct traffic_call *call);
+
+/* The bytes of the connection are encrypted from now on, and its plain bytes come as its bytes. */
+void traffic_tls_opened(struct conn *conn);
 
 /* The connection ends. is_handed_over: another process goes on with it, so that what is unanswered is its business. */
 void traffic_end(struct conn *conn, bool is_handed_over, struct traffic_call *call);
@@ -86,20 +148,25 @@ void traffic_give_up(struct conn *conn, enum seg_counter counter);
 /* This process is another one than the gauges of the connection belong to: it counts it now. */
 void traffic_adopt(struct conn *conn);
 
-/* Whom a receiving call works for: WORK_PENDING, the endpoint whose body is being received, or a stream's. */
-static inline uint32_t traffic_work_receiving(struct conn *conn)
+#define TRAFFIC_WORK_WEAK (1u << 30)
+
+/* Whom a receiving call works for; WORK_NONE = not known. And a sending call; WORK_NONE = as before. */
+static inline struct work traffic_work_receiving(struct conn *conn)
 {
-	return atomic_load_explicit(&conn->receiving_work, memory_order_relaxed);
+	return (struct work){ atomic_load_explicit(&conn->receiving_endpoint, memory_order_relaxed),
+			      atomic_load_explicit(&conn->receiving_request, memory_order_relaxed) };
 }
 
-/* Whom a sending call works for; WORK_PENDING = as before. With TRAFFIC_WORK_WEAK: as before if that was a request. */
-#define TRAFFIC_WORK_WEAK (1u << 30)
-static inline uint32_t traffic_work_sending(struct conn *conn)
+static inline struct work traffic_work_sending(struct conn *conn)
 {
-	return atomic_load_explicit(&conn->sending_work, memory_order_relaxed);
+	return (struct work){ atomic_load_explicit(&conn->sending_endpoint, memory_order_relaxed),
+			      atomic_load_explicit(&conn->sending_request, memory_order_relaxed) };
 }
 
 /* For the protocols' own files. */
+
+/* From now on protocol follows the connection, its state all zero. What it was before must have no requests. */
+void traffic_follow(struct conn *conn, const struct traffic_protocol *protocol);
 
 /* The protocol is certain: counts the connection and its bytes under it. Again changes nothing. */
 void traffic_settle(struct conn *conn, enum seg_protocol protocol);
@@ -108,23 +175,57 @@ void traffic_settle(struct conn *conn, enum seg_protocol protocol);
 void traffic_unclassified(struct conn *conn);
 
 /* From now on there are only bytes, of the stream that endpoint opened (REQUEST_NO_ENDPOINT: of nothing known). */
-void traffic_follow_bytes(struct conn *conn, uint32_t endpoint);
+void traffic_follow_bytes(struct conn *conn, uint32_t endpoint, uint64_t now_ns);
+
+/* A new request at the queue's end, or one that the protocol keeps itself (HTTP/2's streams), begun at begin_ns; the first
+ * is numbered and remembers for which work it is asked. NULL: no memory, and the connection was given up. */
+struct request *traffic_push(struct conn *conn, uint64_t begin_ns);
+void traffic_begin_request(struct conn *conn, struct request *request, uint64_t begin_ns);
+
+/* Whose work a request is: its own, or, asked by the program, that for which it was asked. */
+struct work traffic_work_of(const struct conn *conn, const struct request *request);
+
+/* The request's HTTP head or its operation is known: sets its endpoint (by route where the program serves) and moves the
+ * gauge of active requests. */
+void traffic_head_http(struct conn *conn, struct request *request, enum seg_method method, const char *target, size_t n);
+void traffic_head_rpc(struct conn *conn, struct request *request, const char *path, size_t n);
+void traffic_head_operation(struct request *request, enum seg_protocol protocol, uint32_t operation, const char *name);
+
+/* The first byte of its answer passed now; again changes nothing. */
+static inline void traffic_first_byte(struct request *request, const struct traffic_call *call)
+{
+	if (!request->first_byte_ns)
+		request->first_byte_ns = call->now_ns;
+}
+
+/* How a request ended. */
+struct traffic_outcome {
+	uint16_t status;         /* as in the key of a series; 0 = none */
+	uint8_t error;           /* enum seg_error */
+	bool is_stream;          /* its duration is that of a stream, and stands in no histogram of requests */
+	uint64_t response_bytes; /* of its body, without framing */
+};
+
+/* The status of its answer is known, before its end: a route that was a candidate is one now, or is none. */
+void traffic_answer_begins(struct conn *conn, struct request *request, uint16_t status, struct traffic_call *call);
+
+/* request is over: counts it. Leaves it where it is. HTTP: its body's size is counted by traffic_retire. */
+void traffic_finish(struct conn *conn, struct request *request, const struct traffic_outcome *outcome,
+		    struct traffic_call *call);
+
+/* It is answered and read: counts its body, and gives back what it holds besides its place. */
+void traffic_retire(struct conn *conn, struct request *request);
+
+/* request will not be counted: gives back what it holds besides its place. direction: of its gauges, -1 or 0. */
+void traffic_drop(struct conn *conn, struct request *request);
 
 /* Gives http's carry back, or one to it. False: the pool is exhausted. */
 void traffic_carry_give(struct http1 *http);
 bool traffic_carry_take(struct http1 *http);
 
-/* One side of a protocol each; HTTP's and Redis's. */
-void traffic_http_begin(struct conn *conn);                             /* the first line was read: HTTP1_LINE is due */
-void traffic_http_begin_broken(struct conn *conn);                      /* something came that is no request */
-void traffic_http_line(struct conn *conn, struct traffic_call *call);   /* HTTP1_LINE of a request */
-void traffic_http_received(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
-void traffic_http_sent(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
-void traffic_http_sent_all(struct conn *conn, struct traffic_call *call);
-void traffic_http_end(struct conn *conn, struct traffic_call *call);
-struct request *traffic_http_unanswered(struct conn *conn);
+/* HTTP/1 begins: with the first line, of which HTTP1_LINE is due; with something that is no request, but may be one to a
+ * server that answers 400. */
+void traffic_http_begin(struct conn *conn, struct traffic_call *call);
+void traffic_http_begin_broken(struct conn *conn, struct traffic_call *call);
 
 void traffic_redis_begin(struct conn *conn);
-void traffic_redis_received(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
-void traffic_redis_sent(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
-void traffic_redis_end(struct conn *conn, struct traffic_call *call);

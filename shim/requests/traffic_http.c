@@ -1,20 +1,19 @@
 /* HTTP: requests are queued as their first bytes come and answered in that order (RFC 9112 clause 9.3.2). One that cannot
  * be read ends the following of the client's side, but not of the server's: its answer, a 400, belongs to it.
  */
-#include "endpoint.h"
 #include "traffic.h"
+
+static const struct traffic_protocol traffic_http;
 
 /* The request being received, begun now unless it was before. NULL: the connection was given up. */
 static struct request *begin_request(struct conn *conn, uint64_t now_ns)
 {
 	if (!conn->http.reading)
-		conn->http.reading = request_push(&conn->queue, now_ns);
-	if (!conn->http.reading)
-		traffic_give_up(conn, SEG_COUNTER_LOST_POOL_FULL);
+		conn->http.reading = traffic_push(conn, now_ns);
 	return conn->http.reading;
 }
 
-struct request *traffic_http_unanswered(struct conn *conn)
+static struct request *unanswered(struct conn *conn)
 {
 	struct request *request = request_oldest(&conn->queue);
 
@@ -22,16 +21,10 @@ struct request *traffic_http_unanswered(struct conn *conn)
 	return request && !request->is_answered ? request : NULL;
 }
 
-void traffic_http_begin(struct conn *conn)
-{
-	conn->follow = FOLLOW_HTTP;
-	begin_request(conn, conn->first_ns);
-}
-
 /* Answered and read: it leaves the queue. */
 static void retire(struct conn *conn, struct request *request)
 {
-	observe_request_body(request->endpoint, request->body_bytes);
+	traffic_retire(conn, request);
 	request_pop(&conn->queue);
 }
 
@@ -48,27 +41,26 @@ static void break_request(struct conn *conn, uint64_t now_ns)
 		retire(conn, request);
 }
 
-void traffic_http_begin_broken(struct conn *conn)
-{
-	conn->follow = FOLLOW_HTTP;
-	conn->http.request.state = HTTP1_STATE_BROKEN;
-	conn->http.request.carried_bytes = 0;
-	break_request(conn, conn->first_ns);
-}
-
-void traffic_http_line(struct conn *conn, struct traffic_call *call)
+static void on_request_line(struct conn *conn, struct traffic_call *call)
 {
 	struct http1 *http = &conn->http.request;
 	struct request *request = begin_request(conn, call->now_ns);
 
 	if (!request || request->is_answered)
 		return;
-	request->method = http->method;
-	request->endpoint = endpoint_of_http(http->method, http->target, http->target_bytes);
-	request->is_active = true;
-	observe_active(request->method, SEG_SCHEME_PLAIN, 1);
-	if (call->work == WORK_PENDING)
-		call->work = request->endpoint;
+	traffic_head_http(conn, request, http->method, http->target, http->target_bytes);
+	if (call->work.endpoint == WORK_PENDING && !conn->is_client)
+		call->work = traffic_work_of(conn, request);
+}
+
+static void on_request_head(struct conn *conn)
+{
+	struct request *request = conn->http.reading;
+
+	if (request && (conn->http.trace.source || conn->http.trace.request_id_bytes)) {
+		request_keep_trace(request, &conn->http.trace);
+		conn->http.trace = (struct trace_context){ 0 };
+	}
 }
 
 static void end_request(struct conn *conn)
@@ -87,7 +79,10 @@ static bool on_request_event(struct conn *conn, enum http1_event event, struct t
 {
 	switch (event) {
 	case HTTP1_LINE:
-		traffic_http_line(conn, call);
+		on_request_line(conn, call);
+		break;
+	case HTTP1_HEAD:
+		on_request_head(conn);
 		break;
 	case HTTP1_END:
 		end_request(conn);
@@ -104,13 +99,11 @@ static bool on_request_event(struct conn *conn, enum http1_event event, struct t
 		if (http1_is_within(&conn->http.request))
 			begin_request(conn, call->now_ns);
 		return false;
-	case HTTP1_HEAD:
-		break;
 	}
-	return conn->follow == FOLLOW_HTTP;
+	return conn->as == &traffic_http;
 }
 
-void traffic_http_received(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+static void http_asked(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
 	struct http1_step step;
 
@@ -121,63 +114,71 @@ void traffic_http_received(struct conn *conn, const char *bytes, size_t n, struc
 	} while (on_request_event(conn, step.event, call));
 }
 
-static void observe(struct conn *conn, const struct request *request, enum seg_error error, struct traffic_call *call)
-{
-	const struct http1 *response = &conn->http.response;
-	uint64_t begin_ns = request->begin_ns;
-
-	observe_run_add(&call->run, &(struct observation){
-		.endpoint = request->endpoint,
-		.status = response->status,
-		.error = (uint8_t)error,
-		.scheme = SEG_SCHEME_PLAIN,
-		.duration_ns = call->now_ns > begin_ns ? call->now_ns - begin_ns : 0,
-	});
-	observe_response_body(request->endpoint, response->body_bytes);
-}
-
 /* request, the oldest, is over: by the response that the parser has just read, or without one. */
 static void finish(struct conn *conn, struct request *request, enum seg_error error, struct traffic_call *call)
 {
-	if (request->endpoint == REQUEST_NO_ENDPOINT)
-		request->endpoint = endpoint_of_broken_http();
-	if (!conn->http.response.is_event_stream)
-		observe(conn, request, error, call);
-	if (request->is_active)
-		observe_active(request->method, SEG_SCHEME_PLAIN, -1);
-	request->is_active = false;
-	request->is_answered = true;
+	const struct http1 *response = &conn->http.response;
+
+	traffic_finish(conn, request, &(struct traffic_outcome){
+		.status = response->status,
+		.error = (uint8_t)error,
+		.is_stream = response->is_event_stream,
+		.response_bytes = response->body_bytes,
+	}, call);
 	if (request->is_read)
 		retire(conn, request);
 }
 
-static void on_response_head(struct conn *conn)
+static void become_stream(struct conn *conn, struct request *request, struct traffic_call *call)
+{
+	uint32_t endpoint = REQUEST_NO_ENDPOINT;
+
+	if (request) {
+		traffic_answer_begins(conn, request, conn->http.response.status, call);
+		endpoint = request->endpoint;
+	}
+	traffic_follow_bytes(conn, endpoint, call->now_ns);
+}
+
+static void on_response_head(struct conn *conn, struct traffic_call *call)
 {
 	struct http1 *response = &conn->http.response;
-	struct request *request = traffic_http_unanswered(conn);
+	struct request *request = unanswered(conn);
 	bool is_tunnel = request && request->method == SEG_METHOD_CONNECT && response->status / 100 == 2;
 
 	if (response->status == 101 || is_tunnel)
-		traffic_follow_bytes(conn, request ? request->endpoint : REQUEST_NO_ENDPOINT);
+		become_stream(conn, request, call);
 	else if (request && request->method == SEG_METHOD_HEAD && response->status >= 200)
 		http1_has_no_body(response);
+}
+
+static void on_response_line(struct conn *conn, struct traffic_call *call)
+{
+	struct request *request = unanswered(conn);
+	uint16_t status = conn->http.response.status;
+
+	traffic_settle(conn, SEG_PROTOCOL_HTTP);
+	if (!request || status < 200) /* interim (RFC 9110 clause 15.2): the answer is still to come */
+		return;
+	traffic_first_byte(request, call);
+	traffic_answer_begins(conn, request, status, call);
 }
 
 static void on_response_end(struct conn *conn, struct traffic_call *call)
 {
 	struct http1 *response = &conn->http.response;
-	struct request *request = traffic_http_unanswered(conn);
+	struct request *request = unanswered(conn);
 
-	if (response->status < 200) /* interim (RFC 9110 clause 15.2): the answer is still to come */
+	if (response->status < 200)
 		return;
-	conn->no_more_answers |= response->is_last;
+	conn->http.no_more_answers |= response->is_last;
 	if (!request) /* such as a 408 that nobody asked for */
 		return;
 	finish(conn, request, request->is_broken ? SEG_ERROR_PARSE : SEG_ERROR_NONE, call);
 	/* What a server does after a response and before its next event is the next request of the pipeline. */
-	request = traffic_http_unanswered(conn);
-	if (request && request->endpoint != REQUEST_NO_ENDPOINT)
-		call->work = request->endpoint;
+	request = unanswered(conn);
+	if (request && request->endpoint != REQUEST_NO_ENDPOINT && !conn->is_client)
+		call->work = traffic_work_of(conn, request);
 }
 
 static void forget_response(struct conn *conn)
@@ -215,17 +216,17 @@ static void on_response_broken(struct conn *conn, struct traffic_call *call)
 	}
 	forget_response(conn);
 	finish_all(conn, SEG_ERROR_PARSE, call);
-	traffic_follow_bytes(conn, REQUEST_NO_ENDPOINT);
+	traffic_follow_bytes(conn, REQUEST_NO_ENDPOINT, call->now_ns);
 }
 
 static bool on_response_event(struct conn *conn, enum http1_event event, struct traffic_call *call)
 {
 	switch (event) {
 	case HTTP1_LINE:
-		traffic_settle(conn, SEG_PROTOCOL_HTTP);
+		on_response_line(conn, call);
 		break;
 	case HTTP1_HEAD:
-		on_response_head(conn);
+		on_response_head(conn, call);
 		break;
 	case HTTP1_END:
 		on_response_end(conn, call);
@@ -240,10 +241,10 @@ static bool on_response_event(struct conn *conn, enum http1_event event, struct 
 	case HTTP1_MORE:
 		return false;
 	}
-	return conn->follow == FOLLOW_HTTP;
+	return conn->as == &traffic_http;
 }
 
-void traffic_http_sent(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+static void http_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
 	struct http1_step step;
 
@@ -254,18 +255,48 @@ void traffic_http_sent(struct conn *conn, const char *bytes, size_t n, struct tr
 	} while (on_response_event(conn, step.event, call));
 }
 
-void traffic_http_sent_all(struct conn *conn, struct traffic_call *call)
+static bool http_asked_unseen(struct conn *conn, size_t n, struct traffic_call *call)
+{
+	if (conn->http.request.state == HTTP1_STATE_BROKEN)
+		return true;
+	if (!http1_skip(&conn->http.request, n))
+		return false;
+	http_asked(conn, NULL, 0, call);
+	return true;
+}
+
+static bool http_answered_unseen(struct conn *conn, size_t n, struct traffic_call *call)
+{
+	if (!http1_skip(&conn->http.response, n))
+		return false;
+	http_answered(conn, NULL, 0, call);
+	return true;
+}
+
+static void http_answered_all(struct conn *conn, struct traffic_call *call)
 {
 	if (conn->http.response.state != HTTP1_STATE_UNTIL_CLOSE)
 		return;
 	conn->http.response.state = HTTP1_STATE_DONE;
-	conn->no_more_answers = true;
-	traffic_http_sent(conn, NULL, 0, call);
+	conn->http.no_more_answers = true;
+	http_answered(conn, NULL, 0, call);
 }
 
-void traffic_http_end(struct conn *conn, struct traffic_call *call)
+static void return_idle_carry(struct http1 *http)
 {
-	struct request *request = traffic_http_unanswered(conn);
+	if (http->carry && !http->carried_bytes)
+		traffic_carry_give(http);
+}
+
+static void http_call_end(struct conn *conn)
+{
+	return_idle_carry(&conn->http.request);
+	return_idle_carry(&conn->http.response);
+}
+
+static void http_end(struct conn *conn, enum seg_error error, struct traffic_call *call)
+{
+	struct request *request = unanswered(conn);
 
 	if (request && request->is_broken && !conn->is_settled) {
 		traffic_unclassified(conn);
@@ -274,7 +305,68 @@ void traffic_http_end(struct conn *conn, struct traffic_call *call)
 	traffic_settle(conn, SEG_PROTOCOL_HTTP);
 	if (!http1_is_within(&conn->http.response) || conn->http.response.status < 200)
 		forget_response(conn);
-	if (conn->no_more_answers)
-		return;
-	finish_all(conn, SEG_ERROR_RESET, call);
+	if (!conn->http.no_more_answers)
+		finish_all(conn, error, call);
+}
+
+static void http_forget(struct conn *conn)
+{
+	traffic_carry_give(&conn->http.request);
+	traffic_carry_give(&conn->http.response);
+}
+
+static struct work http_work_asking(struct conn *conn)
+{
+	return conn->http.reading ? traffic_work_of(conn, conn->http.reading) : WORK_NONE;
+}
+
+static struct work http_work_answering(struct conn *conn)
+{
+	struct request *request = unanswered(conn);
+
+	return request ? traffic_work_of(conn, request) : WORK_NONE;
+}
+
+static const struct traffic_protocol traffic_http = {
+	.protocol = SEG_PROTOCOL_HTTP,
+	.asked = http_asked,
+	.answered = http_answered,
+	.asked_unseen = http_asked_unseen,
+	.answered_unseen = http_answered_unseen,
+	.answered_all = http_answered_all,
+	.call_end = http_call_end,
+	.end = http_end,
+	.forget = http_forget,
+	.work_asking = http_work_asking,
+	.work_answering = http_work_answering,
+};
+
+/* The parser has read a first line, perhaps into its carry, and goes on from there. */
+static void follow(struct conn *conn)
+{
+	struct http1 request = conn->http.request;
+
+	traffic_follow(conn, &traffic_http);
+	conn->http.request = request;
+	conn->http.response.is_response = true;
+}
+
+void traffic_http_begin(struct conn *conn, struct traffic_call *call)
+{
+	bool is_line = conn->http.request.target != NULL;
+
+	follow(conn);
+	begin_request(conn, conn->first_ns);
+	if (is_line)
+		on_request_line(conn, call);
+}
+
+void traffic_http_begin_broken(struct conn *conn, struct traffic_call *call)
+{
+	(void)call;
+	traffic_carry_give(&conn->http.request);
+	traffic_follow(conn, &traffic_http);
+	conn->http.response.is_response = true;
+	conn->http.request.state = HTTP1_STATE_BROKEN;
+	break_request(conn, conn->first_ns);
 }

@@ -9,13 +9,14 @@
 
 #include <string.h>
 
+static const struct traffic_protocol traffic_redis;
+
 void traffic_redis_begin(struct conn *conn)
 {
-	memset(&conn->redis, 0, sizeof(conn->redis));
-	conn->follow = FOLLOW_REDIS;
+	traffic_follow(conn, &traffic_redis);
 	conn->redis.begin_ns = conn->first_ns;
-	conn->redis.work = SEG_ENDPOINT_BACKGROUND;
-	conn->redis.receiving_work = WORK_PENDING;
+	conn->redis.work = (struct work){ SEG_ENDPOINT_BACKGROUND, 0 };
+	conn->redis.half_work = WORK_NONE;
 	conn->redis.random = (uint32_t)conn->first_ns | 1;
 }
 
@@ -32,23 +33,13 @@ static uint32_t next_random(struct conn *conn)
 }
 
 /* The n-th command of a call replaces the choice with a chance of 1 in n. */
-static void draw_work(struct conn *conn, uint32_t endpoint, struct traffic_call *call)
+static void draw_work(struct conn *conn, const struct request *request, struct traffic_call *call)
 {
 	call->commands++;
-	if (call->commands > 1 && (uint64_t)next_random(conn) * call->commands >> 32)
+	if (conn->is_client || (call->commands > 1 && (uint64_t)next_random(conn) * call->commands >> 32))
 		return;
-	conn->redis.work = endpoint;
-	call->work = endpoint;
-}
-
-static void observe(const struct request *request, enum seg_error error, struct traffic_call *call)
-{
-	observe_run_add(&call->run, &(struct observation){
-		.endpoint = request->endpoint,
-		.error = (uint8_t)error,
-		.scheme = SEG_SCHEME_PLAIN,
-		.duration_ns = call->now_ns > request->begin_ns ? call->now_ns - request->begin_ns : 0,
-	});
+	conn->redis.work = traffic_work_of(conn, request);
+	call->work = conn->redis.work;
 }
 
 /* The oldest request is over. */
@@ -57,10 +48,10 @@ static void finish(struct conn *conn, struct request *request, enum seg_error er
 	bool opens_stream = request->opens_stream && error == SEG_ERROR_NONE;
 	uint32_t endpoint = request->endpoint;
 
-	observe(request, error, call);
+	traffic_finish(conn, request, &(struct traffic_outcome){ .error = (uint8_t)error }, call);
 	request_pop(&conn->queue);
 	if (opens_stream)
-		traffic_follow_bytes(conn, endpoint);
+		traffic_follow_bytes(conn, endpoint, call->now_ns);
 }
 
 /* One whose turn it is and which has no answer is over; what follows it may have none, either. */
@@ -76,14 +67,12 @@ static void finish_without_answer(struct conn *conn, struct traffic_call *call)
 
 static struct request *push(struct conn *conn, uint32_t command)
 {
-	struct request *request = request_push(&conn->queue, conn->redis.begin_ns);
+	struct request *request = traffic_push(conn, conn->redis.begin_ns);
 
-	if (!request) {
-		traffic_give_up(conn, SEG_COUNTER_LOST_POOL_FULL);
+	if (!request)
 		return NULL;
-	}
 	request->is_read = true;
-	request->endpoint = endpoint_of_redis(command);
+	traffic_head_operation(request, SEG_PROTOCOL_REDIS, command, redis_command_name(command));
 	return request;
 }
 
@@ -95,7 +84,7 @@ static void on_command(struct conn *conn, struct traffic_call *call)
 
 	if (!request)
 		return;
-	draw_work(conn, request->endpoint, call);
+	draw_work(conn, request, call);
 	if (!traits)
 		return;
 	request->has_no_answer = traits & REDIS_NO_ANSWER;
@@ -111,11 +100,25 @@ static void on_broken_command(struct conn *conn)
 		request->is_broken = true;
 }
 
-void traffic_redis_received(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+/* The rest of a large value is still to come, and receiving it is work for its command. */
+static void note_half_command(struct conn *conn, struct traffic_call *call)
+{
+	const struct resp_command *command = &conn->redis.command;
+
+	conn->redis.half_work = WORK_NONE;
+	if (conn->is_client || !resp_command_is_within(command) || !command->is_named)
+		return;
+	conn->redis.half_work.endpoint =
+		endpoint_peek_operation(SEG_PROTOCOL_REDIS, command->command, redis_command_name(command->command));
+	if (call->work.endpoint == WORK_PENDING)
+		call->work = conn->redis.half_work;
+}
+
+static void redis_asked(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
 	struct resp_command *command = &conn->redis.command;
 
-	while (n && conn->follow == FOLLOW_REDIS) {
+	while (n && conn->as == &traffic_redis) {
 		/* The first command began with the connection. */
 		if (!resp_command_is_within(command) && (conn->queue.count || conn->is_settled))
 			conn->redis.begin_ns = call->now_ns;
@@ -127,15 +130,9 @@ void traffic_redis_received(struct conn *conn, const char *bytes, size_t n, stru
 		else if (step.event == RESP_BROKEN)
 			on_broken_command(conn);
 	}
-	if (conn->follow != FOLLOW_REDIS)
+	if (conn->as != &traffic_redis)
 		return;
-	conn->redis.receiving_work = WORK_PENDING;
-	if (resp_command_is_within(command) && command->is_named) {
-		/* The rest of a large value is still to come, and receiving it is work for its command. */
-		conn->redis.receiving_work = endpoint_peek_redis(command->command);
-		if (call->work == WORK_PENDING)
-			call->work = conn->redis.receiving_work;
-	}
+	note_half_command(conn, call);
 }
 
 /* By the first word of the error, from the closed list of segment/counters.h. */
@@ -172,7 +169,9 @@ static void finish_all(struct conn *conn, enum seg_error error, struct traffic_c
 	struct request *request;
 
 	while ((request = request_oldest(&conn->queue))) {
-		observe(request, request->is_broken ? SEG_ERROR_PARSE : error, call);
+		traffic_finish(conn, request, &(struct traffic_outcome){
+			.error = (uint8_t)(request->is_broken ? SEG_ERROR_PARSE : error),
+		}, call);
 		request_pop(&conn->queue);
 	}
 }
@@ -184,12 +183,12 @@ static void on_broken_reply(struct conn *conn, struct traffic_call *call)
 		return;
 	}
 	finish_all(conn, SEG_ERROR_PARSE, call);
-	traffic_follow_bytes(conn, REQUEST_NO_ENDPOINT);
+	traffic_follow_bytes(conn, REQUEST_NO_ENDPOINT, call->now_ns);
 }
 
-void traffic_redis_sent(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+static void redis_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
-	while (n && conn->follow == FOLLOW_REDIS) {
+	while (n && conn->as == &traffic_redis) {
 		struct resp_step step = resp_read_reply(&conn->redis.reply, bytes, n);
 		bytes += step.used_bytes;
 		n -= step.used_bytes;
@@ -203,7 +202,7 @@ void traffic_redis_sent(struct conn *conn, const char *bytes, size_t n, struct t
 	}
 }
 
-void traffic_redis_end(struct conn *conn, struct traffic_call *call)
+static void redis_end(struct conn *conn, enum seg_error error, struct traffic_call *call)
 {
 	if (!conn->is_settled && !conn->queue.count) {
 		/* Half a command and no answer: it might be anything. */
@@ -211,5 +210,35 @@ void traffic_redis_end(struct conn *conn, struct traffic_call *call)
 		return;
 	}
 	traffic_settle(conn, SEG_PROTOCOL_REDIS);
-	finish_all(conn, SEG_ERROR_RESET, call);
+	finish_all(conn, error, call);
 }
+
+static bool redis_answered_unseen(struct conn *conn, size_t n, struct traffic_call *call)
+{
+	(void)call;
+	return resp_skip_reply(&conn->redis.reply, n);
+}
+
+static struct work redis_work_asking(struct conn *conn)
+{
+	return conn->redis.half_work;
+}
+
+static struct work redis_work_answering(struct conn *conn)
+{
+	struct request *request = request_oldest(&conn->queue);
+
+	if (!request)
+		return WORK_NONE;
+	return conn->is_client ? traffic_work_of(conn, request) : conn->redis.work;
+}
+
+static const struct traffic_protocol traffic_redis = {
+	.protocol = SEG_PROTOCOL_REDIS,
+	.asked = redis_asked,
+	.answered = redis_answered,
+	.answered_unseen = redis_answered_unseen,
+	.end = redis_end,
+	.work_asking = redis_work_asking,
+	.work_answering = redis_work_answering,
+};

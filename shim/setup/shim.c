@@ -328,7 +328,7 @@ static bool begin_end(void)
 	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE || !process_is_self())
 		return false;
 	self.own_depth++;
-	work_set(SEG_ENDPOINT_BACKGROUND);
+	work_set((struct work){ SEG_ENDPOINT_BACKGROUND, 0 });
 	sampling_pause();
 	return true;
 }
@@ -373,7 +373,7 @@ bool shim_exec_begin(void)
 	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE || !process_is_self())
 		return false;
 	self.own_depth++;
-	work_set(SEG_ENDPOINT_BACKGROUND);
+	work_set((struct work){ SEG_ENDPOINT_BACKGROUND, 0 });
 	sampling_pause();
 	process_leave(SEG_COUNTER_EXIT_EXEC);
 	thread_detach();

@@ -21,6 +21,7 @@ void room_open(uint32_t max_routes)
 	ck_assert_ptr_ne(base, MAP_FAILED);
 	seg_format(base, bytes, 4);
 	head->config.max_routes = max_routes;
+	head->config.slow_ns = 1000000000;
 	head->config.bound_count = sizeof(bounds_ns) / sizeof(bounds_ns[0]);
 	memcpy(head->config.bounds_ns, bounds_ns, sizeof(bounds_ns));
 	seg_publish(head);
@@ -213,4 +214,18 @@ bool room_is_balanced(void)
 				return false;
 	}
 	return true;
+}
+
+void room_know(const char *endpoint)
+{
+	enum { FD = 90 };
+	struct work work = self.work;
+	char text[256];
+
+	snprintf(text, sizeof(text), "%s HTTP/1.1\r\n\r\n", endpoint);
+	room_accept(FD);
+	room_receive(FD, text);
+	room_answer(FD, 0);
+	room_close(FD);
+	work_set(work);
 }

@@ -28,6 +28,9 @@ void room_close(int fd);
 /* An answer of 200 with a body of n bytes. */
 void room_answer(int fd, size_t n);
 
+/* Makes a route known, as "GET /a": it was answered once, on a connection of its own, and counts as one request. */
+void room_know(const char *endpoint);
+
 #define ROOM_ANY UINT32_MAX
 
 /* Requests in the histograms of all shards; name NULL = any endpoint, status and error perhaps ROOM_ANY. */

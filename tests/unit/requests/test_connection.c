@@ -50,7 +50,7 @@ START_TEST(without_a_table_every_call_does_nothing)
 	conn_shut_down(5, 2, 1);
 	room_close(5);
 	ck_assert(!conn_is_tracked(5));
-	ck_assert_uint_eq(self.endpoint, SEG_ENDPOINT_BACKGROUND);
+	ck_assert_uint_eq(self.work.endpoint, SEG_ENDPOINT_BACKGROUND);
 }
 END_TEST
 
@@ -442,13 +442,14 @@ END_TEST
 
 static const char *work(void)
 {
-	return room_endpoint_name(self.endpoint);
+	return room_endpoint_name(self.work.endpoint);
 }
 
 START_TEST(the_thread_works_for_the_request_from_its_head_to_the_next_event)
 {
 	room_open(256);
-	work_set(SEG_ENDPOINT_IDLE);
+	room_know("GET /a");
+	work_set((struct work){ SEG_ENDPOINT_IDLE, 0 });
 	work_woke();
 	room_accept(5);
 	ck_assert_str_eq(work(), "_pending");
@@ -480,6 +481,7 @@ END_TEST
 START_TEST(samples_before_the_head_is_known_go_to_its_request)
 {
 	room_open(256);
+	room_know("GET /a");
 	room_accept(5);
 	conn_receiving(5);
 	work_credit(0, 0, 1000);
@@ -492,9 +494,10 @@ END_TEST
 START_TEST(receiving_a_body_is_work_for_its_request)
 {
 	room_open(256);
+	room_know("POST /up");
 	room_accept(5);
 	room_receive(5, "POST /up HTTP/1.1\r\nContent-Length: 10\r\n\r\n");
-	work_set(SEG_ENDPOINT_IDLE);
+	work_set((struct work){ SEG_ENDPOINT_IDLE, 0 });
 	conn_receiving(5);
 	ck_assert_str_eq(work(), "POST /up");
 	conn_receive_failed(5, EAGAIN, room_now_ns);
@@ -509,6 +512,9 @@ END_TEST
 START_TEST(sending_is_work_for_the_oldest_request_without_an_answer)
 {
 	room_open(256);
+	room_know("GET /a");
+	room_know("GET /b");
+	room_know("GET /c");
 	room_accept(5);
 	room_accept(6);
 	room_receive(5, "GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n");
@@ -531,6 +537,7 @@ END_TEST
 START_TEST(a_request_that_writes_to_the_streams_of_others_keeps_its_work)
 {
 	room_open(256);
+	room_know("POST /say");
 	room_accept(5);
 	room_receive(5, "GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
 	room_send(5, "HTTP/1.1 101 Switching Protocols\r\n\r\n");
@@ -551,6 +558,7 @@ END_TEST
 START_TEST(what_is_not_understood_is_work_outside_of_any_request)
 {
 	room_open(256);
+	room_know("GET /a");
 	room_accept(5);
 	room_send(5, "220 hello\r\n");
 	conn_receiving(5);

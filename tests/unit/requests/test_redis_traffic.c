@@ -308,11 +308,11 @@ START_TEST(the_thread_works_for_each_command_of_a_pipeline_by_its_share)
 	room_send(5, "+PONG\r\n");
 	for (int i = 0; i < 10000; i++) {
 		room_receive(5, "*1\r\n$3\r\nGET\r\n*1\r\n$3\r\nSET\r\n*1\r\n$3\r\nSET\r\n*1\r\n$3\r\nSET\r\n");
-		const char *name = room_endpoint_name(self.endpoint);
+		const char *name = room_endpoint_name(self.work.endpoint);
 		gets += strcmp(name, "GET") == 0;
 		work_set_pending();
 		conn_sending(5);
-		ck_assert_str_eq(room_endpoint_name(self.endpoint), name);
+		ck_assert_str_eq(room_endpoint_name(self.work.endpoint), name);
 		room_send(5, "+OK\r\n+OK\r\n+OK\r\n+OK\r\n");
 	}
 	/* 2500 +- 6 standard deviations of a fair lot, 43 */
@@ -327,11 +327,11 @@ START_TEST(receiving_the_rest_of_a_value_is_work_for_its_command)
 	room_receive(5, "PING\r\n");
 	room_send(5, "+PONG\r\n");
 	room_receive(5, "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$50000\r\nabc");
-	ck_assert_str_eq(room_endpoint_name(self.endpoint), "SET");
-	work_set(SEG_ENDPOINT_IDLE);
+	ck_assert_str_eq(room_endpoint_name(self.work.endpoint), "SET");
+	work_set((struct work){ SEG_ENDPOINT_IDLE, 0 });
 	work_woke();
 	conn_receiving(5);
-	ck_assert_str_eq(room_endpoint_name(self.endpoint), "SET");
+	ck_assert_str_eq(room_endpoint_name(self.work.endpoint), "SET");
 }
 END_TEST
 

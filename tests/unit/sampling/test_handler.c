@@ -75,12 +75,12 @@ END_TEST
 
 START_TEST(samples_go_to_the_endpoint_that_the_thread_works_for)
 {
-	work_set(SEG_ENDPOINT_FIRST);
+	work_set((struct work){ SEG_ENDPOINT_FIRST, 0 });
 	deliver(fixture_signal(0));
 	work_set_pending();
 	deliver(fixture_signal(0));
 	ck_assert_uint_eq(atomic_load(&seg.endpoints[SEG_ENDPOINT_FIRST].cpu_samples), 1);
-	work_set(SEG_ENDPOINT_FIRST + 1);
+	work_set((struct work){ SEG_ENDPOINT_FIRST + 1, 0 });
 	ck_assert_uint_eq(atomic_load(&seg.endpoints[SEG_ENDPOINT_FIRST + 1].cpu_samples), 1);
 }
 END_TEST

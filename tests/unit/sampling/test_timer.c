@@ -97,7 +97,7 @@ END_TEST
 static void *attributed_thread(void *endpoint)
 {
 	thread_attach();
-	self.endpoint = (uint32_t)(uintptr_t)endpoint;
+	self.work.endpoint = (uint32_t)(uintptr_t)endpoint;
 	sampling_thread_start();
 	burn(BUSY_NS / 2);
 	sampling_thread_stop();

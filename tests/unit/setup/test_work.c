@@ -55,7 +55,7 @@ START_TEST(samples_before_the_head_is_known_go_to_the_request)
 	work_credit(node, 2, PERIOD_NS);
 	work_credit(node, 0, PERIOD_NS);
 	ck_assert_uint_eq(cpu_ns(ALPHA), 0);
-	work_set(ALPHA);
+	work_set((struct work){ ALPHA, 0 });
 	work_credit(node, 0, PERIOD_NS);
 	ck_assert_uint_eq(cpu_ns(ALPHA), 3 * PERIOD_NS);
 	ck_assert_uint_eq(atomic_load(&cell_of(node, ALPHA)->samples), 3);
@@ -65,7 +65,7 @@ END_TEST
 
 START_TEST(samples_for_nothing_are_the_loops_own)
 {
-	work_set(ALPHA);
+	work_set((struct work){ ALPHA, 0 });
 	work_wait();
 	work_woke();
 	work_credit(node_of(0, 1), 1, PERIOD_NS);
@@ -77,9 +77,9 @@ END_TEST
 
 START_TEST(the_endpoint_stays_until_the_next_event)
 {
-	work_set(ALPHA);
+	work_set((struct work){ ALPHA, 0 });
 	work_credit(0, 0, PERIOD_NS);
-	work_set(BETA);
+	work_set((struct work){ BETA, 0 });
 	work_credit(0, 0, PERIOD_NS);
 	ck_assert_uint_eq(cpu_ns(ALPHA), PERIOD_NS);
 	ck_assert_uint_eq(cpu_ns(BETA), PERIOD_NS);
@@ -91,7 +91,7 @@ START_TEST(a_backlog_that_is_full_loses_no_time)
 	work_set_pending();
 	for (int i = 0; i < THREAD_PENDING_MAX + 3; i++)
 		work_credit(node_of(0, 1), 0, PERIOD_NS);
-	work_set(ALPHA);
+	work_set((struct work){ ALPHA, 0 });
 	ck_assert_uint_eq(cpu_ns(ALPHA), THREAD_PENDING_MAX * PERIOD_NS);
 	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_IDLE), 3 * PERIOD_NS);
 }
@@ -101,7 +101,7 @@ START_TEST(activations_count_the_nodes_newly_entered_from_the_leaf_up)
 {
 	uint32_t root = node_of(0, 1), middle = node_of(root, 2), leaf = node_of(middle, 3);
 
-	work_set(ALPHA);
+	work_set((struct work){ ALPHA, 0 });
 	work_credit(leaf, 3, PERIOD_NS);
 	work_credit(leaf, 1, PERIOD_NS);
 	work_credit(leaf, 0, PERIOD_NS);

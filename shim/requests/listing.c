@@ -1,0 +1,77 @@
+/* Entries are looked for from a place on that moves with each claim, so that claims of one process or of several seldom
+ * meet. An entry whose owner is gone without a word is freed by who looks after the dead (setup/process.c).
+ */
+#include "listing.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { PROBES = 64 };
+
+static uint64_t owner_word(void)
+{
+	const struct seg_process *process = thread_process;
+
+	if (!process)
+		return (uint64_t)(uint32_t)syscall(SYS_getpid) << 32;
+	return atomic_load_explicit(&process->owner, memory_order_relaxed) << 32 | (uint32_t)(process - seg.processes);
+}
+
+static void begin_entry(struct seg_connection *entry, enum seg_connection_kind kind, int fd, uint64_t now_ns)
+{
+	atomic_store_explicit(&entry->begin_mono_ns, 0, memory_order_relaxed);
+	atomic_store_explicit(&entry->requests, 0, memory_order_relaxed);
+	atomic_store_explicit(&entry->received_bytes, 0, memory_order_relaxed);
+	atomic_store_explicit(&entry->sent_bytes, 0, memory_order_relaxed);
+	atomic_store_explicit(&entry->endpoint, SEG_ENDPOINT_BACKGROUND, memory_order_relaxed);
+	atomic_store_explicit(&entry->in_flight, 0, memory_order_relaxed);
+	atomic_store_explicit(&entry->tid, self.tid, memory_order_relaxed);
+	atomic_store_explicit(&entry->fd, fd, memory_order_relaxed);
+	atomic_store_explicit(&entry->protocol, SEG_PROTOCOL_UNKNOWN, memory_order_relaxed);
+	atomic_store_explicit(&entry->kind, (uint8_t)kind, memory_order_relaxed);
+	atomic_store_explicit(&entry->scheme, SEG_SCHEME_PLAIN, memory_order_relaxed);
+	atomic_store_explicit(&entry->is_stream, 0, memory_order_relaxed);
+	atomic_store_explicit(&entry->opened_mono_ns, now_ns, memory_order_release);
+}
+
+uint32_t listing_claim(enum seg_connection_kind kind, int fd, uint64_t now_ns)
+{
+	static _Atomic uint32_t next;
+	const struct seg_slots *slots = &seg.slots[SEG_TABLE_CONNECTIONS];
+	uint32_t begin = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed);
+	uint64_t owner = owner_word();
+
+	for (uint32_t i = 0; i < PROBES; i++) {
+		uint32_t index = (begin + i) % slots->count;
+		struct seg_connection *entry = &seg.connections[index];
+		uint64_t nobody = 0;
+		if (!atomic_compare_exchange_strong_explicit(&entry->owner, &nobody, owner, memory_order_acquire,
+							     memory_order_relaxed))
+			continue;
+		begin_entry(entry, kind, fd, now_ns);
+		seg_table_mark(slots, index);
+		return index + 1;
+	}
+	return LISTING_NONE;
+}
+
+void listing_release(uint32_t listing)
+{
+	struct seg_connection *entry = listing_entry(listing);
+
+	if (!entry)
+		return;
+	atomic_store_explicit(&entry->opened_mono_ns, 0, memory_order_relaxed);
+	atomic_store_explicit(&entry->owner, 0, memory_order_release);
+}
+
+void listing_waits(uint32_t listing, uint32_t endpoint, uint64_t begin_ns, uint32_t in_flight)
+{
+	struct seg_connection *entry = listing_entry(listing);
+
+	if (!entry)
+		return;
+	atomic_store_explicit(&entry->endpoint, endpoint, memory_order_relaxed);
+	atomic_store_explicit(&entry->in_flight, in_flight, memory_order_relaxed);
+	atomic_store_explicit(&entry->begin_mono_ns, begin_ns, memory_order_relaxed);
+}

@@ -1,0 +1,28 @@
+#pragma once
+/* listing - the entries of the segment that show which connections are open and what waits for an answer on them.
+ * Context: call.
+ * Overlap: claims and releases of any threads; an entry is written by who holds its connection's lock.
+ *
+ * No entry free: the connection is not listed, and nothing else changes.
+ */
+#include "../base/thread.h"
+
+#define LISTING_NONE 0u
+
+/* An entry of this process for a connection (or stream) of this kind; index + 1, or LISTING_NONE. */
+uint32_t listing_claim(enum seg_connection_kind kind, int fd, uint64_t now_ns);
+void listing_release(uint32_t listing);
+
+/* What it waits for: the oldest request without an answer; begin_ns 0 = for nothing. */
+void listing_waits(uint32_t listing, uint32_t endpoint, uint64_t begin_ns, uint32_t in_flight);
+
+/* The entry, NULL for LISTING_NONE. */
+static inline struct seg_connection *listing_entry(uint32_t listing)
+{
+	return listing ? &seg.connections[listing - 1] : NULL;
+}
+
+static inline void listing_add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}

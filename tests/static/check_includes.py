@@ -30,6 +30,7 @@ FOREIGN = {
     "libmicrohttpd": r"microhttpd\.h",
     "jansson": r"jansson\.h",
     "zlib": r"(zlib|zconf)\.h",
+    "libnghttp2": r"nghttp2/.*\.h",
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')

@@ -1,0 +1,563 @@
+/* Each frame is a header of 9 bytes, perhaps a prefix (length of padding, priority, promised stream, error code), content
+ * and padding. What is of known length and may matter is collected in small; the content of HEADERS, PUSH_PROMISE and
+ * CONTINUATION goes to the decoder as it comes; everything else is passed by its length. A frame's event comes with its
+ * last byte, so that where a piece ends can make no difference.
+ *
+ * Invariant: used never exceeds n, and nothing at or beyond bytes + n is read.
+ */
+#include "http2.h"
+
+#include <string.h>
+
+/* clause 6 */
+enum {
+	TYPE_DATA = 0,
+	TYPE_HEADERS = 1,
+	TYPE_RST_STREAM = 3,
+	TYPE_SETTINGS = 4,
+	TYPE_PUSH_PROMISE = 5,
+	TYPE_GOAWAY = 7,
+	TYPE_CONTINUATION = 9,
+
+	FLAG_END_STREAM = 0x1,
+	FLAG_ACK = 0x1,
+	FLAG_END_HEADERS = 0x4,
+	FLAG_PADDED = 0x8,
+	FLAG_PRIORITY = 0x20,
+
+	FRAME_HEADER_BYTES = 9,
+	SETTING_BYTES = 6,
+	SETTING_HEADER_TABLE_SIZE = 1,
+};
+
+static uint32_t big_endian(const uint8_t *bytes, size_t n)
+{
+	uint32_t number = 0;
+
+	for (size_t i = 0; i < n; i++)
+		number = number << 8 | bytes[i];
+	return number;
+}
+
+static uint32_t stream_at(const uint8_t *bytes)
+{
+	return big_endian(bytes, 4) & 0x7fffffff; /* the highest bit is reserved: clause 4.1 */
+}
+
+bool http2_begin(struct http2 *http, bool is_client, size_t passed_bytes)
+{
+	memset(http, 0, sizeof(*http));
+	http->state = is_client && passed_bytes < HTTP2_PREFACE_BYTES ? HTTP2_STATE_PREFACE : HTTP2_STATE_HEADER;
+	if (http->state == HTTP2_STATE_PREFACE)
+		http->have_bytes = (uint8_t)passed_bytes;
+	if (!hpack_is_open())
+		return true;
+	http->hpack = hpack_new();
+	return http->hpack != NULL;
+}
+
+void http2_end(struct http2 *http)
+{
+	hpack_free(http->hpack);
+	http->hpack = NULL;
+}
+
+void http2_allow_table(struct http2 *http, uint32_t bytes)
+{
+	if (bytes > http->allowed_table_bytes)
+		http->allowed_table_bytes = bytes;
+}
+
+static enum http2_event broken(struct http2 *http, enum http2_broken why)
+{
+	http->state = HTTP2_STATE_BROKEN;
+	http->broken = (uint8_t)why;
+	http->is_within_block = false;
+	return HTTP2_BROKEN;
+}
+
+/* fields */
+
+static char lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+/* word is in lower case */
+static bool begins_with_word(const char *text, size_t n, const char *word)
+{
+	size_t i = 0;
+
+	while (word[i] && i < n && lower(text[i]) == word[i])
+		i++;
+	return !word[i];
+}
+
+static bool value_is(const struct hpack_field *field, const char *value)
+{
+	return field->value_bytes == strlen(value) && memcmp(field->value, value, field->value_bytes) == 0;
+}
+
+static uint8_t method_of(const struct hpack_field *field)
+{
+#define METHOD_NAME(id, name) name,
+	static const char *const names[] = { SEG_METHODS(METHOD_NAME) };
+
+	for (uint8_t method = 1; method < SEG_METHOD_COUNT; method++)
+		if (value_is(field, names[method]))
+			return method;
+	return SEG_METHOD_OTHER;
+}
+
+/* Three digits (RFC 9110 clause 15); 0: they are not. */
+static uint16_t status_of(const struct hpack_field *field)
+{
+	uint32_t status = 0;
+
+	if (field->value_bytes != 3)
+		return 0;
+	for (int i = 0; i < 3; i++) {
+		if (field->value[i] < '0' || field->value[i] > '9')
+			return 0;
+		status = status * 10 + (uint32_t)(field->value[i] - '0');
+	}
+	return status >= 100 ? (uint16_t)status : 0;
+}
+
+static uint8_t grpc_status_of(const struct hpack_field *field)
+{
+	enum { UNKNOWN = 2, DIGITS_MAX = 2 };
+	uint32_t code = 0;
+
+	if (!field->value_bytes || field->value_bytes > DIGITS_MAX)
+		return UNKNOWN;
+	for (size_t i = 0; i < field->value_bytes; i++) {
+		if (field->value[i] < '0' || field->value[i] > '9')
+			return UNKNOWN;
+		code = code * 10 + (uint32_t)(field->value[i] - '0');
+	}
+	return code <= HTTP2_GRPC_STATUS_MAX ? (uint8_t)code : UNKNOWN;
+}
+
+/* "application/grpc", perhaps with "+proto" or such. gRPC-Web, though, is a method of HTTP that hides its trailers in the
+ * body. */
+static bool is_grpc(const struct hpack_field *field)
+{
+	const char word[] = "application/grpc";
+	size_t n = sizeof(word) - 1;
+
+	if (!begins_with_word(field->value, field->value_bytes, word))
+		return false;
+	return field->value_bytes == n || memchr("+; ", field->value[n], 3);
+}
+
+static void keep_path(struct http2_fields *fields, const struct hpack_field *field)
+{
+	size_t n = field->value_bytes < HTTP2_PATH_BYTES ? field->value_bytes : HTTP2_PATH_BYTES;
+
+	memcpy(fields->path, field->value, n);
+	fields->path_bytes = (uint16_t)n;
+}
+
+static bool name_is(const struct hpack_field *field, const char *name)
+{
+	return memcmp(field->name, name, field->name_bytes) == 0;
+}
+
+static void keep_pseudo_field(struct http2_fields *fields, const struct hpack_field *field)
+{
+	switch (field->name_bytes) {
+	case 5:
+		if (name_is(field, ":path"))
+			keep_path(fields, field);
+		break;
+	case 7:
+		if (name_is(field, ":method")) {
+			fields->has_method = true;
+			fields->method = method_of(field);
+		} else if (name_is(field, ":status")) {
+			fields->status = status_of(field);
+		} else if (name_is(field, ":scheme")) {
+			fields->is_https = value_is(field, "https");
+		}
+		break;
+	case 9:
+		if (name_is(field, ":protocol"))
+			fields->has_protocol = true;
+		break;
+	}
+}
+
+static void keep_field(struct http2_fields *fields, const struct hpack_field *field)
+{
+	char first = field->name_bytes ? field->name[0] : '\0';
+
+	switch (first) {
+	case ':':
+		keep_pseudo_field(fields, field);
+		break;
+	case 'c':
+		if (field->name_bytes != 12 || !name_is(field, "content-type"))
+			break;
+		fields->is_grpc = is_grpc(field);
+		fields->is_event_stream = begins_with_word(field->value, field->value_bytes, "text/event-stream");
+		break;
+	case 'g':
+		if (field->name_bytes == 11 && name_is(field, "grpc-status"))
+			fields->grpc_status = grpc_status_of(field);
+		break;
+	case 't':
+	case 'b':
+	case 'x':
+		trace_read(trace_field_of(field->name, field->name_bytes), field->value, field->value_bytes, &fields->trace);
+		break;
+	}
+}
+
+static void forget_fields(struct http2_fields *fields)
+{
+	memset(fields, 0, offsetof(struct http2_fields, path));
+	fields->grpc_status = HTTP2_GRPC_STATUS_NONE;
+}
+
+/* frames */
+
+static bool is_block(uint8_t type)
+{
+	return type == TYPE_HEADERS || type == TYPE_PUSH_PROMISE || type == TYPE_CONTINUATION;
+}
+
+/* How many bytes stand before the content. */
+static uint8_t prefix_bytes_of(const struct http2 *http)
+{
+	uint8_t padding = http->flags & FLAG_PADDED ? 1 : 0;
+
+	switch (http->type) {
+	case TYPE_DATA:
+		return padding;
+	case TYPE_HEADERS:
+		return (uint8_t)(padding + (http->flags & FLAG_PRIORITY ? 5 : 0));
+	case TYPE_PUSH_PROMISE:
+		return (uint8_t)(padding + 4);
+	case TYPE_RST_STREAM:
+		return 4;
+	case TYPE_GOAWAY:
+		return 8;
+	default:
+		return 0;
+	}
+}
+
+/* Whether a frame of this type, of left_bytes, may come now. */
+static bool is_in_order(const struct http2 *http)
+{
+	if (http->is_within_block != (http->type == TYPE_CONTINUATION))
+		return false;
+	switch (http->type) {
+	case TYPE_CONTINUATION:
+		return http->stream == http->block_stream;
+	case TYPE_DATA:
+	case TYPE_HEADERS:
+	case TYPE_PUSH_PROMISE:
+		return http->stream != 0;
+	case TYPE_RST_STREAM:
+		return http->stream != 0 && http->left_bytes == 4;
+	case TYPE_SETTINGS:
+		return http->left_bytes % SETTING_BYTES == 0 && !(http->flags & FLAG_ACK && http->left_bytes);
+	}
+	return true;
+}
+
+/* A side begins with its settings (clause 3.4), or says at once why it does not talk to the other. */
+static bool is_start(const struct http2 *http)
+{
+	bool is_settings = http->type == TYPE_SETTINGS && !(http->flags & FLAG_ACK);
+
+	return (is_settings || http->type == TYPE_GOAWAY) && http->stream == 0;
+}
+
+static void begin_block(struct http2 *http)
+{
+	http->is_within_block = true;
+	http->is_promise = http->type == TYPE_PUSH_PROMISE;
+	http->block_ends_stream = http->type == TYPE_HEADERS && http->flags & FLAG_END_STREAM;
+	http->block_stream = http->stream;
+	forget_fields(http->fields);
+	http->fields->is_known = http->hpack != NULL;
+	if (http->hpack && http->allowed_table_bytes)
+		hpack_allow_table(http->hpack, http->allowed_table_bytes); /* if it is broken, the block will tell */
+}
+
+/* What follows a frame's header and prefix. */
+static enum http2_state state_of_content(struct http2 *http)
+{
+	if (is_block(http->type))
+		return HTTP2_STATE_BLOCK;
+	if (http->type == TYPE_DATA)
+		return HTTP2_STATE_DATA;
+	if (http->type == TYPE_SETTINGS && http->left_bytes)
+		return HTTP2_STATE_SETTING;
+	http->rest_bytes = http->left_bytes;
+	return HTTP2_STATE_REST;
+}
+
+static enum http2_event on_frame_header(struct http2 *http)
+{
+	http->left_bytes = big_endian(http->small, 3);
+	http->type = http->small[3];
+	http->flags = http->small[4];
+	http->stream = stream_at(http->small + 5);
+	http->have_bytes = 0;
+	http->rest_bytes = 0;
+	http->data_bytes = 0;
+	http->has_table_bytes = false;
+	http->ends_stream = false;
+	if (!http->has_begun && !is_start(http))
+		return broken(http, HTTP2_BROKEN_START);
+	http->has_begun = true;
+	if (!is_in_order(http) || http->left_bytes < prefix_bytes_of(http))
+		return broken(http, HTTP2_BROKEN_FRAME);
+	http->need_bytes = prefix_bytes_of(http);
+	http->state = http->need_bytes ? HTTP2_STATE_PREFIX : state_of_content(http);
+	if (http->type != TYPE_HEADERS && http->type != TYPE_PUSH_PROMISE)
+		return HTTP2_MORE;
+	begin_block(http);
+	return http->type == TYPE_HEADERS ? HTTP2_BEGIN : HTTP2_MORE;
+}
+
+static enum http2_event on_prefix(struct http2 *http)
+{
+	const uint8_t *prefix = http->small;
+
+	http->left_bytes -= http->need_bytes;
+	http->have_bytes = 0;
+	if (http->type == TYPE_RST_STREAM) {
+		http->code = big_endian(prefix, 4);
+	} else if (http->type == TYPE_GOAWAY) {
+		http->stream = stream_at(prefix);
+		http->code = big_endian(prefix + 4, 4);
+	} else if (http->flags & FLAG_PADDED) {
+		http->rest_bytes = *prefix++;
+		if (http->rest_bytes > http->left_bytes)
+			return broken(http, HTTP2_BROKEN_FRAME);
+		http->left_bytes -= http->rest_bytes;
+	}
+	if (http->type == TYPE_PUSH_PROMISE)
+		http->promised_stream = stream_at(prefix);
+	http->state = state_of_content(http);
+	return HTTP2_MORE;
+}
+
+static void on_setting(struct http2 *http)
+{
+	http->left_bytes -= SETTING_BYTES;
+	http->have_bytes = 0;
+	if (big_endian(http->small, 2) == SETTING_HEADER_TABLE_SIZE) {
+		http->table_bytes = big_endian(http->small + 2, 4);
+		http->has_table_bytes = true;
+	}
+	if (!http->left_bytes)
+		http->state = HTTP2_STATE_REST;
+}
+
+/* The last byte of a frame has passed. */
+static enum http2_event on_frame_end(struct http2 *http)
+{
+	http->state = HTTP2_STATE_HEADER;
+	switch (http->type) {
+	case TYPE_DATA:
+		http->ends_stream = http->flags & FLAG_END_STREAM;
+		return HTTP2_DATA;
+	case TYPE_HEADERS:
+	case TYPE_PUSH_PROMISE:
+	case TYPE_CONTINUATION:
+		if (!(http->flags & FLAG_END_HEADERS))
+			return HTTP2_MORE;
+		http->is_within_block = false;
+		if (http->is_promise) {
+			http->stream = http->promised_stream;
+			return HTTP2_PROMISE;
+		}
+		http->ends_stream = http->block_ends_stream;
+		return HTTP2_HEAD;
+	case TYPE_RST_STREAM:
+		return HTTP2_RESET;
+	case TYPE_GOAWAY:
+		return HTTP2_GOAWAY;
+	case TYPE_SETTINGS:
+		return http->has_table_bytes ? HTTP2_SETTINGS : HTTP2_MORE;
+	default:
+		return HTTP2_MORE;
+	}
+}
+
+/* bytes */
+
+/* Fills small up to need bytes. False: there are not enough. */
+static bool collect(struct http2 *http, uint8_t need, const char *bytes, size_t n, size_t *used)
+{
+	size_t missing = need - http->have_bytes;
+	size_t taken = n - *used < missing ? n - *used : missing;
+
+	memcpy(http->small + http->have_bytes, bytes + *used, taken);
+	http->have_bytes += (uint8_t)taken;
+	*used += taken;
+	return http->have_bytes == need;
+}
+
+static enum http2_event read_preface(struct http2 *http, const char *bytes, size_t n, size_t *used)
+{
+	size_t missing = HTTP2_PREFACE_BYTES - http->have_bytes;
+	size_t taken = n - *used < missing ? n - *used : missing;
+
+	if (memcmp(&HTTP2_PREFACE[http->have_bytes], bytes + *used, taken) != 0)
+		return broken(http, HTTP2_BROKEN_START);
+	http->have_bytes += (uint8_t)taken;
+	*used += taken;
+	if (http->have_bytes == HTTP2_PREFACE_BYTES) {
+		http->state = HTTP2_STATE_HEADER;
+		http->have_bytes = 0;
+	}
+	return HTTP2_MORE;
+}
+
+static enum http2_event read_frame_header(struct http2 *http, const char *bytes, size_t n, size_t *used)
+{
+	if (!http->have_bytes)
+		http->frames++;
+	if (!collect(http, FRAME_HEADER_BYTES, bytes, n, used))
+		return HTTP2_MORE;
+	uint8_t type = http->small[3];
+	if ((type == TYPE_HEADERS || type == TYPE_PUSH_PROMISE) && !http->fields)
+		return HTTP2_NEEDS_FIELDS;
+	return on_frame_header(http);
+}
+
+/* How many of the n bytes belong to the frame's content. */
+static size_t content_of(const struct http2 *http, size_t n)
+{
+	return n < http->left_bytes ? n : http->left_bytes;
+}
+
+/* Hands n bytes of a block to the decoder. */
+static enum http2_event decode(struct http2 *http, const char *bytes, size_t n, bool is_last)
+{
+	struct hpack_field field;
+	struct hpack_step step;
+
+	for (;;) {
+		step = hpack_read(http->hpack, bytes, n, is_last, &field);
+		bytes += step.used_bytes;
+		n -= step.used_bytes;
+		switch (step.event) {
+		case HPACK_FIELD:
+			keep_field(http->fields, &field);
+			break;
+		case HPACK_BROKEN:
+			return broken(http, HTTP2_BROKEN_BLOCK);
+		case HPACK_NO_MEMORY:
+			return broken(http, HTTP2_BROKEN_MEMORY);
+		case HPACK_MORE:
+		case HPACK_END:
+			return HTTP2_MORE;
+		}
+	}
+}
+
+static enum http2_event read_block(struct http2 *http, const char *bytes, size_t n, size_t *used)
+{
+	size_t taken = content_of(http, n - *used);
+	bool is_frames_last = taken == http->left_bytes;
+	enum http2_event event = HTTP2_MORE;
+
+	if (http->hpack)
+		event = decode(http, bytes + *used, taken, is_frames_last && http->flags & FLAG_END_HEADERS);
+	*used += taken;
+	http->left_bytes -= (uint32_t)taken;
+	if (event == HTTP2_MORE && is_frames_last)
+		http->state = HTTP2_STATE_REST;
+	return event;
+}
+
+static void pass_data(struct http2 *http, size_t n, size_t *used)
+{
+	size_t taken = content_of(http, n - *used);
+
+	*used += taken;
+	http->left_bytes -= (uint32_t)taken;
+	http->data_bytes += (uint32_t)taken;
+	if (!http->left_bytes)
+		http->state = HTTP2_STATE_REST;
+}
+
+static enum http2_event pass_rest(struct http2 *http, size_t n, size_t *used)
+{
+	size_t room = n - *used;
+	size_t taken = room < http->rest_bytes ? room : http->rest_bytes;
+
+	*used += taken;
+	http->rest_bytes -= (uint32_t)taken;
+	return http->rest_bytes ? HTTP2_MORE : on_frame_end(http);
+}
+
+/* The state can go on without any byte. */
+static bool goes_on(const struct http2 *http)
+{
+	switch (http->state) {
+	case HTTP2_STATE_HEADER: /* all there, but it had nowhere to put the fields of its block */
+		return http->have_bytes == FRAME_HEADER_BYTES;
+	case HTTP2_STATE_BLOCK:
+	case HTTP2_STATE_DATA:
+		return !http->left_bytes;
+	case HTTP2_STATE_REST:
+		return !http->rest_bytes;
+	default:
+		return false;
+	}
+}
+
+static enum http2_event read_on(struct http2 *http, const char *bytes, size_t n, size_t *used)
+{
+	switch (http->state) {
+	case HTTP2_STATE_PREFACE:
+		return read_preface(http, bytes, n, used);
+	case HTTP2_STATE_HEADER:
+		return read_frame_header(http, bytes, n, used);
+	case HTTP2_STATE_PREFIX:
+		return collect(http, http->need_bytes, bytes, n, used) ? on_prefix(http) : HTTP2_MORE;
+	case HTTP2_STATE_SETTING:
+		if (collect(http, SETTING_BYTES, bytes, n, used))
+			on_setting(http);
+		return HTTP2_MORE;
+	case HTTP2_STATE_BLOCK:
+		return read_block(http, bytes, n, used);
+	case HTTP2_STATE_DATA:
+		pass_data(http, n, used);
+		return HTTP2_MORE;
+	case HTTP2_STATE_REST:
+		return pass_rest(http, n, used);
+	default:
+		*used = n;
+		return HTTP2_MORE;
+	}
+}
+
+struct http2_step http2_read(struct http2 *http, const char *bytes, size_t n)
+{
+	enum http2_event event = HTTP2_MORE;
+	size_t used = 0;
+
+	while (event == HTTP2_MORE && (used < n || goes_on(http)))
+		event = read_on(http, bytes, n, &used);
+	return (struct http2_step){ event, used };
+}
+
+bool http2_skip(struct http2 *http, size_t n)
+{
+	size_t used = 0;
+
+	if (http->state != HTTP2_STATE_DATA || n > http->left_bytes)
+		return false;
+	pass_data(http, n, &used);
+	return true;
+}

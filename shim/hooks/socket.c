@@ -2,6 +2,7 @@
 #include "hook.h"
 
 #include "../requests/connection.h"
+#include "../setup/decoders.h"
 #include "../setup/descriptors.h"
 #include "../setup/server.h"
 
@@ -92,6 +93,7 @@ static void became_server(void)
 		shim_activate();
 	if (atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE) {
 		atomic_store_explicit(&seg.head->has_listened, 1, memory_order_relaxed);
+		decoders_need();
 		server_offer();
 	}
 	errno = saved_errno;
@@ -133,14 +135,36 @@ HOOK int listen(int fd, int backlog)
 	return result;
 }
 
+/* A connection was made or will be without another call: connect(2) goes on in the background after EINTR, too. */
+static bool is_connecting(int result, int error)
+{
+	return result == 0 || error == EINPROGRESS || error == EINTR;
+}
+
+static bool is_stream(int fd, const struct sockaddr *address, socklen_t bytes)
+{
+	socklen_t type_bytes = sizeof(int);
+	int type = 0;
+
+	if (bytes < sizeof(address->sa_family))
+		return false;
+	if (address->sa_family != AF_INET && address->sa_family != AF_INET6 && address->sa_family != AF_UNIX)
+		return false;
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_bytes) == 0 && type == SOCK_STREAM;
+}
+
 HOOK int connect(int fd, const struct sockaddr *address, socklen_t bytes)
 {
 	struct hook hook;
 
 	if (!hook_enter(&hook, SEG_CALL_CONNECT))
 		return real.connect(fd, address, bytes);
+	decoders_need();
 	int result = real.connect(fd, address, bytes);
-	hook_done(&hook);
+	hook_returned(&hook);
+	if (is_connecting(result, hook.saved_errno) && is_stream(fd, address, bytes))
+		conn_connecting(fd, hook.end_ns);
+	hook_leave(&hook);
 	return result;
 }
 

@@ -1,0 +1,108 @@
+/* fuzz_memcached - whatever bytes come, in whatever pieces, both sides of memcached's protocols stay within them, come to an
+ * end, and say the same as for the bytes in one piece.
+ * Input: side (1 byte), seed of the cuts (1 byte), bytes.
+ */
+#include "../../shim/requests/memcached.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* A hash over the items and all that is told of them. */
+struct said {
+	uint64_t hash;
+	uint64_t items;
+};
+
+static void say(struct said *said, uint64_t value)
+{
+	said->hash = (said->hash ^ value) * 0x100000001b3ULL;
+}
+
+struct parser {
+	bool is_replies;
+	struct memcached_command command;
+	struct memcached_reply reply;
+};
+
+static struct memcached_step read_some(struct parser *parser, const char *bytes, size_t n, struct said *said)
+{
+	const struct memcached_command *command = &parser->command;
+	const struct memcached_reply *reply = &parser->reply;
+	struct memcached_step step = parser->is_replies ? memcached_read_reply(&parser->reply, bytes, n) :
+							  memcached_read_command(&parser->command, bytes, n);
+
+	if (step.event == MEMCACHED_MORE)
+		return step;
+	said->items++;
+	say(said, step.event);
+	if (step.event == MEMCACHED_BROKEN)
+		return step;
+	if (parser->is_replies) {
+		say(said, (uint64_t)reply->answer << 32 | (uint64_t)reply->error << 16 | reply->opcode);
+		say(said, reply->tag);
+	} else {
+		say(said, (uint64_t)command->asked.operation << 32 | command->asked.opcode);
+		say(said, command->asked.is_quiet | command->has_no_answer << 1 | command->opens_stream << 2);
+		say(said, command->asked.tag);
+		if (!command->is_named || command->asked.operation >= MEMCACHED_OPERATION_COUNT)
+			abort();
+	}
+	return step;
+}
+
+static void feed(struct parser *parser, const char *bytes, size_t n, struct said *said)
+{
+	uint64_t steps_left = 16 + n;
+	struct memcached_step step;
+
+	do {
+		step = read_some(parser, bytes, n, said);
+		if (step.used_bytes > n || !steps_left--)
+			abort();
+		bytes += step.used_bytes;
+		n -= step.used_bytes;
+	} while (step.event != MEMCACHED_MORE);
+	if (n)
+		abort();
+}
+
+static struct said read_pieces(bool is_replies, const char *bytes, size_t n, uint32_t seed)
+{
+	struct parser parser = { .is_replies = is_replies };
+	struct said said = { 0 };
+
+	while (n) {
+		size_t piece = n;
+		if (seed) {
+			seed = seed * 1664525 + 1013904223;
+			piece = 1 + (seed >> 24) % 16;
+			piece = piece < n ? piece : n;
+		}
+		/* A piece of its own, so that a sanitizer sees what reads beyond it. */
+		char *copy = malloc(piece);
+		if (!copy)
+			abort();
+		for (size_t i = 0; i < piece; i++)
+			copy[i] = bytes[i];
+		feed(&parser, copy, piece, &said);
+		free(copy);
+		bytes += piece;
+		n -= piece;
+	}
+	return said;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (size < 2)
+		return 0;
+	bool is_replies = data[0] & 1;
+	const char *bytes = (const char *)data + 2;
+	struct said whole = read_pieces(is_replies, bytes, size - 2, 0);
+	struct said pieces = read_pieces(is_replies, bytes, size - 2, 1 + (uint32_t)data[1]);
+	if (whole.hash != pieces.hash || whole.items != pieces.items)
+		abort();
+	memcached_may_begin(bytes, size - 2);
+	return 0;
+}

@@ -20,6 +20,8 @@
 
 #include "pool.h"
 #include "route.h"
+#include "route_trie.h"
+#include "route_words.h"
 
 #include <signal.h>
 #include <string.h>
@@ -36,7 +38,9 @@
 static _Atomic uint64_t paths[1 << PATHS_BITS];
 static _Atomic uint16_t index_of_key[1 << INDEX_BITS]; /* 0 = free */
 static _Atomic uint32_t indexed_end;                   /* entries below are in the index */
-static _Atomic uint32_t of_operation[SEG_PROTOCOL_COUNT][ENDPOINT_OPERATIONS_MAX]; /* 1 + endpoint; 0 = not met yet */
+/* 1 + endpoint; 0 = not met yet */
+static _Atomic uint32_t of_operation[SEG_PROTOCOL_COUNT][ENDPOINT_OPERATIONS_MAX];
+static _Atomic uint32_t overflow_of_method[SEG_METHOD_COUNT];
 static _Atomic uint32_t next_stand_in;                 /* where the search for one begins: the longest settled comes first */
 static _Atomic uint32_t stand_ins_wanted;              /* in vain: the search is not worth it each time */
 static uint64_t path_seed;
@@ -230,15 +234,23 @@ static uint32_t intern(const struct name *name, bool is_overflow)
 
 static uint32_t overflow_of(enum seg_protocol protocol, enum seg_method method)
 {
+	bool is_http = protocol == SEG_PROTOCOL_HTTP;
+	_Atomic uint32_t *place = is_http ? &overflow_of_method[method] : &of_operation[protocol][0];
+	uint32_t known = atomic_load_explicit(place, memory_order_relaxed);
 	struct name name;
 
-	if (protocol == SEG_PROTOCOL_HTTP)
+	if (known)
+		return known - 1;
+	if (is_http)
 		name_begin_http(&name, method);
 	else
 		name_begin(&name, protocol);
 	name_put(&name, "_OTHER", 6);
 	uint32_t endpoint = intern(&name, true);
-	return endpoint == SEG_NOT_FOUND ? SEG_ENDPOINT_OTHER : endpoint;
+	if (endpoint == SEG_NOT_FOUND)
+		return SEG_ENDPOINT_OTHER;
+	atomic_store_explicit(place, endpoint + 1, memory_order_relaxed);
+	return endpoint;
 }
 
 uint32_t endpoint_of_broken_http(void)
@@ -263,11 +275,13 @@ void endpoint_init(void)
 {
 	const void *random = (const void *)getauxval(AT_RANDOM);
 
+	route_words_init();
 	if (random)
 		memcpy(&path_seed, random, sizeof(path_seed));
 	memset(paths, 0, sizeof(paths));
 	memset(index_of_key, 0, sizeof(index_of_key));
 	memset(of_operation, 0, sizeof(of_operation));
+	memset(overflow_of_method, 0, sizeof(overflow_of_method));
 	atomic_store_explicit(&indexed_end, SEG_ENDPOINT_FIRST, memory_order_relaxed);
 }
 
@@ -376,18 +390,92 @@ static void end_candidate(struct candidate *candidate, uint32_t final)
 	pool_give(&candidates, candidate);
 }
 
+/* The route in name, by what is known now; is as good as answered. False: it is the same as before. */
+static bool learn(struct name *name)
+{
+	struct name before = *name;
+	size_t method_bytes = strlen(seg_method_names[name->method]) + 1;
+	struct route_path path = { before.bytes + method_bytes, before.n - method_bytes };
+
+	name->n = (uint32_t)(method_bytes + route_learn(name->bytes + method_bytes, sizeof(name->bytes) - 1 - method_bytes, path));
+	return name->n != before.n || memcmp(name->bytes, before.bytes, before.n) != 0;
+}
+
+/* An entry called name, for the place of another that is given up. */
+static uint32_t intern_instead(const struct name *name)
+{
+	uint64_t key = name_key(name);
+	uint32_t endpoint = index_find(key);
+	bool is_new = false;
+
+	if (endpoint == SEG_NOT_FOUND)
+		endpoint = append(key, &is_new);
+	if (is_new)
+		atomic_fetch_add_explicit(&seg.head->routes_count, 1, memory_order_relaxed);
+	if (endpoint != SEG_NOT_FOUND)
+		write_entry(endpoint, name, false);
+	return endpoint;
+}
+
+static void name_again(uint32_t endpoint)
+{
+	struct seg_endpoint *entry = &seg.endpoints[endpoint];
+	uint32_t no_alias = 0;
+	struct name name;
+
+	if (!atomic_load_explicit(&entry->ready, memory_order_acquire) || entry->protocol != SEG_PROTOCOL_HTTP ||
+	    entry->is_overflow || atomic_load_explicit(&entry->alias, memory_order_relaxed))
+		return;
+	name_begin(&name, SEG_PROTOCOL_HTTP);
+	name.method = entry->method;
+	name_put(&name, entry->name, strlen(entry->name));
+	if (!learn(&name))
+		return;
+	uint32_t instead = intern_instead(&name);
+	if (instead == SEG_NOT_FOUND || final_of(instead) == endpoint)
+		return;
+	if (atomic_compare_exchange_strong_explicit(&entry->alias, &no_alias, instead + 1, memory_order_release, memory_order_relaxed))
+		unreserve_route();
+}
+
+/* Routes lead elsewhere since this many changes of the trie: those made before become aliases. Rare and bounded, since
+ * each change is kept for good in a table of fixed size. */
+static void name_all_again(uint32_t changes)
+{
+	while (route_trie_changes() != changes) {
+		changes = route_trie_changes();
+		for (uint32_t i = SEG_ENDPOINT_FIRST; i < table_end() && key_at(i); i++)
+			name_again(i);
+	}
+}
+
+/* SEG_NOT_FOUND: the route is one too many. */
+static uint32_t make_route(struct name *name)
+{
+	uint32_t changes = route_trie_changes();
+
+	learn(name);
+	name_all_again(changes); /* first, since it may give places back */
+	changes = route_trie_changes();
+	uint32_t endpoint = intern(name, false);
+	name_all_again(changes); /* another process taught it meanwhile */
+	return endpoint;
+}
+
 uint32_t endpoint_settle(uint32_t number, bool is_found)
 {
 	struct candidate *candidate = pool_at(&candidates, number);
-	const struct name *name = &candidate->name;
+	struct name *name = &candidate->name;
 	uint32_t final = SEG_NOT_FOUND;
 
 	if (is_found)
-		final = intern(name, false);
-	if (final == SEG_NOT_FOUND)
-		final = is_found ? count_overflow(name->protocol, name->method) : overflow_of(name->protocol, name->method);
-	else
+		final = name->protocol == SEG_PROTOCOL_HTTP ? make_route(name) : intern(name, false);
+	if (final != SEG_NOT_FOUND)
 		final = final_of(final);
+	else if (is_found)
+		final = count_overflow(name->protocol, name->method);
+	else
+		final = overflow_of(name->protocol, name->method);
 	end_candidate(candidate, final);
 	return final;
 }

@@ -1,8 +1,13 @@
-/* A segment is taken for a variable by its form alone, since each request is looked at by itself; which words vary can
- * only be told by counting them. The forms go from the strict to the loose, and the loosest, {token}, asks for what random
- * strings have and words do not: letters and digits that alternate.
+/* A segment is first taken for a variable by its form. The forms go from the strict to the loose, and the loosest, {token},
+ * asks for what random strings have and words do not: letters and digits that alternate. Which words vary can only be told
+ * by counting them: that is route_trie.h's.
+ *
+ * A route is itself a path with the same route: its variables stand for themselves. So a route that was made when less was
+ * known can be made again from its text.
  */
 #include "route.h"
+
+#include "route_trie.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -42,6 +47,8 @@ static void put_word(struct text *text, const char *word)
 {
 	put(text, word, strlen(word));
 }
+
+#define PIECE_ENDS ".:()'"
 
 static bool is_digit(char c)
 {
@@ -118,14 +125,15 @@ static int class_of(char c)
 	return is_digit(c) ? 1 : is_lower(c) ? 2 : is_upper(c) ? 3 : 0;
 }
 
-/* base64url, base62, base36 and the like, 16 bytes or more. In random text of these alphabets the kind of character
- * changes at 30 to 45 % of the places; in words, even joined by dashes or written in camel case, at less than 20 %. */
+/* base64url, base62, base36 and the like, 16 bytes or more, or 8 with little doubt. In random text of these alphabets the
+ * kind of character changes at 30 to 45 % of the places; in words, even joined by dashes or written in camel case, at less
+ * than 20 %. */
 static bool is_token(const char *s, size_t n)
 {
 	size_t digits = 0, changes = 0;
 	int before = 0;
 
-	if (n < 16)
+	if (n < 8)
 		return false;
 	for (size_t i = 0; i < n; i++) {
 		int now = class_of(s[i]);
@@ -135,13 +143,25 @@ static bool is_token(const char *s, size_t n)
 		changes += before && now && now != before && !(before == 3 && now == 2);
 		before = now;
 	}
+	if (n < 16)
+		return digits > 1 && changes >= 4;
 	return digits && digits < n && changes >= 3 && changes * 5 >= n;
+}
+
+/* PROJ-123: of issue trackers */
+static bool is_tracked(const char *s, size_t n)
+{
+	size_t letters = 0;
+
+	while (letters < n && is_upper(s[letters]))
+		letters++;
+	return letters && letters + 1 < n && s[letters] == '-' && is_number(s + letters + 1, n - letters - 1);
 }
 
 /* The variable that a word without dots stands for, NULL if it stands for itself. */
 static const char *variable_of(const char *s, size_t n)
 {
-	if (is_number(s, n))
+	if (is_number(s, n) || is_tracked(s, n))
 		return "{id}";
 	if (is_uuid(s, n))
 		return "{uuid}";
@@ -202,22 +222,26 @@ static bool is_ipv6(const char *s, size_t n)
 	return colons >= 2;
 }
 
-/* A file's name keeps its extension and its words: {id}.jpg, main.{hash}.js */
-static void put_dotted(struct text *text, const char *s, size_t n)
+/* A file's name keeps its extension and its words: {id}.jpg, main.{hash}.js; so do custom methods, {id}:cancel, and keys
+ * in brackets, Users({id}), Users('{name}'). */
+static void put_pieces(struct text *text, const char *s, size_t n)
 {
 	for (size_t begin = 0; begin <= n;) {
-		const char *dot = memchr(s + begin, '.', n - begin);
-		size_t part_bytes = dot ? (size_t)(dot - s) - begin : n - begin;
-		const char *variable = part_bytes ? variable_of(s + begin, part_bytes) : NULL;
+		size_t bytes = 0;
+		while (begin + bytes < n && !memchr(PIECE_ENDS, s[begin + bytes], sizeof(PIECE_ENDS) - 1))
+			bytes++;
+		const char *piece = s + begin;
+		bool is_quoted = begin && piece[-1] == '\'' && begin + bytes < n && piece[bytes] == '\'';
+		const char *variable = is_quoted && bytes ? "{name}" : bytes ? variable_of(piece, bytes) : NULL;
 		/* Short numbers behind a dot are versions: jquery-3.6.0.js */
-		bool is_version = begin && part_bytes < 4 && is_number(s + begin, part_bytes);
-		if (begin)
-			put(text, ".", 1);
+		bool is_version = begin && piece[-1] == '.' && bytes < 4 && is_number(piece, bytes);
 		if (variable && !is_version)
 			put_word(text, variable);
 		else
-			put(text, s + begin, part_bytes);
-		begin += part_bytes + 1;
+			put(text, piece, bytes);
+		if (begin + bytes < n)
+			put(text, piece + bytes, 1);
+		begin += bytes + 1;
 	}
 }
 
@@ -285,16 +309,12 @@ static void put_segment(struct text *text, const char *s, size_t n)
 		put_word(text, "{email}");
 	} else if (is_ipv6(s, n)) {
 		put_word(text, "{ip}");
-	} else if (memchr(s, '.', n)) {
-		variable = variable_of_dotted_digits(s, n);
-		if (variable)
-			put_word(text, variable);
-		else if (is_digit(s[0]) && n <= 5 && is_digit(s[n - 1]))
-			put(text, s, n);
-		else
-			put_dotted(text, s, n);
-	} else {
+	} else if (memchr(s, '.', n) && (variable = variable_of_dotted_digits(s, n))) {
+		put_word(text, variable);
+	} else if (is_digit(s[0]) && n <= 5 && is_digit(s[n - 1])) {
 		put(text, s, n);
+	} else {
+		put_pieces(text, s, n);
 	}
 }
 
@@ -306,10 +326,39 @@ static size_t without_parameters(const char *s, size_t n)
 	return semicolon ? (size_t)(semicolon - s) : n;
 }
 
-static size_t infer(char *ret_route, size_t room, struct route_path path)
+/* In /api/3/issue the number is a version. */
+static bool is_bare_version(const char *s, size_t n, const char *before, size_t before_bytes)
+{
+	bool is_behind_api = (before_bytes == 3 && memcmp(before, "api", 3) == 0) || (before_bytes == 4 && memcmp(before, "rest", 4) == 0);
+
+	return is_behind_api && n <= 2 && is_number(s, n);
+}
+
+/* s: a segment of the path, without its slash; before: the one before it. */
+static void put_inferred(struct text *text, struct route_walk *walk, const char *s, size_t n, const char *before, size_t before_bytes)
+{
+	put(text, "/", 1);
+	size_t begin = text->n;
+
+	n = without_parameters(s, n);
+	if (!n)
+		return;
+	if (is_bare_version(s, n, before, before_bytes))
+		put(text, s, n);
+	else
+		put_segment(text, s, n);
+	if (text->is_full || text->n == begin)
+		return;
+	size_t bytes = route_walk_step(walk, text->bytes + begin, text->n - begin, text->room - begin);
+	text->is_full = !bytes;
+	text->n = begin + bytes;
+}
+
+static size_t infer(char *ret_route, size_t room, struct route_path path, struct route_walk *walk)
 {
 	struct text text = { .bytes = ret_route, .room = room - 2 }; /* so that the star always fits */
-	const char *next = path.text, *end = path.text + path.n;
+	const char *next = path.text, *end = path.text + path.n, *last = path.text;
+	size_t last_bytes = 0;
 	uint32_t segments = 0;
 
 	while (next < end) {
@@ -317,15 +366,15 @@ static size_t infer(char *ret_route, size_t room, struct route_path path)
 		next++; /* the slash */
 		const char *slash = memchr(next, '/', (size_t)(end - next));
 		size_t n = slash ? (size_t)(slash - next) : (size_t)(end - next);
-		if (n || next == end) { /* empty segments inside of a path count for nothing */
-			put(&text, "/", 1);
-			put_segment(&text, next, without_parameters(next, n));
-			segments += n > 0;
-		}
+		segments += n > 0;
+		if (segments <= ROUTE_SEGMENTS_MAX && (n || next == end)) /* empty segments inside of a path count for nothing */
+			put_inferred(&text, walk, next, n, last, last_bytes);
 		if (text.is_full || segments > ROUTE_SEGMENTS_MAX) {
 			memcpy(ret_route + before, "/*", 2);
 			return before + 2;
 		}
+		last = n ? next : last;
+		last_bytes = n ? n : last_bytes;
 		next += n;
 	}
 	return text.n;
@@ -361,8 +410,10 @@ static bool template_matches(const struct template *template, struct route_path 
 	return p == path.n;
 }
 
-size_t route_write(char *ret_route, size_t room, struct route_path path)
+static size_t write_route(char *ret_route, size_t room, struct route_path path, bool is_learning)
 {
+	struct route_walk walk;
+
 	if (path.text[0] != '/') { /* "*" and ROUTE_AUTHORITY are routes already */
 		memcpy(ret_route, path.text, path.n);
 		return path.n;
@@ -375,7 +426,18 @@ size_t route_write(char *ret_route, size_t room, struct route_path path)
 			return n;
 		}
 	}
-	return infer(ret_route, room, path);
+	route_walk_begin(&walk, is_learning);
+	return infer(ret_route, room, path, &walk);
+}
+
+size_t route_write(char *ret_route, size_t room, struct route_path path)
+{
+	return write_route(ret_route, room, path, false);
+}
+
+size_t route_learn(char *ret_route, size_t room, struct route_path path)
+{
+	return write_route(ret_route, room, path, true);
 }
 
 /* The path of absolute-form (http://host/path), which ends in "/" if it has none. */

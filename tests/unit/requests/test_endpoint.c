@@ -1,6 +1,5 @@
 #include "../../../shim/requests/endpoint.h"
 
-#include "../../../shim/requests/redis_commands.h"
 #include "check_main.h"
 #include "room.h"
 
@@ -9,9 +8,35 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* The endpoint of a request for target that is answered at once. */
+static uint32_t answered(enum seg_method method, const char *target, bool is_found)
+{
+	uint32_t candidate;
+	uint32_t endpoint = endpoint_of_http(method, target, (uint32_t)strlen(target), &candidate);
+
+	return candidate ? endpoint_settle(candidate, is_found) : endpoint;
+}
+
 static uint32_t get(const char *target)
 {
-	return endpoint_of_http(SEG_METHOD_GET, target, (uint32_t)strlen(target));
+	return answered(SEG_METHOD_GET, target, true);
+}
+
+static const char *get_name(const char *target)
+{
+	return seg.endpoints[get(target)].name;
+}
+
+/* "a", "b", ... "z", "aa": words that are taken for words. */
+static const char *letters(int i)
+{
+	static char text[8];
+
+	if (i < 26)
+		sprintf(text, "%c", 'a' + i);
+	else
+		sprintf(text, "%c.%c", 'a' + i / 26 - 1, 'a' + i % 26);
+	return text;
 }
 
 START_TEST(a_path_has_the_same_endpoint_each_time_and_in_each_process)
@@ -22,7 +47,7 @@ START_TEST(a_path_has_the_same_endpoint_each_time_and_in_each_process)
 	ck_assert_uint_eq(get("/users/1"), users);
 	ck_assert_uint_eq(get("/users/2?x"), users);
 	ck_assert_uint_ne(get("/users"), users);
-	ck_assert_uint_ne(endpoint_of_http(SEG_METHOD_POST, "/users/1", 8), users);
+	ck_assert_uint_ne(answered(SEG_METHOD_POST, "/users/1", true), users);
 	ck_assert_uint_eq(seg.head->routes_count, 3);
 	endpoint_init(); /* what a process remembers is lost, what the segment holds is found again */
 	ck_assert_uint_eq(get("/users/3"), users);
@@ -33,6 +58,29 @@ START_TEST(a_path_has_the_same_endpoint_each_time_and_in_each_process)
 }
 END_TEST
 
+START_TEST(what_is_not_found_makes_no_route)
+{
+	char target[32];
+
+	room_open(256);
+	for (int i = 0; i < 600; i++) {
+		sprintf(target, "/%s", letters(i));
+		uint32_t endpoint = answered(SEG_METHOD_GET, target, false);
+		ck_assert_str_eq(seg.endpoints[endpoint].name, "GET _OTHER");
+	}
+	uint32_t candidate;
+	endpoint_of_http(SEG_METHOD_GET, "/a", 2, &candidate);
+	ck_assert_uint_ne(candidate, 0);
+	ck_assert_str_eq(seg.endpoints[endpoint_settle(candidate, false)].name, "GET _OTHER");
+	ck_assert_uint_eq(seg.head->routes_count, 0);
+	ck_assert_uint_eq(room_counter(SEG_COUNTER_OVERFLOW_ENDPOINTS), 0);
+	/* Once it was found it stays a route, whatever is answered. */
+	ck_assert_str_eq(get_name("/a"), "GET /a");
+	ck_assert_uint_eq(answered(SEG_METHOD_GET, "/a", false), get("/a"));
+	ck_assert_uint_eq(seg.head->routes_count, 1);
+}
+END_TEST
+
 START_TEST(routes_beyond_the_cap_go_to_the_overflow_entry_of_their_method)
 {
 	char target[32];
@@ -40,14 +88,14 @@ START_TEST(routes_beyond_the_cap_go_to_the_overflow_entry_of_their_method)
 	room_open(3);
 	for (int i = 0; i < 10; i++)
 		for (int round = 0; round < 5; round++) {
-			sprintf(target, "/path-%c", 'a' + i);
+			sprintf(target, "/%s", letters(i));
 			uint32_t endpoint = get(target);
 			ck_assert_int_eq(seg.endpoints[endpoint].is_overflow, i >= 3);
 			ck_assert_str_eq(seg.endpoints[endpoint].name + 4, i >= 3 ? "_OTHER" : target);
 		}
 	ck_assert_uint_eq(seg.head->routes_count, 3);
 	ck_assert_uint_eq(room_counter(SEG_COUNTER_OVERFLOW_ENDPOINTS), 7 * 5);
-	uint32_t head = endpoint_of_http(SEG_METHOD_HEAD, "/path-a", 7);
+	uint32_t head = answered(SEG_METHOD_HEAD, "/a", true);
 	ck_assert_str_eq(seg.endpoints[head].name, "HEAD _OTHER");
 	ck_assert_uint_eq(seg.endpoints[head].method, SEG_METHOD_HEAD);
 	ck_assert_str_eq(seg.endpoints[endpoint_of_broken_http()].name, "_OTHER _OTHER");
@@ -60,20 +108,74 @@ START_TEST(a_cap_larger_than_the_table_leaves_room_for_all_overflow_entries)
 	char target[32];
 
 	room_open(100000);
-	for (int i = 0; i < 2000; i++) {
-		sprintf(target, "/p-%c%c%c", 'a' + i % 20, 'a' + i / 20 % 20, 'a' + i / 400);
+	for (int i = 0; i < 700; i++) {
+		sprintf(target, "/a/%s", letters(i % 26));
+		sprintf(target + 4, "/%s", letters(i / 26));
 		get(target);
 	}
 	for (int method = 0; method < SEG_METHOD_COUNT; method++) {
-		uint32_t endpoint = endpoint_of_http((enum seg_method)method, "/late", 5);
+		uint32_t endpoint = answered((enum seg_method)method, "/late", true);
 		ck_assert_uint_ge(endpoint, SEG_ENDPOINT_FIRST);
 		ck_assert_uint_eq(seg.endpoints[endpoint].is_overflow, 1);
 		ck_assert_uint_eq(seg.endpoints[endpoint].method, (uint32_t)method);
 	}
-	uint32_t redis = endpoint_of_redis(REDIS_COMMAND_OTHER);
-	ck_assert_uint_ge(redis, SEG_ENDPOINT_FIRST);
-	ck_assert_uint_eq(seg.endpoints[redis].protocol, SEG_PROTOCOL_REDIS);
-	ck_assert_uint_eq(endpoint_of_redis(1), redis);
+	for (int protocol = SEG_PROTOCOL_REDIS; protocol < SEG_PROTOCOL_COUNT; protocol++) {
+		uint32_t other = endpoint_of_operation((enum seg_protocol)protocol, 0, "_OTHER");
+		ck_assert_uint_ge(other, SEG_ENDPOINT_FIRST);
+		ck_assert_uint_eq(seg.endpoints[other].protocol, (uint32_t)protocol);
+		ck_assert_uint_eq(endpoint_of_operation((enum seg_protocol)protocol, 1, "GET"), other);
+		ck_assert_uint_eq(endpoint_overflow_of(other), other);
+	}
+}
+END_TEST
+
+START_TEST(an_operation_has_one_name_in_each_protocol)
+{
+	room_open(3);
+	uint32_t redis = endpoint_of_operation(SEG_PROTOCOL_REDIS, 7, "GET");
+	uint32_t memcached = endpoint_of_operation(SEG_PROTOCOL_MEMCACHED, 1, "GET");
+	ck_assert_uint_ne(redis, memcached);
+	ck_assert_uint_eq(endpoint_peek_operation(SEG_PROTOCOL_REDIS, 7, "GET"), redis);
+	endpoint_init();
+	ck_assert_uint_eq(endpoint_of_operation(SEG_PROTOCOL_REDIS, 7, "GET"), redis);
+	ck_assert_str_eq(seg.endpoints[memcached].name, "GET");
+	endpoint_of_operation(SEG_PROTOCOL_POSTGRES, 1, "SELECT");
+	uint32_t other = endpoint_peek_operation(SEG_PROTOCOL_POSTGRES, 2, "INSERT");
+	ck_assert_str_eq(seg.endpoints[other].name, "_OTHER");
+	ck_assert_uint_eq(room_counter(SEG_COUNTER_OVERFLOW_ENDPOINTS), 0);
+	ck_assert_uint_eq(endpoint_of_operation(SEG_PROTOCOL_POSTGRES, 2, "INSERT"), other);
+	ck_assert_uint_eq(room_counter(SEG_COUNTER_OVERFLOW_ENDPOINTS), 1);
+}
+END_TEST
+
+static const char *rpc_name(const char *path, bool is_found)
+{
+	uint32_t candidate;
+	uint32_t endpoint = endpoint_of_rpc(path, (uint32_t)strlen(path), &candidate);
+
+	if (candidate)
+		endpoint = endpoint_settle(candidate, is_found);
+	ck_assert_uint_eq(seg.endpoints[endpoint].protocol, SEG_PROTOCOL_GRPC);
+	return seg.endpoints[endpoint].name;
+}
+
+START_TEST(an_rpc_is_called_by_its_service_and_method_once_it_is_implemented)
+{
+	static const char *const no_rpcs[] = { "", "/", "/a", "a/b", "/a/", "//b", "/a/b/c", "/a/b?c", "/a/b c", "/a/\xff", "/a/b%20", "*" };
+	char longest[SEG_ENDPOINT_BYTES + 2] = "/s/";
+
+	room_open(256);
+	ck_assert_str_eq(rpc_name("/pkg.Service/Nothing", false), "_OTHER");
+	ck_assert_str_eq(rpc_name("/pkg.Service/Method", true), "pkg.Service/Method");
+	ck_assert_str_eq(rpc_name("/pkg.Service/Method", false), "pkg.Service/Method");
+	for (size_t i = 0; i < sizeof(no_rpcs) / sizeof(no_rpcs[0]); i++)
+		ck_assert_str_eq(rpc_name(no_rpcs[i], true), "_OTHER");
+	memset(longest + 3, 'm', SEG_ENDPOINT_BYTES - 3);
+	ck_assert_str_eq(rpc_name(longest, true), longest + 1);
+	longest[SEG_ENDPOINT_BYTES] = 'm';
+	ck_assert_str_eq(rpc_name(longest, true), "_OTHER");
+	ck_assert_uint_eq(seg.head->routes_count, 2);
+	ck_assert_uint_eq(room_counter(SEG_COUNTER_OVERFLOW_ENDPOINTS), 0);
 }
 END_TEST
 
@@ -105,9 +207,9 @@ START_TEST(a_name_fills_its_room_and_no_more)
 
 	room_open(256);
 	for (size_t n = 150; n < 300; n++) {
-		memset(target + 1, 'x', n);
+		memset(target + 1, 'x', n - 1);
 		target[n / 2] = '/';
-		const char *name = seg.endpoints[endpoint_of_http(SEG_METHOD_OPTIONS, target, (uint32_t)n)].name;
+		const char *name = seg.endpoints[answered(SEG_METHOD_OPTIONS, target, true)].name;
 		ck_assert_uint_lt(strnlen(name, SEG_ENDPOINT_BYTES), SEG_ENDPOINT_BYTES);
 	}
 }
@@ -120,7 +222,7 @@ static void *make_endpoints(void *argument)
 	(void)argument;
 	thread_attach();
 	for (int i = 0; i < 100; i++) {
-		sprintf(target, "/p-%c%c", 'a' + i % 10, 'a' + i / 10);
+		sprintf(target, "/p/%c/%c", 'a' + i % 10, 'a' + i / 10);
 		get(target);
 	}
 	return NULL;
@@ -164,7 +266,7 @@ START_TEST(a_full_series_table_counts_under_the_overflow_label_set)
 	room_accept(5);
 	for (int path = 0; path < 8; path++)
 		for (int status = 200; status < 500; status++) {
-			sprintf(target, "GET /p-%c HTTP/1.1\r\n\r\n", 'a' + path);
+			sprintf(target, "GET /p/%c HTTP/1.1\r\n\r\n", 'a' + path);
 			room_receive(5, target);
 			sprintf(head, "HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n", status);
 			room_send(5, head);
@@ -180,6 +282,9 @@ END_TEST
 static void add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, a_path_has_the_same_endpoint_each_time_and_in_each_process);
+	tcase_add_test(tcase, what_is_not_found_makes_no_route);
+	tcase_add_test(tcase, an_operation_has_one_name_in_each_protocol);
+	tcase_add_test(tcase, an_rpc_is_called_by_its_service_and_method_once_it_is_implemented);
 	tcase_add_test(tcase, routes_beyond_the_cap_go_to_the_overflow_entry_of_their_method);
 	tcase_add_test(tcase, a_cap_larger_than_the_table_leaves_room_for_all_overflow_entries);
 	tcase_add_test(tcase, an_entry_left_without_text_by_a_killed_writer_is_written_again);

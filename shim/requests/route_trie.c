@@ -1,0 +1,334 @@
+/* A node's key is the hash of its path: of its parent's key and the word that leads to it, with what varies left out. Its
+ * children are counted, not listed: each new child's key was claimed by exactly one writer, and that one adds to its
+ * parent's counts. Words that vary by their form ({id}) lead to one child, whatever their form, so that an id that looks
+ * like a hash once does not make a second route; its state remembers all forms that were seen, and they give its label.
+ *
+ * What tells names from words of interfaces is their share. Where a path has its words ("/repos/{name}/{name}/" before
+ * "issues"), some are not in our vocabulary, but those are few among the others. Where it has names, few are in it. So a
+ * node's words vary once enough of them are odd, and these weigh as much as the others. Enough is little where one
+ * expects names: behind a plural, or beside ids; and much where a server's interfaces begin. Which words stay beside the
+ * variable, then, is a matter of the word: "search" and "me" do.
+ *
+ * A word that was itself followed by ids ("/kunden/42") names a collection, whatever the language: it counts as known.
+ */
+#include "route_trie.h"
+
+#include "../base/thread.h"
+#include "route_words.h"
+
+#include <string.h>
+
+const char *const route_kind_labels[ROUTE_KIND_COUNT] = { "{id}", "{uuid}", "{hash}", "{date}", "{email}", "{ip}", "{token}", "{bytes}", "{name}" };
+
+/* struct seg_word's state. */
+enum {
+	STATE_VARIES = 1,        /* odd words behind this node are {name} */
+	STATE_ALL_VARY = 2,      /* all words are */
+	STATE_COLLECTION = 4,    /* a word that ids were seen behind */
+	STATE_HAS_IDS = 8,       /* some word behind this node varies by its form */
+	STATE_KINDS_SHIFT = 16,  /* from here on: the kinds that a variable's node was seen as */
+};
+
+/* struct seg_word's children: plain words, and odd ones by weight. */
+enum { ODD_SHIFT = 16, ODD_WEIGHT = 2, STRANGE_WEIGHT = 3 };
+
+/* What led to a node, and from how much weight of odd, or number of plain words on what follows varies. Behind a prefix
+ * stand the names of interfaces: public ones have a few hundred. */
+enum came_by { BY_PREFIX, BY_PLURAL, BY_VARIABLE, BY_WORD };
+static const struct {
+	uint32_t odd_weight;
+	uint32_t odd_weight_beside_ids;
+	uint32_t plain;
+} limits[] = {
+	[BY_PREFIX] = { 80, 80, 400 },
+	[BY_PLURAL] = { 8, 3, 48 },
+	[BY_VARIABLE] = { 20, 6, 200 },
+	[BY_WORD] = { 16, 3, 100 },
+};
+
+#define CHANGES_KEY 1 /* an entry that is no node: counts changes */
+
+static struct seg_word *find(uint64_t key)
+{
+	uint32_t index = seg_table_find(&seg.slots[SEG_TABLE_WORDS], key);
+
+	return index == SEG_NOT_FOUND ? NULL : &seg.words[index];
+}
+
+/* NULL: the trie is full. */
+static struct seg_word *insert(uint64_t key, bool *ret_is_new)
+{
+	uint32_t index = seg_table_insert(&seg.slots[SEG_TABLE_WORDS], key, ret_is_new);
+
+	return index == SEG_NOT_FOUND ? NULL : &seg.words[index];
+}
+
+static uint32_t state_of(const struct seg_word *node)
+{
+	return node ? atomic_load_explicit(&node->state, memory_order_relaxed) : 0;
+}
+
+/* True if that is news. */
+static bool state_add(struct seg_word *node, uint32_t bits)
+{
+	if ((state_of(node) & bits) == bits)
+		return false;
+	return (atomic_fetch_or_explicit(&node->state, bits, memory_order_relaxed) & bits) != bits;
+}
+
+uint32_t route_trie_changes(void)
+{
+	struct seg_word *changes = seg.words ? find(CHANGES_KEY) : NULL;
+
+	return changes ? atomic_load_explicit(&changes->children, memory_order_relaxed) : 0;
+}
+
+static void note_change(struct route_walk *walk)
+{
+	struct seg_word *changes = insert(CHANGES_KEY, NULL);
+
+	if (changes)
+		atomic_fetch_add_explicit(&changes->children, 1, memory_order_relaxed);
+	walk->has_changed = true;
+}
+
+/* The same in all processes of the session, and not to be guessed by who would like keys to collide. */
+static uint64_t root_key(void)
+{
+	const uint64_t created[2] = { seg.head->created_mono_ns, seg.head->created_real_ns };
+
+	return seg_key_of_bytes(created, sizeof(created), 0);
+}
+
+void route_walk_begin(struct route_walk *walk, bool is_learning)
+{
+	*walk = (struct route_walk){ .is_learning = is_learning, .came_by = BY_PREFIX };
+	if (!seg.words)
+		return;
+	walk->key = root_key();
+	if (is_learning)
+		insert(walk->key, NULL);
+}
+
+/* The label of s's beginning, as its kind; ROUTE_KIND_COUNT = it does not begin with one. */
+static enum route_kind kind_at(const char *s, size_t n)
+{
+	int kind = 0;
+
+	while (kind < ROUTE_KIND_COUNT) {
+		size_t bytes = strlen(route_kind_labels[kind]);
+		if (bytes <= n && memcmp(s, route_kind_labels[kind], bytes) == 0)
+			break;
+		kind++;
+	}
+	return (enum route_kind)kind;
+}
+
+/* One kind is called as it is; of several nothing can be said but that they are ids, or names. */
+static enum route_kind kind_of_state(uint32_t state)
+{
+	uint32_t kinds = state >> STATE_KINDS_SHIFT;
+
+	if (kinds >> ROUTE_KIND_NAME)
+		return ROUTE_KIND_NAME;
+	return kinds & (kinds - 1) || !kinds ? ROUTE_KIND_ID : (enum route_kind)__builtin_ctz(kinds);
+}
+
+/* What a segment's text is but for the kinds of its variables; true if there are any. */
+struct shape {
+	char text[SEG_ENDPOINT_BYTES];
+	size_t n;
+	size_t others; /* bytes besides variables */
+	uint32_t kinds; /* bits of a state */
+};
+
+static bool shape_of(struct shape *ret, const char *s, size_t n)
+{
+	ret->n = ret->others = 0;
+	ret->kinds = 0;
+	for (size_t i = 0; i < n && i < sizeof(ret->text);) {
+		enum route_kind kind = s[i] == '{' ? kind_at(s + i, n - i) : ROUTE_KIND_COUNT;
+		if (kind == ROUTE_KIND_COUNT) {
+			ret->text[ret->n++] = s[i++];
+			ret->others++;
+			continue;
+		}
+		memcpy(ret->text + ret->n, "{}", 2);
+		ret->n += 2;
+		ret->kinds |= 1u << (STATE_KINDS_SHIFT + kind);
+		i += strlen(route_kind_labels[kind]);
+	}
+	return ret->kinds != 0;
+}
+
+/* Puts the label of kind in the place of each variable of a shape. */
+static size_t shape_write(const struct shape *shape, enum route_kind kind, char *ret_segment, size_t room)
+{
+	const char *label = route_kind_labels[kind];
+	size_t bytes = strlen(label), n = 0;
+
+	for (size_t i = 0; i < shape->n;) {
+		bool is_variable = i + 1 < shape->n && memcmp(shape->text + i, "{}", 2) == 0;
+		if (n + (is_variable ? bytes : 1) > room)
+			return 0;
+		if (is_variable)
+			memcpy(ret_segment + n, label, bytes);
+		else
+			ret_segment[n] = shape->text[i];
+		n += is_variable ? bytes : 1;
+		i += is_variable ? 2 : 1;
+	}
+	return n;
+}
+
+static uint64_t child_key(const struct route_walk *walk, const char *text, size_t n)
+{
+	return seg_key_of_bytes(text, (uint32_t)n, walk->key);
+}
+
+static void move_on(struct route_walk *walk, struct seg_word *node, uint64_t key, enum came_by came_by, uint32_t weight)
+{
+	walk->before = node;
+	walk->key = key;
+	walk->came_by = (uint8_t)came_by;
+	walk->weight = (uint8_t)weight;
+}
+
+static bool too_many(const struct route_walk *walk, const struct seg_word *node)
+{
+	uint32_t children = atomic_load_explicit(&node->children, memory_order_relaxed);
+	uint32_t odd = children >> ODD_SHIFT, plain = children & ((1u << ODD_SHIFT) - 1);
+	bool has_ids = state_of(node) & STATE_HAS_IDS;
+	uint32_t limit = has_ids ? limits[walk->came_by].odd_weight_beside_ids : limits[walk->came_by].odd_weight;
+
+	return odd >= limit && odd >= plain;
+}
+
+static void judge(struct route_walk *walk, struct seg_word *node)
+{
+	uint32_t plain = atomic_load_explicit(&node->children, memory_order_relaxed) & ((1u << ODD_SHIFT) - 1);
+
+	if (too_many(walk, node) && state_add(node, STATE_VARIES))
+		note_change(walk);
+	if (plain >= limits[walk->came_by].plain && state_add(node, STATE_VARIES | STATE_ALL_VARY))
+		note_change(walk);
+}
+
+/* The word that led to node, unknown as it is, is followed by ids: it counts among its siblings as a known one. */
+static void is_collection(struct route_walk *walk, struct seg_word *node)
+{
+	if (!state_add(node, STATE_COLLECTION) || !walk->weight || !walk->before)
+		return;
+	atomic_fetch_sub_explicit(&walk->before->children, (uint32_t)walk->weight << ODD_SHIFT, memory_order_relaxed);
+	atomic_fetch_add_explicit(&walk->before->children, 1, memory_order_relaxed);
+}
+
+static void learn_variable(struct route_walk *walk, struct seg_word *node, uint64_t key, uint32_t kinds)
+{
+	struct seg_word *child = insert(key, NULL);
+	bool is_form = kinds >> STATE_KINDS_SHIFT & ~(1u << ROUTE_KIND_NAME);
+
+	if (!child)
+		return;
+	uint32_t before = state_of(child);
+	if (state_add(child, kinds) && before >> STATE_KINDS_SHIFT && kind_of_state(before) != kind_of_state(before | kinds))
+		note_change(walk);
+	if (!is_form || !node)
+		return;
+	is_collection(walk, node);
+	if (state_add(node, STATE_HAS_IDS))
+		judge(walk, node);
+}
+
+/* A segment that is nothing but a variable. */
+static size_t step_variable(struct route_walk *walk, struct seg_word *node, uint32_t kinds, char *segment, size_t room)
+{
+	uint64_t key = child_key(walk, "{}", 2);
+
+	if (walk->is_learning)
+		learn_variable(walk, node, key, kinds);
+	const char *label = route_kind_labels[kind_of_state(state_of(find(key)) | kinds)];
+	size_t n = strlen(label);
+	if (n > room)
+		return 0;
+	memcpy(segment, label, n);
+	move_on(walk, node, key, BY_VARIABLE, 0);
+	return n;
+}
+
+static bool varies(const struct route_walk *walk, const struct seg_word *node, const struct seg_word *child, enum route_word word)
+{
+	uint32_t state = state_of(node);
+
+	if (!(state & STATE_VARIES) || word == ROUTE_WORD_ACTION)
+		return false;
+	if (state & STATE_ALL_VARY)
+		return true;
+	if (state_of(child) & STATE_COLLECTION)
+		return false;
+	return word != ROUTE_WORD_PLAIN || walk->came_by != BY_PREFIX;
+}
+
+static uint32_t weight_of(enum route_word word)
+{
+	return word == ROUTE_WORD_ODD ? ODD_WEIGHT : word == ROUTE_WORD_STRANGE ? STRANGE_WEIGHT : 0;
+}
+
+static void learn_word(struct route_walk *walk, struct seg_word *node, uint64_t key, enum route_word word)
+{
+	bool is_new;
+	struct seg_word *child = insert(key, &is_new);
+	uint32_t weight = weight_of(word);
+
+	if (!child || !is_new || word == ROUTE_WORD_ACTION)
+		return;
+	uint32_t children = atomic_load_explicit(&node->children, memory_order_relaxed);
+	if ((children >> ODD_SHIFT) + weight < 1u << 15 && (children & 0xffff) < 1u << 15)
+		atomic_fetch_add_explicit(&node->children, weight ? weight << ODD_SHIFT : 1, memory_order_relaxed);
+	judge(walk, node);
+}
+
+static enum came_by came_by_word(const struct route_walk *walk, const char *s, size_t n)
+{
+	if (walk->came_by == BY_PREFIX && route_word_is_prefix(s, n))
+		return BY_PREFIX;
+	return route_word_is_plural(s, n) ? BY_PLURAL : BY_WORD;
+}
+
+/* The class of a segment whose variables are left out: {}.json is as plain as json. */
+static enum route_word word_of(const struct shape *shape)
+{
+	char text[SEG_ENDPOINT_BYTES];
+	size_t n = 0;
+
+	for (size_t i = 0; i < shape->n; i++)
+		if (shape->text[i] != '{' && shape->text[i] != '}')
+			text[n++] = shape->text[i];
+	return n ? route_word_of(text, n) : ROUTE_WORD_PLAIN;
+}
+
+size_t route_walk_step(struct route_walk *walk, char *segment, size_t n, size_t room)
+{
+	struct shape shape;
+
+	if (!seg.words || n > sizeof(shape.text))
+		return n <= room ? n : 0;
+	struct seg_word *node = find(walk->key);
+	bool has_variables = shape_of(&shape, segment, n);
+	if (has_variables && !shape.others)
+		return step_variable(walk, node, shape.kinds, segment, room);
+	enum route_word word = word_of(&shape);
+	uint64_t key = child_key(walk, shape.text, shape.n);
+	bool is_known_to_vary = varies(walk, node, find(key), word);
+	if (walk->is_learning && node && !is_known_to_vary)
+		learn_word(walk, node, key, word);
+	if (is_known_to_vary || varies(walk, node, find(key), word))
+		return step_variable(walk, node, 1u << (STATE_KINDS_SHIFT + ROUTE_KIND_NAME), segment, room);
+	if (has_variables) {
+		if (walk->is_learning)
+			learn_variable(walk, node, key, shape.kinds);
+		n = shape_write(&shape, kind_of_state(state_of(find(key)) | shape.kinds), segment, room);
+	}
+	move_on(walk, node, key, came_by_word(walk, shape.text, shape.n), weight_of(word));
+	return n <= room ? n : 0;
+}

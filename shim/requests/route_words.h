@@ -1,0 +1,28 @@
+#pragma once
+/* route_words - tells the words that interfaces are made of (users, merge_requests, getQueueUrl) from names of things.
+ * Context: call, but for route_words_init: setup. Pure.
+ *
+ * A closed vocabulary of the English of interfaces, and how its words are put together: by dashes, dots, underscores,
+ * capitals, or nothing at all. What it says is a guess; route_trie.h weighs it with what it counts.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+
+enum route_word {
+	ROUTE_WORD_PLAIN,   /* of the vocabulary: "issues", "pull-requests", "chat.postMessage", "_search", "v1" */
+	ROUTE_WORD_ACTION,  /* the same, of those that stand beside a variable: "search", "me", "count", "findByStatus" */
+	ROUTE_WORD_ODD,     /* letters that are no such word: "octocat", "hello-world" */
+	ROUTE_WORD_STRANGE, /* digits within, escapes, more than a few words: "web-7", "U024BE7LH", "caf%C3%A9" */
+};
+
+/* Makes the table; before that no word is of the vocabulary. Again changes nothing. */
+void route_words_init(void);
+
+/* s: one segment of a path, n > 0. */
+enum route_word route_word_of(const char *s, size_t n);
+
+/* Its last word is a plural: what comes behind it is one of those ("users"). */
+bool route_word_is_plural(const char *s, size_t n);
+
+/* It only says which interface is meant ("api", "v1", "2.0"): what comes behind it are words. */
+bool route_word_is_prefix(const char *s, size_t n);

@@ -96,9 +96,13 @@ def route_of(uri):
 
 
 def counts_of_log(lines):
-    """{(method, route, status): how many}, as float like those of metrics."""
+    """{(method, route, status): how many}, as float like those of metrics. Where nothing but 404 was ever answered there
+    is no route."""
+    found = {(line.method, route_of(line.uri)) for line in lines if line.status != "404"}
+    keys = ((line.method, route_of(line.uri), line.status) for line in lines)
     return {key: float(count) for key, count in
-            collections.Counter((line.method, route_of(line.uri), line.status) for line in lines).items()}
+            collections.Counter((method, route if (method, route) in found else "_OTHER", status)
+                                for method, route, status in keys).items()}
 
 
 def counts_of_metrics(metrics):

@@ -188,7 +188,7 @@ static void all_series_copy(struct snapshot *snapshot, const struct seg_view *se
 			continue;
 		snapshot->tables[SEG_TABLE_SERIES].used++;
 		if (seg_series_endpoint(key) >= snapshot->endpoint_count || seg_series_error(key) >= SEG_ERROR_COUNT ||
-		    seg_series_scheme(key) > SEG_SCHEME_TLS || seg_series_status(key) > 999) {
+		    seg_series_scheme(key) > SEG_SCHEME_TLS || seg_series_status(key) > SEG_STATUS_MAX) {
 			snapshot->damaged_entries++;
 			continue;
 		}
@@ -219,10 +219,25 @@ static void sizes_read(struct snapshot_endpoint *endpoint, const struct seg_view
 	}
 }
 
-static void endpoint_name_copy(struct snapshot *snapshot, const struct seg_endpoint *from, uint32_t id)
+/* The entry that the one at id turned out to be. Hops are bounded, since the file may be damaged. */
+static const struct seg_endpoint *endpoint_behind(const struct seg_view *seg, uint32_t id)
+{
+	const struct seg_endpoint *entry = &seg->endpoints[id];
+
+	for (int hop = 0; hop < 16; hop++) {
+		uint32_t alias = atomic_load_explicit(&entry->alias, memory_order_relaxed);
+		if (!alias || alias > seg->slots[SEG_TABLE_ENDPOINTS].count)
+			break;
+		entry = &seg->endpoints[alias - 1];
+	}
+	return entry;
+}
+
+static void endpoint_name_copy(struct snapshot *snapshot, const struct seg_view *seg, uint32_t id)
 {
 	static const char *const own[SEG_ENDPOINT_FIRST] = { "_background", "_idle", "_OTHER" };
 	struct snapshot_endpoint *endpoint = &snapshot->endpoints[id];
+	const struct seg_endpoint *from = endpoint_behind(seg, id);
 
 	if (id < SEG_ENDPOINT_FIRST) {
 		strcpy(endpoint->name, own[id]);
@@ -230,7 +245,8 @@ static void endpoint_name_copy(struct snapshot *snapshot, const struct seg_endpo
 		endpoint->is_used = true;
 		return;
 	}
-	if (!load(&from->key) || !atomic_load_explicit(&from->ready, memory_order_acquire))
+	endpoint->is_pending = load(&from->key) && !atomic_load_explicit(&from->ready, memory_order_acquire);
+	if (!load(&from->key) || endpoint->is_pending)
 		return;
 	if (from->protocol >= SEG_PROTOCOL_COUNT || from->method >= SEG_METHOD_COUNT) {
 		snapshot->damaged_entries++;
@@ -246,7 +262,7 @@ static void endpoint_name_copy(struct snapshot *snapshot, const struct seg_endpo
 static void endpoints_copy(struct snapshot *snapshot, const struct seg_view *seg)
 {
 	for (uint32_t i = 0; i < snapshot->endpoint_count; i++) {
-		endpoint_name_copy(snapshot, &seg->endpoints[i], i);
+		endpoint_name_copy(snapshot, seg, i);
 		if (!snapshot->endpoints[i].is_used)
 			continue;
 		snapshot->tables[SEG_TABLE_ENDPOINTS].used++;

@@ -275,7 +275,7 @@ START_TEST(indexes_out_of_range_are_left_out_and_counted)
 	insert(SEG_TABLE_SERIES, seg_series_key(9999, 200, 0, 0));          /* no such endpoint */
 	insert(SEG_TABLE_SERIES, seg_series_key(0, 200, 250, 0));           /* no such error */
 	insert(SEG_TABLE_SERIES, seg_series_key(0, 200, 0, 7));             /* no such scheme */
-	insert(SEG_TABLE_SERIES, seg_series_key(0, 1000, 0, 0));            /* no such status */
+	insert(SEG_TABLE_SERIES, seg_series_key(0, SEG_STATUS_MAX + 1, 0, 0)); /* no such status */
 	struct snapshot *snapshot = take();
 	check_promises(snapshot);
 	ck_assert_uint_eq(snapshot->node_count, 1);

@@ -46,6 +46,7 @@ struct snapshot_series {
 
 struct snapshot_endpoint {
 	bool is_used;
+	bool is_pending; /* it stands in for a route that is not known yet: the next look may show it */
 	enum seg_protocol protocol;
 	enum seg_method method;
 	bool is_overflow;

@@ -302,10 +302,11 @@ void snapshot_tree_check(struct snapshot *snapshot)
 		snapshot->damaged_entries++;
 	}
 	for (uint32_t i = 0; i < snapshot->cell_count; i++) {
-		if (snapshot->endpoints[snapshot->cells[i].endpoint].is_used)
+		const struct snapshot_endpoint *endpoint = &snapshot->endpoints[snapshot->cells[i].endpoint];
+		if (endpoint->is_used)
 			snapshot->cells[kept++] = snapshot->cells[i];
 		else
-			snapshot->damaged_entries++;
+			snapshot->damaged_entries += !endpoint->is_pending;
 	}
 	snapshot->cell_count = kept;
 }

@@ -197,6 +197,7 @@
 	X(OVERFLOW_ENDPOINTS, "profshim_label_overflow_total", "family", "endpoint",                                   \
 	  "Observations that went to the overflow label set, by family of label sets.")                                \
 	X(OVERFLOW_SERIES, "profshim_label_overflow_total", "family", "series", "")                                    \
+	X(OVERFLOW_STATEMENTS, "profshim_label_overflow_total", "family", "statement", "")                             \
 	X(OVERFLOW_PEERS, "profshim_label_overflow_total", "family", "peer", "")                                       \
 	X(OVERFLOW_MODULES, "profshim_label_overflow_total", "family", "module", "")                                   \
 	X(OVERFLOW_THREADS, "profshim_label_overflow_total", "family", "thread_slot", "")                              \

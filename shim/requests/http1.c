@@ -69,7 +69,7 @@ static bool is_token_char(unsigned char c)
 	return c && memchr("!#$%&'*+-.^_`|~", c, 15);
 }
 
-static uint8_t method_of(const char *text, size_t n)
+enum seg_method http1_method_of(const char *text, size_t n)
 {
 	/* All of them fit eight bytes, so that one comparison of words tells. */
 #define METHOD_NAME(id, name) name,
@@ -82,7 +82,7 @@ static uint8_t method_of(const char *text, size_t n)
 	for (int method = 1; method < SEG_METHOD_COUNT; method++) {
 		memcpy(&name, names[method], sizeof(name));
 		if (word == name)
-			return (uint8_t)method;
+			return (enum seg_method)method;
 	}
 	return SEG_METHOD_OTHER;
 }
@@ -126,7 +126,7 @@ static bool read_request_line(struct http1 *http, struct line line)
 		target++;
 	if (target >= n)
 		return false;
-	http->method = method_of(line.text, method_bytes);
+	http->method = (uint8_t)http1_method_of(line.text, method_bytes);
 	http->target = line.text + target;
 	http->target_bytes = (uint32_t)(n - target);
 	return true;

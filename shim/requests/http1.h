@@ -77,6 +77,9 @@ void http1_has_no_body(struct http1 *http);
 /* n bytes of body passed that cannot be shown. False: a head was expected, or the body is not that long. */
 bool http1_skip(struct http1 *http, size_t n);
 
+/* The method of that name, which is case-sensitive (RFC 9110 clause 9.1). */
+enum seg_method http1_method_of(const char *text, size_t n);
+
 /* A message has begun and is not over. */
 static inline bool http1_is_within(const struct http1 *http)
 {

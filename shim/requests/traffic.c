@@ -8,6 +8,7 @@
 #include "listing.h"
 #include "peer.h"
 #include "slow.h"
+#include "traffic_http2.h"
 
 #include <errno.h>
 #include <string.h>
@@ -438,6 +439,14 @@ static const struct traffic_protocol *protocol_of_byte(unsigned char first)
 	}
 }
 
+/* The first line of HTTP/2's preface: RFC 9113 clause 3.4. */
+static bool is_http2_line(const char *line, size_t n)
+{
+	static const char preface[] = "PRI * HTTP/2.0";
+
+	return n == sizeof(preface) - 1 && memcmp(line, preface, n) == 0;
+}
+
 /* The first line of the client is there: HTTP1_LINE, or no HTTP. */
 static void on_first_line(struct conn *conn, enum http1_event event, struct traffic_call *call)
 {
@@ -445,6 +454,8 @@ static void on_first_line(struct conn *conn, enum http1_event event, struct traf
 
 	if (event == HTTP1_LINE)
 		traffic_http_begin(conn, call);
+	else if (http->target && is_http2_line(http->target, http->target_bytes))
+		become(conn, &traffic_http2, "\r\n", call);
 	else if (http->target && is_redis_line(http->target, http->target_bytes))
 		become(conn, NULL, "\n", call);
 	else

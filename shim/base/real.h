@@ -1,12 +1,14 @@
 #pragma once
 /* real - the true libc functions behind those that profshim interposes, under the same names.
  * Context: signal once resolved; real_resolve: setup, or the first hook called before our constructor.
- * A function that this libc lacks is NULL: epoll_pwait2 before glibc 2.35; its hook answers ENOSYS.
+ * A function that this libc lacks is NULL: epoll_pwait2 before glibc 2.35, close_range and closefrom before 2.34; their hooks
+ * answer ENOSYS.
  */
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -42,6 +44,12 @@ struct dl_phdr_info;
 	X(ssize_t, sendfile64, (int, int, off64_t *, size_t))                                                          \
 	X(ssize_t, splice, (int, off64_t *, int, off64_t *, size_t, unsigned))                                         \
 	X(int, close, (int))                                                                                           \
+	X(int, close_range, (unsigned, unsigned, int))                                                                 \
+	X(void, closefrom, (int))                                                                                      \
+	X(int, fclose, (FILE *))                                                                                       \
+	X(FILE *, fdopen, (int, const char *))                                                                         \
+	X(ssize_t, vmsplice, (int, const struct iovec *, size_t, unsigned))                                            \
+	X(long, syscall, (long, ...))                                                                                  \
 	X(int, shutdown, (int, int))                                                                                   \
 	X(int, dup, (int))                                                                                             \
 	X(int, dup2, (int, int))                                                                                       \

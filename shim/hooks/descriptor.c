@@ -4,9 +4,14 @@
 #include "../requests/connection.h"
 #include "../setup/descriptors.h"
 #include "../setup/process.h"
+#include "descriptor.h"
+#include "tls.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/close_range.h>
 #include <stdarg.h>
+#include <stdio.h>
 
 /* The program names a descriptor of ours, which it never got from anybody. */
 static bool is_hidden(int fd)
@@ -30,6 +35,34 @@ static bool has_own_memory(void)
 	return process_is_self();
 }
 
+static _Atomic int highest = -1; /* number that was ever tracked */
+
+static void note_number(int fd)
+{
+	int seen = atomic_load_explicit(&highest, memory_order_relaxed);
+
+	while (seen < fd && !atomic_compare_exchange_weak_explicit(&highest, &seen, fd, memory_order_relaxed, memory_order_relaxed))
+		;
+}
+
+void descriptor_begins(int fd)
+{
+	tls_descriptor_ends(fd);
+	note_number(fd);
+}
+
+/* Before the call: after it the number may be another thread's new connection. */
+static void end_connection(int fd, uint64_t now_ns)
+{
+	int saved_errno = errno;
+
+	self.own_depth++;
+	tls_descriptor_ends(fd);
+	conn_closing(fd, now_ns);
+	self.own_depth--;
+	errno = saved_errno;
+}
+
 HOOK int close(int fd)
 {
 	struct hook hook;
@@ -38,24 +71,113 @@ HOOK int close(int fd)
 		return not_open();
 	if (!hook_enter(&hook, SEG_CALL_CLOSE))
 		return real.close(fd);
-	/* Before the call: after it the number may be another thread's new connection. */
-	if (conn_is_tracked(fd) && has_own_memory()) {
-		int saved_errno = errno;
-		self.own_depth++;
-		conn_closing(fd, hook.start_ns);
-		self.own_depth--;
-		errno = saved_errno;
-	}
+	if (conn_is_tracked(fd) && has_own_memory())
+		end_connection(fd, hook.start_ns);
 	int result = real.close(fd);
 	hook_done(&hook);
 	return result;
 }
 
+void descriptor_range_closing(unsigned first, unsigned last, unsigned flags, uint64_t now_ns)
+{
+	int end = atomic_load_explicit(&highest, memory_order_relaxed);
+
+	if (flags & CLOSE_RANGE_CLOEXEC || end < 0 || !has_own_memory())
+		return;
+	for (unsigned fd = first; fd <= last && fd <= (unsigned)end; fd++)
+		if (conn_is_tracked((int)fd))
+			end_connection((int)fd, now_ns);
+}
+
+/* Our own descriptors are not there: what lies between them is closed. */
+static int close_around_own(unsigned first, unsigned last, unsigned flags)
+{
+	int result = 0;
+
+	for (unsigned fd = first; fd <= last && fd < DESCRIPTORS_MAX && !result; fd++) {
+		if (!is_hidden((int)fd))
+			continue;
+		if (fd > first)
+			result = real.close_range(first, fd - 1, (int)flags);
+		first = fd + 1;
+	}
+	return result || first > last ? result : real.close_range(first, last, (int)flags);
+}
+
+HOOK int close_range(unsigned first, unsigned last, int flags)
+{
+	struct hook hook;
+
+	if (!real.close_range && real.read) {
+		errno = ENOSYS;
+		return -1;
+	}
+	if (first > last || !hook_enter(&hook, SEG_CALL_CLOSE_RANGE))
+		return real.close_range(first, last, flags);
+	descriptor_range_closing(first, last, (unsigned)flags, hook.start_ns);
+	int result = close_around_own(first, last, (unsigned)flags);
+	hook_done(&hook);
+	return result;
+}
+
+/* Where the kernel or a filter knows no close_range the true closefrom finds its way, over our descriptors, too. */
+HOOK void closefrom(int first)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_CLOSEFROM)) {
+		if (real.closefrom)
+			real.closefrom(first);
+		return;
+	}
+	unsigned from = first > 0 ? (unsigned)first : 0;
+	int saved_errno = errno;
+	descriptor_range_closing(from, UINT_MAX, 0, hook.start_ns);
+	if ((!real.close_range || close_around_own(from, UINT_MAX, 0) != 0) && real.closefrom)
+		real.closefrom(first);
+	errno = saved_errno;
+	hook_done(&hook);
+}
+
+/* stdio closes, reads and writes by libc's inner functions, which cannot be interposed. */
+HOOK int fclose(FILE *stream)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_FCLOSE))
+		return real.fclose(stream);
+	int saved_errno = errno;
+	int fd = fileno(stream);
+	errno = saved_errno;
+	if (fd >= 0 && conn_is_tracked(fd) && has_own_memory())
+		end_connection(fd, hook.start_ns);
+	int result = real.fclose(stream);
+	hook_done(&hook);
+	return result;
+}
+
+HOOK FILE *fdopen(int fd, const char *mode)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_FDOPEN))
+		return real.fdopen(fd, mode);
+	FILE *stream = real.fdopen(fd, mode);
+	hook_returned(&hook);
+	if (stream && conn_is_tracked(fd))
+		thread_count(SEG_COUNTER_BLIND_STDIO);
+	hook_leave(&hook);
+	return stream;
+}
+
 static void finish_copy(struct hook *hook, int from, int to)
 {
 	hook_returned(hook);
-	if (to >= 0 && to != from && (conn_is_tracked(from) || conn_is_tracked(to)) && has_own_memory())
+	if (to >= 0 && to != from && (conn_is_tracked(from) || conn_is_tracked(to)) && has_own_memory()) {
+		note_number(to);
+		tls_descriptor_copied(from, to);
 		conn_duplicated(from, to, hook->end_ns);
+	}
 	hook_leave(hook);
 }
 

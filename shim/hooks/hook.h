@@ -44,10 +44,18 @@ struct hook {
 /* The slow answers: not active, or a thread that is met for the first time. */
 bool hook_enter_slowly(void);
 
+/* The process is profiled, this thread has a slot to count in, and it is the program's code that calls. */
+static inline bool hook_may_see(void)
+{
+	bool is_unusual = atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE ||
+			  (self.own_depth | self.in_handler) || !self.slot;
+
+	return !__builtin_expect(is_unusual, 0) || hook_enter_slowly();
+}
+
 static inline bool hook_enter(struct hook *hook, enum seg_call call)
 {
-	if (__builtin_expect(atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE || (self.own_depth | self.in_handler) || !self.slot, 0) &&
-	    !hook_enter_slowly())
+	if (!hook_may_see())
 		return false;
 	thread_add(&self.slot->call_counts[call], 1);
 	hook->call = call;

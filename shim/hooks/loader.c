@@ -8,6 +8,7 @@
  */
 #include "loader.h"
 
+#include "foreign.h"
 #include "hook.h"
 
 #include "../sampling/modules.h"
@@ -49,8 +50,10 @@ static void *open_and_look(const char *file, int flags)
 	modules_open_begin();
 	void *library = real.dlopen(file, flags);
 	hook_returned(&hook);
-	if (library && !(flags & RTLD_NOLOAD))
+	if (library && !(flags & RTLD_NOLOAD)) {
 		modules_refresh();
+		foreign_forget();
+	}
 	modules_open_end();
 	hook_leave(&hook);
 	return library;
@@ -84,6 +87,7 @@ void loader_settle(void)
 		return;
 	self.own_depth++;
 	modules_refresh();
+	foreign_forget();
 	self.own_depth--;
 	if (clock_now_ns() - since_ns > SETTLE_NS)
 		atomic_compare_exchange_strong_explicit(&jumped_ns, &since_ns, 0, memory_order_relaxed, memory_order_relaxed);
@@ -126,6 +130,7 @@ HOOK int dlclose(void *library)
 	int result = real.dlclose(library);
 	hook_returned(&hook);
 	modules_refresh();
+	foreign_forget();
 	modules_unload_end();
 	hook_leave(&hook);
 	return result;

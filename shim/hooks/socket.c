@@ -5,8 +5,11 @@
 #include "../setup/decoders.h"
 #include "../setup/descriptors.h"
 #include "../setup/server.h"
+#include "descriptor.h"
+#include "tls.h"
 
 #include <fcntl.h>
+#include <string.h>
 #include <sys/sendfile.h>
 
 /* Flags whose bytes are not (or not only now) taken out of the stream. */
@@ -15,15 +18,44 @@ static bool flags_leave_stream(int flags)
 	return flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB);
 }
 
+static void track_received_unseen(const struct hook *hook, int fd, size_t bytes)
+{
+	if (!tls_takes(fd, NULL, 0, bytes))
+		conn_received_unseen(fd, bytes, hook->end_ns);
+}
+
+static void track_send_failure(const struct hook *hook, int fd)
+{
+	if (!tls_takes_failure(fd, hook->saved_errno, false))
+		conn_send_failed(fd, hook->saved_errno, hook->end_ns);
+}
+
+/* A call on fd begins. Within a call of a TLS library that works on fd, whose work it is has been said. */
+static inline void receiving(int fd)
+{
+	if (!tls_is_own(fd))
+		conn_receiving(fd);
+}
+
+static inline void sending(int fd)
+{
+	if (!tls_is_own(fd))
+		conn_sending(fd);
+}
+
 static void track_received(const struct hook *hook, int fd, const struct iovec *iov, size_t iov_count, ssize_t result, int flags)
 {
 	if (flags_leave_stream(flags))
 		return;
+	if (result <= 0 && tls_takes_failure(fd, result < 0 ? hook->saved_errno : 0, result == 0))
+		return;
 	if (result < 0)
 		conn_receive_failed(fd, hook->saved_errno, hook->end_ns);
-	else if ((flags & MSG_TRUNC) && result > 0)
-		conn_received_unseen(fd, (size_t)result, hook->end_ns); /* thrown away unseen, tcp(7) */
-	else
+	else if (result == 0)
+		conn_received(fd, iov, iov_count, 0, hook->end_ns);
+	else if (flags & MSG_TRUNC) /* thrown away unseen, tcp(7) */
+		track_received_unseen(hook, fd, (size_t)result);
+	else if (!tls_takes(fd, iov, iov_count, (size_t)result))
 		conn_received(fd, iov, iov_count, (size_t)result, hook->end_ns);
 }
 
@@ -32,16 +64,16 @@ static void track_sent(const struct hook *hook, int fd, const struct iovec *iov,
 	if (flags & MSG_OOB)
 		return;
 	if (result < 0)
-		conn_send_failed(fd, hook->saved_errno, hook->end_ns);
-	else if (result > 0)
+		track_send_failure(hook, fd);
+	else if (result > 0 && !tls_takes(fd, iov, iov_count, (size_t)result))
 		conn_sent(fd, iov, iov_count, (size_t)result, hook->end_ns);
 }
 
 static void track_sent_unseen(const struct hook *hook, int fd, ssize_t result)
 {
 	if (result < 0)
-		conn_send_failed(fd, hook->saved_errno, hook->end_ns);
-	else if (result > 0)
+		track_send_failure(hook, fd);
+	else if (result > 0 && !tls_takes(fd, NULL, 0, (size_t)result))
 		conn_sent_unseen(fd, (size_t)result, hook->end_ns);
 }
 
@@ -71,8 +103,10 @@ static void finish_send(struct hook *hook, int fd, const void *buffer, ssize_t r
 static void accepted(struct hook *hook, int fd)
 {
 	hook_returned(hook);
-	if (fd >= 0)
+	if (fd >= 0) {
+		descriptor_begins(fd);
 		conn_accepted(fd, hook->end_ns);
+	}
 	hook_leave(hook);
 }
 
@@ -162,8 +196,10 @@ HOOK int connect(int fd, const struct sockaddr *address, socklen_t bytes)
 	decoders_need();
 	int result = real.connect(fd, address, bytes);
 	hook_returned(&hook);
-	if (is_connecting(result, hook.saved_errno) && is_stream(fd, address, bytes))
+	if (is_connecting(result, hook.saved_errno) && is_stream(fd, address, bytes)) {
+		descriptor_begins(fd);
 		conn_connecting(fd, hook.end_ns);
+	}
 	hook_leave(&hook);
 	return result;
 }
@@ -177,8 +213,10 @@ HOOK int socket(int domain, int type, int protocol)
 	int fd = real.socket(domain, type, protocol);
 	hook_returned(&hook);
 	/* The number of a connection that was closed where we could not see it (fclose, close_range). */
-	if (fd >= 0 && conn_is_tracked(fd))
+	if (fd >= 0 && conn_is_tracked(fd)) {
+		tls_descriptor_ends(fd);
 		conn_closing(fd, hook.end_ns);
+	}
 	hook_leave(&hook);
 	return fd;
 }
@@ -213,7 +251,7 @@ HOOK ssize_t read(int fd, void *buffer, size_t bytes)
 
 	if (!hook_enter(&hook, SEG_CALL_READ))
 		return real.read(fd, buffer, bytes);
-	conn_receiving(fd);
+	receiving(fd);
 	ssize_t result = real.read(fd, buffer, bytes);
 	finish_receive(&hook, fd, buffer, result, 0);
 	return result;
@@ -225,7 +263,7 @@ HOOK ssize_t recv(int fd, void *buffer, size_t bytes, int flags)
 
 	if (!hook_enter(&hook, SEG_CALL_RECV))
 		return real.recv(fd, buffer, bytes, flags);
-	conn_receiving(fd);
+	receiving(fd);
 	ssize_t result = real.recv(fd, buffer, bytes, flags);
 	finish_receive(&hook, fd, buffer, result, flags);
 	return result;
@@ -238,7 +276,7 @@ HOOK ssize_t recvfrom(int fd, void *restrict buffer, size_t bytes, int flags, st
 
 	if (!hook_enter(&hook, SEG_CALL_RECVFROM))
 		return real.recvfrom(fd, buffer, bytes, flags, address, address_bytes);
-	conn_receiving(fd);
+	receiving(fd);
 	ssize_t result = real.recvfrom(fd, buffer, bytes, flags, address, address_bytes);
 	finish_receive(&hook, fd, buffer, result, flags);
 	return result;
@@ -256,7 +294,7 @@ HOOK ssize_t __read_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes)
 
 	if (!hook_enter(&hook, SEG_CALL_READ_CHK))
 		return real.__read_chk(fd, buffer, bytes, buffer_bytes);
-	conn_receiving(fd);
+	receiving(fd);
 	ssize_t result = real.__read_chk(fd, buffer, bytes, buffer_bytes);
 	finish_receive(&hook, fd, buffer, result, 0);
 	return result;
@@ -268,7 +306,7 @@ HOOK ssize_t __recv_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes,
 
 	if (!hook_enter(&hook, SEG_CALL_RECV_CHK))
 		return real.__recv_chk(fd, buffer, bytes, buffer_bytes, flags);
-	conn_receiving(fd);
+	receiving(fd);
 	ssize_t result = real.__recv_chk(fd, buffer, bytes, buffer_bytes, flags);
 	finish_receive(&hook, fd, buffer, result, flags);
 	return result;
@@ -281,7 +319,7 @@ HOOK ssize_t __recvfrom_chk(int fd, void *restrict buffer, size_t bytes, size_t 
 
 	if (!hook_enter(&hook, SEG_CALL_RECVFROM_CHK))
 		return real.__recvfrom_chk(fd, buffer, bytes, buffer_bytes, flags, address, address_bytes);
-	conn_receiving(fd);
+	receiving(fd);
 	ssize_t result = real.__recvfrom_chk(fd, buffer, bytes, buffer_bytes, flags, address, address_bytes);
 	finish_receive(&hook, fd, buffer, result, flags);
 	return result;
@@ -293,7 +331,7 @@ HOOK ssize_t readv(int fd, const struct iovec *iov, int iov_count)
 
 	if (!hook_enter(&hook, SEG_CALL_READV))
 		return real.readv(fd, iov, iov_count);
-	conn_receiving(fd);
+	receiving(fd);
 	ssize_t result = real.readv(fd, iov, iov_count);
 	hook_returned(&hook);
 	if (conn_is_tracked(fd))
@@ -302,17 +340,57 @@ HOOK ssize_t readv(int fd, const struct iovec *iov, int iov_count)
 	return result;
 }
 
+/* A connection between two unnamed sockets is a process's own affair (socketpair), one to a name a client's. */
+static bool is_connection(int fd)
+{
+	struct sockaddr_storage address;
+	socklen_t type_bytes = sizeof(int), listens_bytes = sizeof(int), bytes = sizeof(address);
+	int type = 0, listens = 0;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_bytes) != 0 || type != SOCK_STREAM)
+		return false;
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_bytes) != 0 || listens)
+		return false;
+	if (getsockname(fd, (struct sockaddr *)&address, &bytes) != 0)
+		return false;
+	bool is_served = address.ss_family == AF_INET || address.ss_family == AF_INET6 ||
+			 (address.ss_family == AF_UNIX && bytes > sizeof(address.ss_family));
+	bytes = sizeof(address);
+	return is_served && getpeername(fd, (struct sockaddr *)&address, &bytes) == 0;
+}
+
+/* Connections that another process accepted and handed to this one (SCM_RIGHTS, unix(7)). */
+static void take_passed(const struct hook *hook, struct msghdr *message)
+{
+	for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header; header = CMSG_NXTHDR(message, header)) {
+		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+			continue;
+		size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < count; i++) {
+			int passed;
+			memcpy(&passed, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+			descriptor_begins(passed);
+			if (is_connection(passed))
+				conn_accepted(passed, hook->end_ns);
+			else if (conn_is_tracked(passed)) /* a number whose close we did not see */
+				conn_closing(passed, hook->end_ns);
+		}
+	}
+}
+
 HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
 	struct hook hook;
 
 	if (!hook_enter(&hook, SEG_CALL_RECVMSG))
 		return real.recvmsg(fd, message, flags);
-	conn_receiving(fd);
+	receiving(fd);
 	ssize_t result = real.recvmsg(fd, message, flags);
 	hook_returned(&hook);
 	if (conn_is_tracked(fd))
 		track_received(&hook, fd, message->msg_iov, message->msg_iovlen, result, flags);
+	if (result >= 0 && message->msg_controllen >= sizeof(struct cmsghdr))
+		take_passed(&hook, message);
 	hook_leave(&hook);
 	return result;
 }
@@ -323,16 +401,19 @@ HOOK int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, s
 
 	if (!hook_enter(&hook, SEG_CALL_RECVMMSG))
 		return real.recvmmsg(fd, messages, count, flags, timeout);
-	conn_receiving(fd);
+	receiving(fd);
 	int result = real.recvmmsg(fd, messages, count, flags, timeout);
 	hook_returned(&hook);
 	if (conn_is_tracked(fd)) {
 		if (result < 0)
-			conn_receive_failed(fd, hook.saved_errno, hook.end_ns);
+			track_received(&hook, fd, NULL, 0, result, flags);
 		for (int i = 0; i < result; i++)
 			track_received(&hook, fd, messages[i].msg_hdr.msg_iov, messages[i].msg_hdr.msg_iovlen, messages[i].msg_len,
 				       flags);
 	}
+	for (int i = 0; i < result; i++)
+		if (messages[i].msg_hdr.msg_controllen >= sizeof(struct cmsghdr))
+			take_passed(&hook, &messages[i].msg_hdr);
 	hook_leave(&hook);
 	return result;
 }
@@ -345,7 +426,7 @@ HOOK ssize_t write(int fd, const void *buffer, size_t bytes)
 
 	if (!hook_enter(&hook, SEG_CALL_WRITE))
 		return real.write(fd, buffer, bytes);
-	conn_sending(fd);
+	sending(fd);
 	ssize_t result = real.write(fd, buffer, bytes);
 	finish_send(&hook, fd, buffer, result, 0);
 	return result;
@@ -357,7 +438,7 @@ HOOK ssize_t send(int fd, const void *buffer, size_t bytes, int flags)
 
 	if (!hook_enter(&hook, SEG_CALL_SEND))
 		return real.send(fd, buffer, bytes, flags);
-	conn_sending(fd);
+	sending(fd);
 	ssize_t result = real.send(fd, buffer, bytes, flags);
 	finish_send(&hook, fd, buffer, result, flags);
 	return result;
@@ -370,7 +451,7 @@ HOOK ssize_t sendto(int fd, const void *buffer, size_t bytes, int flags, const s
 
 	if (!hook_enter(&hook, SEG_CALL_SENDTO))
 		return real.sendto(fd, buffer, bytes, flags, address, address_bytes);
-	conn_sending(fd);
+	sending(fd);
 	ssize_t result = real.sendto(fd, buffer, bytes, flags, address, address_bytes);
 	finish_send(&hook, fd, buffer, result, flags);
 	return result;
@@ -382,7 +463,7 @@ HOOK ssize_t writev(int fd, const struct iovec *iov, int iov_count)
 
 	if (!hook_enter(&hook, SEG_CALL_WRITEV))
 		return real.writev(fd, iov, iov_count);
-	conn_sending(fd);
+	sending(fd);
 	ssize_t result = real.writev(fd, iov, iov_count);
 	hook_returned(&hook);
 	if (conn_is_tracked(fd))
@@ -397,7 +478,7 @@ HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 
 	if (!hook_enter(&hook, SEG_CALL_SENDMSG))
 		return real.sendmsg(fd, message, flags);
-	conn_sending(fd);
+	sending(fd);
 	ssize_t result = real.sendmsg(fd, message, flags);
 	hook_returned(&hook);
 	if (conn_is_tracked(fd))
@@ -412,12 +493,12 @@ HOOK int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 
 	if (!hook_enter(&hook, SEG_CALL_SENDMMSG))
 		return real.sendmmsg(fd, messages, count, flags);
-	conn_sending(fd);
+	sending(fd);
 	int result = real.sendmmsg(fd, messages, count, flags);
 	hook_returned(&hook);
 	if (conn_is_tracked(fd)) {
 		if (result < 0)
-			conn_send_failed(fd, hook.saved_errno, hook.end_ns);
+			track_send_failure(&hook, fd);
 		for (int i = 0; i < result; i++)
 			track_sent(&hook, fd, messages[i].msg_hdr.msg_iov, messages[i].msg_hdr.msg_iovlen, messages[i].msg_len, flags);
 	}
@@ -431,7 +512,7 @@ HOOK ssize_t sendfile(int to, int from, off_t *offset, size_t bytes)
 
 	if (!hook_enter(&hook, SEG_CALL_SENDFILE))
 		return real.sendfile(to, from, offset, bytes);
-	conn_sending(to);
+	sending(to);
 	ssize_t result = real.sendfile(to, from, offset, bytes);
 	hook_returned(&hook);
 	if (conn_is_tracked(to))
@@ -446,7 +527,7 @@ HOOK ssize_t sendfile64(int to, int from, off64_t *offset, size_t bytes)
 
 	if (!hook_enter(&hook, SEG_CALL_SENDFILE64))
 		return real.sendfile64(to, from, offset, bytes);
-	conn_sending(to);
+	sending(to);
 	ssize_t result = real.sendfile64(to, from, offset, bytes);
 	hook_returned(&hook);
 	if (conn_is_tracked(to))
@@ -464,7 +545,7 @@ HOOK ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_offset, 
 	ssize_t result = real.splice(from, from_offset, to, to_offset, bytes, flags);
 	hook_returned(&hook);
 	if (result > 0 && conn_is_tracked(from))
-		conn_received_unseen(from, (size_t)result, hook.end_ns);
+		track_received_unseen(&hook, from, (size_t)result);
 	if (conn_is_tracked(to))
 		track_sent_unseen(&hook, to, result);
 	hook_leave(&hook);

@@ -252,6 +252,7 @@ struct seg_process {
 	_Atomic uint32_t is_exiting;  /* said good-bye: its death is EXIT_CLEAN or EXIT_EXEC, already counted */
 	_Atomic int32_t threads;      /* attached threads */
 	_Atomic uint32_t has_server;  /* one of its threads serves or waits to */
+	_Atomic uint32_t rings_counted; /* of io_uring that it made or inherited, and that were counted as blind */
 	_Atomic int64_t open_connections[SEG_PROTOCOL_COUNT];
 	_Atomic int64_t active_requests[SEG_METHOD_COUNT][2 /* enum seg_scheme */]; /* HTTP */
 	_Atomic int64_t open_streams[SEG_PROTOCOL_COUNT];

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 static pid_t entered_pid;
+static uint32_t rings_left; /* rings_counted of the place that was given up */
 
 static const struct seg_slots *table(void)
 {
@@ -36,6 +37,9 @@ static void clear_gauges(struct seg_process *process)
 
 bool process_enter(void)
 {
+	/* A child of fork has its parent's rings, and its parent's place until now. */
+	uint32_t rings = thread_process ? atomic_load_explicit(&thread_process->rings_counted, memory_order_relaxed) : rings_left;
+
 	entered_pid = getpid();
 	thread_process = NULL;
 	for (uint32_t i = 0; i < table()->count; i++) {
@@ -49,6 +53,7 @@ bool process_enter(void)
 		atomic_store_explicit(&process->since_boot_ns, clock_boot_ns(), memory_order_relaxed);
 		atomic_store_explicit(&process->is_exiting, 0, memory_order_relaxed);
 		clear_gauges(process);
+		atomic_store_explicit(&process->rings_counted, rings, memory_order_relaxed);
 		thread_process = process;
 		atomic_store_explicit(&seg.head->ended_mono_ns, 0, memory_order_relaxed);
 		return true;
@@ -68,6 +73,7 @@ bool process_leave(enum seg_counter cause)
 	if (!process || !process_is_self())
 		return false;
 	thread_process = NULL;
+	rings_left = atomic_load_explicit(&process->rings_counted, memory_order_relaxed);
 	thread_count(cause);
 	atomic_store_explicit(&process->is_exiting, 1, memory_order_relaxed);
 	clear_gauges(process);

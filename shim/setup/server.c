@@ -7,6 +7,7 @@
 #include "descriptors.h"
 #include "exporter_library.h"
 #include "process.h"
+#include "rings.h"
 #include "session.h"
 
 #include <dlfcn.h>
@@ -80,7 +81,11 @@ static bool host_tick(void)
 {
 	static unsigned ticks;
 
-	process_bury(++ticks % THOROUGH_TICKS == 0);
+	bool is_thorough = ++ticks % THOROUGH_TICKS == 0;
+
+	process_bury(is_thorough);
+	if (is_thorough)
+		rings_look();
 	publish_lost_lines();
 	atomic_store_explicit(&seg.head->heartbeat_mono_ns, clock_now_ns(), memory_order_relaxed);
 	return !atomic_load_explicit(&is_stopping, memory_order_relaxed);

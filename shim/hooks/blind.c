@@ -1,0 +1,196 @@
+/* blind - calls that may pass bytes of requests by us: syscall() with the number of a socket call, and vmsplice.
+ * They are counted by kind, and what they do to a connection that is followed is told as bytes unseen, so that nothing
+ * wrong is made of what comes after them.
+ *
+ * syscall() is much used for calls that libc has no function for, some of which return twice. So its entry looks at the
+ * number and is gone: it jumps into libc's unless the number is one of those below.
+ */
+#include "hook.h"
+
+#include "../requests/connection.h"
+#include "descriptor.h"
+#include "tls.h"
+#include "uring.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+enum { NUMBERS_MAX = 512 };
+
+/* A bit for each number that is looked at; read by the entry. */
+#define BIT(number, word) ((number) / 64 == (word) ? 1ULL << (number) % 64 : 0)
+#define WATCHED(word)                                                                                                  \
+	(BIT(SYS_read, word) | BIT(SYS_write, word) | BIT(SYS_close, word) | BIT(SYS_readv, word) | BIT(SYS_writev, word) |     \
+	 BIT(SYS_sendfile, word) | BIT(SYS_connect, word) | BIT(SYS_accept, word) | BIT(SYS_sendto, word) |                      \
+	 BIT(SYS_recvfrom, word) | BIT(SYS_sendmsg, word) | BIT(SYS_recvmsg, word) | BIT(SYS_splice, word) |                     \
+	 BIT(SYS_vmsplice, word) | BIT(SYS_accept4, word) | BIT(SYS_recvmmsg, word) | BIT(SYS_sendmmsg, word) |                  \
+	 BIT(SYS_io_uring_setup, word) | BIT(SYS_io_uring_enter, word) | BIT(SYS_close_range, word) | BIT(SYS_shutdown, word))
+
+__attribute__((used, visibility("hidden"))) const uint64_t blind_numbers[NUMBERS_MAX / 64] = {
+	WATCHED(0), WATCHED(1), WATCHED(2), WATCHED(3), WATCHED(4), WATCHED(5), WATCHED(6), WATCHED(7),
+};
+
+/* libc's syscall(); NULL = not looked up yet. W: blind_syscall, always the same. */
+__attribute__((used, visibility("hidden"))) _Atomic(void *) blind_true_syscall;
+
+enum { ARGUMENTS = 6 };
+
+static long do_call(long number, const long *a)
+{
+	return real.syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+static bool is_socket(int fd)
+{
+	struct stat status;
+
+	return conn_is_tracked(fd) || (fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode));
+}
+
+enum effect { EFFECT_NONE, EFFECT_RECEIVES, EFFECT_SENDS, EFFECT_BOTH, EFFECT_UNTOLD };
+
+/* What the call does to the socket a[0]; splice: from a[0] to a[2]. */
+static enum effect effect_of(long number)
+{
+	switch (number) {
+	case SYS_read:
+	case SYS_readv:
+	case SYS_recvfrom:
+	case SYS_recvmsg:
+		return EFFECT_RECEIVES;
+	case SYS_write:
+	case SYS_writev:
+	case SYS_sendto:
+	case SYS_sendmsg:
+	case SYS_sendfile:
+		return EFFECT_SENDS;
+	case SYS_splice:
+		return EFFECT_BOTH;
+	case SYS_accept:
+	case SYS_accept4:
+	case SYS_connect:
+	case SYS_recvmmsg: /* of datagrams, but for a stream of messages that nobody sends */
+	case SYS_sendmmsg:
+		return EFFECT_UNTOLD;
+	default:
+		return EFFECT_NONE;
+	}
+}
+
+static void tell_received(int fd, long bytes, uint64_t now_ns)
+{
+	if (bytes > 0 && conn_is_tracked(fd) && !tls_takes(fd, NULL, 0, (size_t)bytes))
+		conn_received_unseen(fd, (size_t)bytes, now_ns);
+}
+
+static void tell_sent(int fd, long bytes, uint64_t now_ns)
+{
+	if (bytes > 0 && conn_is_tracked(fd) && !tls_takes(fd, NULL, 0, (size_t)bytes))
+		conn_sent_unseen(fd, (size_t)bytes, now_ns);
+}
+
+/* bytes that MSG_PEEK only showed are not told. */
+static bool is_peek(long number, const long *a)
+{
+	return (number == SYS_recvfrom && a[3] & MSG_PEEK) || (number == SYS_recvmsg && a[2] & MSG_PEEK);
+}
+
+static void tell(long number, const long *a, long result)
+{
+	uint64_t now_ns = clock_now_ns();
+	enum effect effect = effect_of(number);
+
+	if (effect == EFFECT_BOTH) {
+		tell_received((int)a[0], result, now_ns);
+		tell_sent((int)a[2], result, now_ns);
+	} else if (effect == EFFECT_RECEIVES && !is_peek(number, a)) {
+		tell_received((int)a[0], result, now_ns);
+	} else if (effect == EFFECT_SENDS) {
+		tell_sent((int)a[0], result, now_ns);
+	} else if ((number == SYS_accept || number == SYS_accept4) && result >= 0 && conn_is_tracked((int)result)) {
+		conn_closing((int)result, now_ns); /* a number whose close was not seen */
+	} else if (number == SYS_shutdown && result == 0 && conn_is_tracked((int)a[0])) {
+		conn_shut_down((int)a[0], (int)a[1], now_ns);
+	}
+}
+
+static void before_call(long number, const long *a)
+{
+	if (number == SYS_vmsplice)
+		thread_count(SEG_COUNTER_BLIND_VMSPLICE);
+	else if (number == SYS_io_uring_setup)
+		uring_making();
+	else if (number == SYS_io_uring_enter)
+		thread_count(SEG_COUNTER_BLIND_IO_URING);
+	else if (number == SYS_close)
+		descriptor_range_closing((unsigned)a[0], (unsigned)a[0], 0, clock_now_ns());
+	else if (number == SYS_close_range)
+		descriptor_range_closing((unsigned)a[0], (unsigned)a[1], (unsigned)a[2], clock_now_ns());
+	else if (effect_of(number) != EFFECT_NONE &&
+		 (is_socket((int)a[0]) || (number == SYS_splice && is_socket((int)a[2]))))
+		thread_count(SEG_COUNTER_BLIND_RAW_SYSCALL);
+}
+
+/* Same arguments as syscall()'s, the last of which lies on the stack. */
+__attribute__((used, visibility("hidden"))) long blind_syscall(long number, long a, long b, long c, long d, long e, long f);
+
+long blind_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+	const long arguments[ARGUMENTS] = { a, b, c, d, e, f };
+
+	if (!real.syscall)
+		real_resolve();
+	atomic_store_explicit(&blind_true_syscall, (void *)real.syscall, memory_order_relaxed);
+	if (number < 0 || number >= NUMBERS_MAX || !(blind_numbers[number / 64] >> number % 64 & 1) || !hook_may_see())
+		return do_call(number, arguments);
+	int saved_errno = errno;
+	self.own_depth++;
+	before_call(number, arguments);
+	self.own_depth--;
+	errno = saved_errno;
+	long result = do_call(number, arguments);
+	saved_errno = errno;
+	self.own_depth++;
+	if (number == SYS_io_uring_setup && result < 0)
+		uring_not_made();
+	tell(number, arguments, result);
+	self.own_depth--;
+	errno = saved_errno;
+	return result;
+}
+
+#if defined(__x86_64__)
+__asm__(".text\n"
+	".globl syscall\n"
+	".type syscall, @function\n"
+	"syscall:\n"
+	"	.cfi_startproc\n"
+	"	mov blind_true_syscall(%rip), %rax\n"
+	"	test %rax, %rax\n"
+	"	jz blind_syscall\n"
+	"	cmp $511, %rdi\n"
+	"	ja 1f\n"
+	"	lea blind_numbers(%rip), %r10\n"
+	"	btq %rdi, (%r10)\n"
+	"	jc blind_syscall\n"
+	"1:	jmp *%rax\n"
+	"	.cfi_endproc\n"
+	".size syscall, . - syscall\n");
+_Static_assert(NUMBERS_MAX == 512, "the entry of syscall compares with it");
+#else
+#error "the entry of syscall is written for x86-64"
+#endif
+
+HOOK ssize_t vmsplice(int pipe, const struct iovec *iov, size_t iov_count, unsigned flags)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_VMSPLICE))
+		return real.vmsplice(pipe, iov, iov_count, flags);
+	thread_count(SEG_COUNTER_BLIND_VMSPLICE);
+	ssize_t result = real.vmsplice(pipe, iov, iov_count, flags);
+	hook_done(&hook);
+	return result;
+}

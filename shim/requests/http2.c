@@ -7,6 +7,8 @@
  */
 #include "http2.h"
 
+#include "http1.h"
+
 #include <string.h>
 
 /* clause 6 */
@@ -98,17 +100,6 @@ static bool value_is(const struct hpack_field *field, const char *value)
 	return field->value_bytes == strlen(value) && memcmp(field->value, value, field->value_bytes) == 0;
 }
 
-static uint8_t method_of(const struct hpack_field *field)
-{
-#define METHOD_NAME(id, name) name,
-	static const char *const names[] = { SEG_METHODS(METHOD_NAME) };
-
-	for (uint8_t method = 1; method < SEG_METHOD_COUNT; method++)
-		if (value_is(field, names[method]))
-			return method;
-	return SEG_METHOD_OTHER;
-}
-
 /* Three digits (RFC 9110 clause 15); 0: they are not. */
 static uint16_t status_of(const struct hpack_field *field)
 {
@@ -174,7 +165,7 @@ static void keep_pseudo_field(struct http2_fields *fields, const struct hpack_fi
 	case 7:
 		if (name_is(field, ":method")) {
 			fields->has_method = true;
-			fields->method = method_of(field);
+			fields->method = (uint8_t)http1_method_of(field->value, field->value_bytes);
 		} else if (name_is(field, ":status")) {
 			fields->status = status_of(field);
 		} else if (name_is(field, ":scheme")) {

@@ -489,9 +489,25 @@ static void undecided_asked(struct conn *conn, const char *bytes, size_t n, stru
 		conn->as->asked(conn, bytes + step.used_bytes, n - step.used_bytes, call);
 }
 
+/* A server of HTTP/2 need not wait for the client's preface, of which some may have come (RFC 9113 clause 3.4). */
+static void become_greeted(struct conn *conn, struct traffic_call *call)
+{
+	struct http1 http = conn->http.request;
+
+	traffic_follow(conn, &traffic_http2);
+	if (http.carried_bytes)
+		conn->as->asked(conn, http.carry, http.carried_bytes, call);
+	traffic_carry_give(&http);
+}
+
 static void undecided_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
-	if (!conn->asked_bytes) { /* a greeting */
+	if (traffic_http2_is_greeting(bytes, n)) {
+		become_greeted(conn, call);
+		conn->as->answered(conn, bytes, n, call);
+		return;
+	}
+	if (!conn->asked_bytes) { /* a greeting of something else */
 		traffic_unclassified(conn);
 		return;
 	}
@@ -693,6 +709,7 @@ void traffic_answered(struct conn *conn, const char *bytes, size_t n, struct tra
 {
 	if (is_http_after_all(conn, bytes, n)) {
 		leave_protocol(conn);
+		traffic_follow(conn, &traffic_undecided); /* nothing is left of the other protocol's state */
 		traffic_http_begin_broken(conn, call);
 	}
 	conn->as->answered(conn, bytes, n, call);

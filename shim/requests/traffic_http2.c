@@ -823,6 +823,15 @@ const struct traffic_protocol traffic_http2 = {
 	.move_gauges = http2_move_gauges,
 };
 
+bool traffic_http2_is_greeting(const char *bytes, size_t n)
+{
+	static const char rest[] = "\4\0\0\0\0"; /* its type, no flags, and no stream */
+	enum { LENGTH_BYTES = 3, HEADER_BYTES = 9, SETTING_BYTES = 6 };
+
+	return n >= HEADER_BYTES && !bytes[0] && !bytes[1] && (unsigned char)bytes[2] % SETTING_BYTES == 0 &&
+	       memcmp(bytes + LENGTH_BYTES, rest, sizeof(rest)) == 0;
+}
+
 void traffic_http2_upgraded(struct conn *conn, struct traffic_call *call)
 {
 	struct request *oldest = request_oldest(&conn->queue);

@@ -141,6 +141,27 @@ START_TEST(bytes_are_counted_under_http2_from_the_first_on)
 }
 END_TEST
 
+START_TEST(a_server_may_speak_first)
+{
+	for (size_t first = 0; first < 24; first++) {
+		struct wire *wire = begin_client();
+		room_open(256);
+		ck_assert(hpack_open());
+		room_accept(5);
+		if (first)
+			room_receive_n(5, wire->bytes, first);
+		reply(begin_server());
+		room_receive_n(5, wire->bytes + first, wire->n - first);
+		get(1, "/a");
+		reply_head(1, END_STREAM, ":status: 200");
+		ck_assert_uint_eq(http("GET /a", 200, SEG_ERROR_NONE), 1);
+		ck_assert_uint_eq(room_accepted(SEG_PROTOCOL_HTTP2), 1);
+		room_close(5);
+		ck_assert(room_is_balanced());
+	}
+}
+END_TEST
+
 START_TEST(streams_are_answered_in_any_order)
 {
 	begin();
@@ -856,6 +877,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, without_a_decoder_requests_are_counted_as_lost);
 	tcase_add_test(tcase, a_stream_is_a_request);
 	tcase_add_test(tcase, bytes_are_counted_under_http2_from_the_first_on);
+	tcase_add_test(tcase, a_server_may_speak_first);
 	tcase_add_test(tcase, streams_are_answered_in_any_order);
 	tcase_add_test(tcase, many_streams_in_many_connections_leave_nothing_behind);
 	tcase_add_test(tcase, a_request_lasts_from_its_first_byte_to_the_last_of_its_answer);

@@ -198,7 +198,7 @@ HOOK int connect(int fd, const struct sockaddr *address, socklen_t bytes)
 	hook_returned(&hook);
 	if (is_connecting(result, hook.saved_errno) && is_stream(fd, address, bytes)) {
 		descriptor_begins(fd);
-		conn_connecting(fd, hook.end_ns);
+		conn_connecting(fd, address, bytes, hook.end_ns);
 	}
 	hook_leave(&hook);
 	return result;

@@ -29,6 +29,7 @@
 static struct {
 	_Atomic(struct conn *) *conns;
 	uint32_t count;
+	_Atomic uint32_t end; /* no number from here on has ever named a connection; W, R: any thread, relaxed */
 } table;
 
 /* 256 Ki connections of 768 bytes: 192 MiB, a small part of what the kernel needs for as many sockets. */
@@ -244,22 +245,28 @@ void conn_closing(int fd, uint64_t now_ns)
 /* fd names conn now; what it named before has one name less. */
 static void conn_install(int fd, struct conn *conn, uint64_t now_ns)
 {
+	uint32_t end = atomic_load_explicit(&table.end, memory_order_relaxed);
+
+	while (end <= (uint32_t)fd && !atomic_compare_exchange_weak_explicit(&table.end, &end, (uint32_t)fd + 1,
+									      memory_order_relaxed, memory_order_relaxed))
+		;
 	struct conn *before = atomic_exchange_explicit(&table.conns[fd], conn, memory_order_acq_rel);
 
 	if (before)
 		conn_drop(before, now_ns);
 }
 
-static void conn_open(struct conn *conn, int fd, bool is_client, uint64_t now_ns)
+static void conn_open(struct conn *conn, int fd, const struct peer_address *server, uint64_t now_ns)
 {
 	conn->generation = generation;
 	conn->forks_at_use = atomic_load_explicit(&forks, memory_order_relaxed);
-	traffic_begin(conn, fd, is_client, now_ns);
+	traffic_begin(conn, fd, server, now_ns);
 	/* Last: who still holds the lock of the connection that this object was before finds it whole. */
 	atomic_store_explicit(&conn->refs, REFS_OPEN | 1, memory_order_release);
 }
 
-static void conn_new(int fd, bool is_client, uint64_t now_ns)
+/* server: whom the program asks, NULL: it is asked. */
+static void conn_new(int fd, const struct peer_address *server, uint64_t now_ns)
 {
 	if ((uint32_t)fd >= table.count) {
 		thread_count(SEG_COUNTER_LOST_FD_RANGE);
@@ -271,7 +278,7 @@ static void conn_new(int fd, bool is_client, uint64_t now_ns)
 		thread_count(SEG_COUNTER_LOST_POOL_FULL);
 		return;
 	}
-	conn_open(conn, fd, is_client, now_ns);
+	conn_open(conn, fd, server, now_ns);
 	conn_install(fd, conn, now_ns);
 }
 
@@ -280,13 +287,15 @@ void conn_accepted(int fd, uint64_t now_ns)
 	if (!table.count)
 		return;
 	work_set_pending();
-	conn_new(fd, false, now_ns);
+	conn_new(fd, NULL, now_ns);
 }
 
-void conn_connecting(int fd, uint64_t now_ns)
+void conn_connecting(int fd, const struct sockaddr *address, socklen_t bytes, uint64_t now_ns)
 {
+	struct peer_address server = peer_address(address, bytes);
+
 	if (table.count)
-		conn_new(fd, true, now_ns);
+		conn_new(fd, &server, now_ns);
 }
 
 void conn_tls_opened(int fd, uint64_t now_ns)
@@ -324,10 +333,18 @@ void conn_duplicated(int from, int to, uint64_t now_ns)
 		thread_count(SEG_COUNTER_LOST_FD_RANGE);
 		return;
 	}
-	if (conn && conn_name_again(conn))
-		conn_install(to, conn, now_ns);
-	else
+	if (!conn || !conn_name_again(conn)) {
 		conn_closing(to, now_ns);
+		return;
+	}
+	atomic_store_explicit(&conn->fd, to, memory_order_relaxed);
+	conn_install(to, conn, now_ns);
+}
+
+void conn_process_ends(uint64_t now_ns)
+{
+	for (uint32_t fd = 0; fd < atomic_load_explicit(&table.end, memory_order_relaxed); fd++)
+		conn_closing((int)fd, now_ns);
 }
 
 /* bytes */
@@ -411,6 +428,21 @@ static void restore_work(struct conn *conn)
 		work_set(work_before);
 }
 
+/* The other side sends no more: as the server, it has answered all that it will. */
+static void received_at_end(int fd, uint64_t now_ns)
+{
+	struct conn *conn = conn_take(fd, now_ns);
+
+	if (!conn)
+		return;
+	struct traffic_call call = call_at(now_ns);
+	restore_work(conn);
+	conn->is_received_at_end = true;
+	if (conn->is_client)
+		traffic_answered_all(conn, &call);
+	finish_call(conn, &call);
+}
+
 void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns)
 {
 	struct conn *conn = conn_at(fd);
@@ -418,8 +450,7 @@ void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t byt
 	if (!conn)
 		return;
 	if (!bytes) {
-		conn->is_received_at_end = true;
-		restore_work(conn);
+		received_at_end(fd, now_ns);
 		return;
 	}
 	conn = conn_take(fd, now_ns);
@@ -452,21 +483,25 @@ static bool is_passing(int error)
 	return error == EAGAIN || error == EINTR || error == ENOBUFS || error == ENOMEM;
 }
 
-static void note_failure(struct conn *conn, int error)
+/* One that tells why what is unanswered will stay so. Taken, so that this process is known to follow the connection. */
+static void note_failure(int fd, int error, uint64_t now_ns)
 {
-	if (!is_passing(error))
-		atomic_store_explicit(&conn->failure, error, memory_order_relaxed);
+	struct conn *conn = is_passing(error) ? NULL : conn_take(fd, now_ns);
+
+	if (!conn)
+		return;
+	conn->failure = error;
+	conn_release(conn, now_ns);
 }
 
 void conn_receive_failed(int fd, int error, uint64_t now_ns)
 {
 	struct conn *conn = conn_at(fd);
 
-	(void)now_ns;
 	if (!conn)
 		return;
-	note_failure(conn, error);
 	restore_work(conn);
+	note_failure(fd, error, now_ns);
 }
 
 void conn_sending(int fd)
@@ -506,11 +541,7 @@ void conn_sent_unseen(int fd, size_t bytes, uint64_t now_ns)
 
 void conn_send_failed(int fd, int error, uint64_t now_ns)
 {
-	struct conn *conn = conn_at(fd);
-
-	(void)now_ns;
-	if (conn)
-		note_failure(conn, error);
+	note_failure(fd, error, now_ns);
 }
 
 void conn_shut_down(int fd, int how, uint64_t now_ns)

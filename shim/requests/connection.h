@@ -28,6 +28,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 /* Setup: maps the table, once the segment is open. False: no memory; nothing is tracked then, and every call below does
@@ -45,8 +46,8 @@ void conn_forked(void);
 /* accept gave fd. */
 void conn_accepted(int fd, uint64_t now_ns);
 
-/* connect made fd a connection to a server, or began to. Stream sockets only. */
-void conn_connecting(int fd, uint64_t now_ns);
+/* connect made fd a connection to the server at address, or began to. Stream sockets only. */
+void conn_connecting(int fd, const struct sockaddr *address, socklen_t bytes, uint64_t now_ns);
 
 /* What passes fd is encrypted from now on, and the bytes told here are the plain ones (hooks of TLS libraries). */
 void conn_tls_opened(int fd, uint64_t now_ns);
@@ -84,6 +85,10 @@ void conn_shut_down(int fd, int how, uint64_t now_ns);
 /* close(fd) is about to be called: afterwards the number may be anybody's. A response that lasts until close ends here,
  * and requests without an answer are counted as reset, if no other descriptor names the connection. */
 void conn_closing(int fd, uint64_t now_ns);
+
+/* Setup: this process ends and takes its descriptors with it, as if each was closed now. It makes no more calls, but its
+ * other threads may. */
+void conn_process_ends(uint64_t now_ns);
 
 /* to is now another name of from's open file, whatever it was before (dup, dup2, dup3, F_DUPFD). */
 void conn_duplicated(int from, int to, uint64_t now_ns);

@@ -13,8 +13,9 @@ static uint64_t owner_word(void)
 	const struct seg_process *process = thread_process;
 
 	if (!process)
-		return (uint64_t)(uint32_t)syscall(SYS_getpid) << 32;
-	return atomic_load_explicit(&process->owner, memory_order_relaxed) << 32 | (uint32_t)(process - seg.processes);
+		return seg_connection_owner((uint32_t)syscall(SYS_getpid), 0);
+	return seg_connection_owner(atomic_load_explicit(&process->owner, memory_order_relaxed),
+				    (uint32_t)(process - seg.processes));
 }
 
 static void begin_entry(struct seg_connection *entry, enum seg_connection_kind kind, int fd, uint64_t now_ns)
@@ -65,13 +66,14 @@ void listing_release(uint32_t listing)
 	atomic_store_explicit(&entry->owner, 0, memory_order_release);
 }
 
-void listing_waits(uint32_t listing, uint32_t endpoint, uint64_t begin_ns, uint32_t in_flight)
+void listing_waits(uint32_t listing, const struct listing_wait *wait)
 {
 	struct seg_connection *entry = listing_entry(listing);
 
 	if (!entry)
 		return;
-	atomic_store_explicit(&entry->endpoint, endpoint, memory_order_relaxed);
-	atomic_store_explicit(&entry->in_flight, in_flight, memory_order_relaxed);
-	atomic_store_explicit(&entry->begin_mono_ns, begin_ns, memory_order_relaxed);
+	atomic_store_explicit(&entry->endpoint, wait->endpoint, memory_order_relaxed);
+	atomic_store_explicit(&entry->in_flight, wait->in_flight, memory_order_relaxed);
+	atomic_store_explicit(&entry->is_stream, wait->is_stream, memory_order_relaxed);
+	atomic_store_explicit(&entry->begin_mono_ns, wait->begin_ns, memory_order_relaxed);
 }

@@ -7,14 +7,22 @@
  */
 #include "../base/thread.h"
 
+#include <stdbool.h>
+
 #define LISTING_NONE 0u
 
 /* An entry of this process for a connection (or stream) of this kind; index + 1, or LISTING_NONE. */
 uint32_t listing_claim(enum seg_connection_kind kind, int fd, uint64_t now_ns);
 void listing_release(uint32_t listing);
 
-/* What it waits for: the oldest request without an answer; begin_ns 0 = for nothing. */
-void listing_waits(uint32_t listing, uint32_t endpoint, uint64_t begin_ns, uint32_t in_flight);
+/* What it waits for: the oldest request without an answer, begun at begin_ns, or a stream. in_flight 0 = for nothing. */
+struct listing_wait {
+	uint64_t begin_ns;
+	uint32_t endpoint;
+	uint32_t in_flight;
+	bool is_stream;
+};
+void listing_waits(uint32_t listing, const struct listing_wait *wait);
 
 /* The entry, NULL for LISTING_NONE. */
 static inline struct seg_connection *listing_entry(uint32_t listing)

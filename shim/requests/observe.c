@@ -166,7 +166,7 @@ void observe_first_byte(uint32_t endpoint, uint64_t duration_ns)
 	add(&histogram->sum_ns, duration_ns);
 }
 
-static void move_open_streams(enum seg_protocol protocol, int delta)
+void observe_stream_moved(enum seg_protocol protocol, int delta)
 {
 	if (thread_process)
 		atomic_fetch_add_explicit(&thread_process->open_streams[protocol], delta, memory_order_relaxed);
@@ -175,7 +175,7 @@ static void move_open_streams(enum seg_protocol protocol, int delta)
 void observe_stream_opened(enum seg_protocol protocol, uint32_t endpoint)
 {
 	add(&seg.streams[endpoint].opened, 1);
-	move_open_streams(protocol, 1);
+	observe_stream_moved(protocol, 1);
 }
 
 void observe_stream_ended(enum seg_protocol protocol, uint32_t endpoint, uint64_t duration_ns)
@@ -184,10 +184,5 @@ void observe_stream_ended(enum seg_protocol protocol, uint32_t endpoint, uint64_
 
 	add(&streams->buckets[bucket_of(seg_stream_bounds_ns, SEG_STREAM_BOUNDS, duration_ns)], 1);
 	add(&streams->sum_ns, duration_ns);
-	move_open_streams(protocol, -1);
-}
-
-void observe_stream_adopted(enum seg_protocol protocol)
-{
-	move_open_streams(protocol, 1);
+	observe_stream_moved(protocol, -1);
 }

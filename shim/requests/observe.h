@@ -41,8 +41,8 @@ void observe_first_byte(uint32_t endpoint, uint64_t duration_ns);
 void observe_stream_opened(enum seg_protocol protocol, uint32_t endpoint);
 void observe_stream_ended(enum seg_protocol protocol, uint32_t endpoint, uint64_t duration_ns);
 
-/* The gauge of open streams moves to another process. */
-void observe_stream_adopted(enum seg_protocol protocol);
+/* The gauge of open streams alone, of one that is followed on by another process, or no more. */
+void observe_stream_moved(enum seg_protocol protocol, int delta);
 
 /* Bytes of a request's and of a response's body, without framing. */
 void observe_request_body(uint32_t endpoint, uint64_t bytes);

@@ -1,3 +1,6 @@
+/* An IP address is taken from connect and not asked of the socket when it is needed: that has forgotten it once the
+ * server reset the connection. A unix socket remembers as long as it lives.
+ */
 #include "peer.h"
 
 #include "../base/thread.h"
@@ -5,85 +8,112 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 
-struct address {
+struct name {
 	char text[SEG_PEER_BYTES];
 	uint16_t port;
 };
 
-static void write_unix(struct address *address, const struct sockaddr_un *name, socklen_t bytes)
+static void keep_inet(struct peer_address *kept, const struct sockaddr_in *address)
 {
-	size_t n = bytes > offsetof(struct sockaddr_un, sun_path) ? bytes - offsetof(struct sockaddr_un, sun_path) : 0;
+	struct in_addr ip = address->sin_addr;
 
-	if (n >= sizeof(address->text))
-		n = sizeof(address->text) - 1;
-	memcpy(address->text, name->sun_path, n);
-	if (n && !address->text[0]) /* abstract, unix(7) */
-		address->text[0] = '@';
+	if (ip.s_addr == htonl(INADDR_ANY))
+		ip.s_addr = htonl(INADDR_LOOPBACK);
+	kept->ip[10] = kept->ip[11] = 0xff; /* RFC 4291 clause 2.5.5.2 */
+	memcpy(&kept->ip[12], &ip, sizeof(ip));
+	kept->port = ntohs(address->sin_port);
+	kept->is_ip = true;
+}
+
+static void keep_inet6(struct peer_address *kept, const struct sockaddr_in6 *address)
+{
+	const struct in6_addr *ip = &address->sin6_addr;
+
+	if (IN6_IS_ADDR_UNSPECIFIED(ip))
+		ip = &in6addr_loopback;
+	memcpy(kept->ip, ip, sizeof(kept->ip));
+	kept->port = ntohs(address->sin6_port);
+	kept->is_ip = true;
+}
+
+struct peer_address peer_address(const struct sockaddr *address, socklen_t bytes)
+{
+	struct peer_address kept = { 0 };
+
+	if (address->sa_family == AF_INET && bytes >= sizeof(struct sockaddr_in))
+		keep_inet(&kept, (const struct sockaddr_in *)(const void *)address);
+	else if (address->sa_family == AF_INET6 && bytes >= offsetof(struct sockaddr_in6, sin6_scope_id))
+		keep_inet6(&kept, (const struct sockaddr_in6 *)(const void *)address);
+	return kept;
 }
 
 /* An IPv4 address in IPv6's clothes is the same peer. */
-static void write_inet6(struct address *address, const struct sockaddr_in6 *name)
+static void name_ip(struct name *name, const struct peer_address *address)
 {
-	const struct in6_addr *ip = &name->sin6_addr;
+	struct in6_addr ip;
 
-	if (IN6_IS_ADDR_V4MAPPED(ip))
-		inet_ntop(AF_INET, &ip->s6_addr[12], address->text, sizeof(address->text));
+	memcpy(&ip, address->ip, sizeof(ip));
+	if (IN6_IS_ADDR_V4MAPPED(&ip))
+		inet_ntop(AF_INET, &ip.s6_addr[12], name->text, sizeof(name->text));
 	else
-		inet_ntop(AF_INET6, ip, address->text, sizeof(address->text));
-	address->port = ntohs(name->sin6_port);
+		inet_ntop(AF_INET6, &ip, name->text, sizeof(name->text));
+	name->port = address->port;
 }
 
-static bool address_of(struct address *address, int fd)
+static bool name_unix(struct name *name, int fd)
 {
-	struct sockaddr_storage name = { 0 };
-	socklen_t bytes = sizeof(name);
+	struct sockaddr_un address = { 0 };
+	socklen_t bytes = sizeof(address);
 
-	if (getpeername(fd, (struct sockaddr *)&name, &bytes) < 0)
+	if (getpeername(fd, (struct sockaddr *)&address, &bytes) < 0 || address.sun_family != AF_UNIX)
 		return false;
-	switch (name.ss_family) {
-	case AF_INET:
-		inet_ntop(AF_INET, &((struct sockaddr_in *)&name)->sin_addr, address->text, sizeof(address->text));
-		address->port = ntohs(((struct sockaddr_in *)&name)->sin_port);
-		return true;
-	case AF_INET6:
-		write_inet6(address, (struct sockaddr_in6 *)&name);
-		return true;
-	case AF_UNIX:
-		write_unix(address, (struct sockaddr_un *)&name, bytes);
-		return true;
-	}
-	return false;
+	size_t n = bytes > offsetof(struct sockaddr_un, sun_path) ? bytes - offsetof(struct sockaddr_un, sun_path) : 0;
+	if (n >= sizeof(name->text))
+		n = sizeof(name->text) - 1;
+	memcpy(name->text, address.sun_path, n);
+	if (n && !name->text[0]) /* abstract, unix(7) */
+		name->text[0] = '@';
+	return true;
 }
 
 /* Whoever meets an entry that is not ready writes the same again. */
-static void write_entry(struct seg_peer *peer, const struct address *address)
+static void write_entry(struct seg_peer *peer, const struct name *name)
 {
 	if (atomic_load_explicit(&peer->ready, memory_order_acquire))
 		return;
-	peer->port = address->port;
-	memcpy(peer->address, address->text, sizeof(peer->address));
+	peer->port = name->port;
+	memcpy(peer->address, name->text, sizeof(peer->address));
 	atomic_store_explicit(&peer->ready, 1, memory_order_release);
 }
 
-uint32_t peer_of(int fd)
+static bool name_of(struct name *name, const struct peer_address *address, int fd)
 {
-	struct address address = { 0 };
 	int saved_errno = errno;
-	bool is_known = address_of(&address, fd);
+	bool is_known = true;
 
+	if (address->is_ip)
+		name_ip(name, address);
+	else
+		is_known = name_unix(name, fd);
 	errno = saved_errno;
-	if (is_known) {
-		uint64_t key = seg_key_of_bytes((const char *)&address, sizeof(address), 0);
+	return is_known;
+}
+
+uint32_t peer_of(const struct peer_address *address, int fd)
+{
+	struct name name = { 0 };
+
+	if (name_of(&name, address, fd)) {
+		uint64_t key = seg_key_of_bytes((const char *)&name, sizeof(name), 0);
 		uint32_t index = seg_table_append(&seg.slots[SEG_TABLE_PEERS], 0, key, NULL);
 		if (index != SEG_NOT_FOUND) {
-			write_entry(&seg.peers[index], &address);
+			write_entry(&seg.peers[index], &name);
 			return index + 1;
 		}
 	}
-	thread_count(SEG_COUNTER_OVERFLOW_PEERS);
 	return SEG_PEER_OTHER;
 }

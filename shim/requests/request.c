@@ -97,7 +97,7 @@ void request_pop(struct request_queue *queue)
 		drop_oldest_block(queue);
 }
 
-void request_each(struct request_queue *queue, void (*visit)(struct request *, int), int argument)
+void request_each(struct request_queue *queue, void (*visit)(struct request *, void *), void *argument)
 {
 	if (queue->has_lone)
 		visit(&queue->lone, argument);

@@ -21,6 +21,9 @@ struct request {
 	uint32_t candidate;     /* endpoint.h: its route was never answered before; 0 = endpoint is final */
 	uint32_t ordinal;       /* number in its connection, from 1 */
 	uint32_t trace;         /* number of its request_trace, 0 = it brought no ids */
+	uint32_t detail;        /* the protocol's own */
+	uint16_t status;        /* SQL: of an error that passed before its end, as in the key of a series; 0 = none */
+	uint8_t kind;           /* the protocol's own */
 	uint8_t method;         /* enum seg_method; HTTP */
 	bool is_read;           /* its last byte was received */
 	bool is_answered;       /* its response is over while its body is still being received; counted already */
@@ -28,6 +31,7 @@ struct request {
 	bool is_rpc;            /* its endpoint is a method of gRPC */
 	bool is_active;         /* counted in the gauge of active requests */
 	bool opens_stream;      /* after its answer the connection is no more made of requests */
+	bool is_stream;         /* its answer is one, counted in the gauge of open streams */
 	bool has_no_answer;     /* none will ever come: it is over when its turn comes */
 };
 
@@ -65,7 +69,7 @@ static inline struct request *request_oldest(struct request_queue *queue)
 void request_pop(struct request_queue *queue);
 
 /* Calls visit with each request, the oldest first, and with argument. */
-void request_each(struct request_queue *queue, void (*visit)(struct request *, int), int argument);
+void request_each(struct request_queue *queue, void (*visit)(struct request *, void *), void *argument);
 
 /* Keeps a copy of what trace says with the request until request_drop_trace; nothing if the pool is exhausted. */
 void request_keep_trace(struct request *request, const struct trace_context *trace);

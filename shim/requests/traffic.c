@@ -50,18 +50,22 @@ static void forget_nothing_asked(struct conn *conn)
 	conn->sent_bytes = 0;
 	conn->asked_bytes = 0;
 	conn->first_ns = 0;
+	conn->answered_ns = 0;
 }
 
-void traffic_begin(struct conn *conn, int fd, bool is_client, uint64_t now_ns)
+void traffic_begin(struct conn *conn, int fd, const struct peer_address *server, uint64_t now_ns)
 {
+	bool is_client = server != NULL;
+
 	conn->protocol = SEG_PROTOCOL_UNKNOWN;
 	conn->is_settled = false;
 	conn->is_client = is_client;
+	conn->server = is_client ? *server : (struct peer_address){ 0 };
 	conn->is_tls = false;
 	conn->is_received_at_end = false;
 	conn->peer = SEG_PEER_NONE;
-	conn->fd = fd;
-	atomic_store_explicit(&conn->failure, 0, memory_order_relaxed);
+	atomic_store_explicit(&conn->fd, fd, memory_order_relaxed);
+	conn->failure = 0;
 	conn->listing = listing_claim(is_client ? SEG_CONNECTION_ASKED : SEG_CONNECTION_SERVED, fd, now_ns);
 	conn->requests_count = 0;
 	conn->stream = REQUEST_NO_ENDPOINT;
@@ -116,7 +120,7 @@ void traffic_settle(struct conn *conn, enum seg_protocol protocol)
 	if (!conn->is_client)
 		settle_served(conn);
 	else if (protocol != SEG_PROTOCOL_UNKNOWN && protocol != SEG_PROTOCOL_TLS)
-		conn->peer = (uint8_t)peer_of(conn->fd);
+		conn->peer = (uint8_t)peer_of(&conn->server, atomic_load_explicit(&conn->fd, memory_order_relaxed));
 }
 
 static void forget_each(struct conn *conn)
@@ -142,21 +146,29 @@ static enum seg_scheme scheme_of(const struct conn *conn)
 	return conn->is_tls ? SEG_SCHEME_TLS : SEG_SCHEME_PLAIN;
 }
 
-static void move_active(struct request *request, int direction)
+void traffic_move_gauges(const struct conn *conn, const struct request *request, int direction)
 {
 	if (request->is_active)
-		observe_active(request->method, SEG_SCHEME_PLAIN, direction);
+		observe_active(request->method, scheme_of(conn), direction);
+	if (request->is_stream)
+		observe_stream_moved(conn->protocol, direction);
 }
 
-static void move_active_tls(struct request *request, int direction)
+struct gauge_move {
+	const struct conn *conn;
+	int direction;
+};
+
+static void move_queued(struct request *request, void *argument)
 {
-	if (request->is_active)
-		observe_active(request->method, SEG_SCHEME_TLS, direction);
+	const struct gauge_move *move = argument;
+
+	traffic_move_gauges(move->conn, request, move->direction);
 }
 
 static void move_gauges(struct conn *conn, int direction)
 {
-	request_each(&conn->queue, conn->is_tls ? move_active_tls : move_active, direction);
+	request_each(&conn->queue, move_queued, &(struct gauge_move){ conn, direction });
 	if (conn->as->move_gauges)
 		conn->as->move_gauges(conn, direction);
 }
@@ -321,6 +333,8 @@ static void observe_duration(struct conn *conn, const struct request *request, c
 			     const struct traffic_outcome *outcome, struct traffic_call *call)
 {
 	observe_run_add(&call->run, seen);
+	if (seen->peer == SEG_PEER_OTHER)
+		thread_count(SEG_COUNTER_OVERFLOW_PEERS);
 	if (conn->is_client)
 		return;
 	observe_served(conn, request, seen, outcome);
@@ -331,12 +345,20 @@ static uint64_t duration_ns(const struct request *request, const struct traffic_
 	return call->now_ns > request->begin_ns ? call->now_ns - request->begin_ns : 0;
 }
 
-static void observe_stream(struct conn *conn, const struct observation *seen)
+void traffic_stream_begins(struct conn *conn, struct request *request)
 {
-	if (conn->is_client)
+	if (conn->is_client || request->is_stream || request->endpoint == REQUEST_NO_ENDPOINT)
 		return;
-	observe_stream_opened(conn->protocol, seen->endpoint);
-	observe_stream_ended(conn->protocol, seen->endpoint, seen->duration_ns);
+	request->is_stream = true;
+	observe_stream_opened(conn->protocol, request->endpoint);
+}
+
+static void observe_stream(struct conn *conn, struct request *request, const struct observation *seen)
+{
+	traffic_stream_begins(conn, request);
+	if (request->is_stream)
+		observe_stream_ended(conn->protocol, seen->endpoint, seen->duration_ns);
+	request->is_stream = false;
 }
 
 static bool has_bodies(const struct conn *conn, const struct request *request)
@@ -358,8 +380,8 @@ void traffic_finish(struct conn *conn, struct request *request, const struct tra
 		.peer = conn->peer,
 		.duration_ns = duration_ns(request, call),
 	};
-	if (outcome->is_stream)
-		observe_stream(conn, &seen);
+	if (outcome->is_stream || request->is_stream)
+		observe_stream(conn, request, &seen);
 	else
 		observe_duration(conn, request, &seen, outcome, call);
 	if (has_bodies(conn, request))
@@ -595,8 +617,8 @@ static struct work bytes_work_answering(struct conn *conn)
 
 static void bytes_move_gauges(struct conn *conn, int direction)
 {
-	if (conn->stream != REQUEST_NO_ENDPOINT && !conn->is_client && direction > 0)
-		observe_stream_adopted(conn->protocol);
+	if (conn->stream != REQUEST_NO_ENDPOINT && !conn->is_client)
+		observe_stream_moved(conn->protocol, direction);
 }
 
 static const struct traffic_protocol traffic_bytes = {
@@ -707,6 +729,7 @@ static bool is_http_after_all(const struct conn *conn, const char *bytes, size_t
 
 void traffic_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
+	conn->answered_ns = call->now_ns;
 	if (is_http_after_all(conn, bytes, n)) {
 		leave_protocol(conn);
 		traffic_follow(conn, &traffic_undecided); /* nothing is left of the other protocol's state */
@@ -724,6 +747,7 @@ void traffic_asked_unseen(struct conn *conn, size_t n, struct traffic_call *call
 
 void traffic_answered_unseen(struct conn *conn, size_t n, struct traffic_call *call)
 {
+	conn->answered_ns = call->now_ns;
 	if (!conn->as->answered_unseen || !conn->as->answered_unseen(conn, n, call))
 		traffic_give_up(conn, SEG_COUNTER_LOST_UNSEEN_BYTES);
 }
@@ -740,13 +764,13 @@ static bool is_hopeless(const struct conn *conn)
 static void show_waiting(struct conn *conn)
 {
 	const struct request *request = request_oldest(&conn->queue);
+	struct listing_wait wait = { .endpoint = SEG_ENDPOINT_BACKGROUND };
 
 	if (conn->stream != REQUEST_NO_ENDPOINT)
-		listing_waits(conn->listing, conn->stream, conn->stream_ns, 1);
+		wait = (struct listing_wait){ conn->stream_ns, conn->stream, 1, true };
 	else if (request && !request->is_answered)
-		listing_waits(conn->listing, request->endpoint, request->begin_ns, conn->queue.count);
-	else
-		listing_waits(conn->listing, SEG_ENDPOINT_BACKGROUND, 0, 0);
+		wait = (struct listing_wait){ request->begin_ns, request->endpoint, conn->queue.count, request->is_stream };
+	listing_waits(conn->listing, &wait);
 }
 
 void traffic_call_end(struct conn *conn, struct traffic_call *call)
@@ -760,18 +784,24 @@ void traffic_call_end(struct conn *conn, struct traffic_call *call)
 	show_waiting(conn);
 }
 
+/* A stream is as long as it is open. */
 void traffic_answered_all(struct conn *conn, struct traffic_call *call)
 {
-	if (conn->as->answered_all)
-		conn->as->answered_all(conn, call);
+	const struct request *request = request_oldest(&conn->queue);
+	uint64_t now_ns = call->now_ns;
+
+	if (!conn->as->answered_all)
+		return;
+	if (conn->answered_ns && request && !request->is_stream)
+		call->now_ns = conn->answered_ns;
+	conn->as->answered_all(conn, call);
+	call->now_ns = now_ns;
 }
 
 /* Why what is unanswered will stay so. A client that closes while the server could still answer has waited enough. */
 static enum seg_error error_of_end(const struct conn *conn)
 {
-	int failure = atomic_load_explicit(&conn->failure, memory_order_relaxed);
-
-	if (failure == ETIMEDOUT || (conn->is_client && !failure && !conn->is_received_at_end))
+	if (conn->failure == ETIMEDOUT || (conn->is_client && !conn->failure && !conn->is_received_at_end))
 		return SEG_ERROR_TIMEOUT;
 	return SEG_ERROR_RESET;
 }
@@ -791,7 +821,11 @@ void traffic_end(struct conn *conn, bool is_handed_over, struct traffic_call *ca
 
 void traffic_adopt(struct conn *conn)
 {
-	conn->listing = listing_claim(conn->is_client ? SEG_CONNECTION_ASKED : SEG_CONNECTION_SERVED, conn->fd, 0);
+	const struct seg_connection *before = listing_entry(conn->listing);
+	uint64_t opened_ns = before ? atomic_load_explicit(&before->opened_mono_ns, memory_order_relaxed) : 0;
+
+	conn->listing = listing_claim(conn->is_client ? SEG_CONNECTION_ASKED : SEG_CONNECTION_SERVED,
+				      atomic_load_explicit(&conn->fd, memory_order_relaxed), opened_ns);
 	show_protocol(conn);
 	if (conn->is_client)
 		return;

@@ -11,6 +11,7 @@
 #include "../base/work.h"
 #include "http1.h"
 #include "observe.h"
+#include "peer.h"
 #include "request.h"
 #include "resp.h"
 
@@ -36,7 +37,7 @@ struct traffic_protocol {
 	bool (*asked_unseen)(struct conn *conn, size_t n, struct traffic_call *call);
 	bool (*answered_unseen)(struct conn *conn, size_t n, struct traffic_call *call);
 
-	/* The server will send no more. May be NULL. */
+	/* The server will send no more; call has the time of its last byte. May be NULL. */
 	void (*answered_all)(struct conn *conn, struct traffic_call *call);
 
 	/* A call of the program is over: what is lent for its time only is given back. May be NULL. */
@@ -75,8 +76,9 @@ struct conn {
 	bool is_tls;            /* its plain bytes come from the hooks of TLS libraries */
 	bool is_received_at_end; /* the other side sent its last byte */
 	uint8_t peer;           /* is_client: once settled */
-	int32_t fd;             /* a number that it was opened as */
-	_Atomic int32_t failure; /* errno of the last call that failed for good; W: any thread, relaxed */
+	struct peer_address server; /* is_client */
+	_Atomic int32_t fd;     /* its newest number; relaxed */
+	int32_t failure;         /* errno of the last call that failed for good */
 	uint32_t listing;       /* listing.h */
 	uint32_t requests_count; /* ordinal of the newest request */
 
@@ -87,12 +89,14 @@ struct conn {
 	uint64_t sent_bytes;
 	uint64_t asked_bytes;   /* of the client's so far */
 	uint64_t first_ns;      /* when the client's first byte passed */
+	uint64_t answered_ns;   /* when the server's last byte passed */
 	struct request_queue queue;
 	union {
 		struct {
 			struct http1 request; /* while undecided, too */
 			struct http1 response;
 			struct request *reading; /* the newest request, while it is not is_read */
+			uint64_t answer_ns;      /* when the first byte of the response being read passed */
 			bool no_more_answers;    /* the server said that it closes */
 			struct trace_context trace; /* of the request being read */
 		} http;
@@ -120,8 +124,8 @@ struct traffic_call {
 /* The protocol's own state, all zero when it begins; type must fit TRAFFIC_STATE_BYTES. */
 #define traffic_state(conn, type) ((type *)(void *)(conn)->state + 0 * sizeof(char[sizeof(type) <= TRAFFIC_STATE_BYTES ? 1 : -1]))
 
-/* A new connection: everything but its life is set. */
-void traffic_begin(struct conn *conn, int fd, bool is_client, uint64_t now_ns);
+/* A new connection: everything but its life is set. server: whom the program asks, NULL: it was asked. */
+void traffic_begin(struct conn *conn, int fd, const struct peer_address *server, uint64_t now_ns);
 
 /* Bytes passed, of the client's or of the server's. Between them and after the last: traffic_call_end. */
 void traffic_asked(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
@@ -130,7 +134,7 @@ void traffic_asked_unseen(struct conn *conn, size_t n, struct traffic_call *call
 void traffic_answered_unseen(struct conn *conn, size_t n, struct traffic_call *call);
 void traffic_call_end(struct conn *conn, struct traffic_call *call);
 
-/* The server will send no more. */
+/* The server will send no more. A response that ends by that ended with the last byte that it sent. */
 void traffic_answered_all(struct conn *conn, struct traffic_call *call);
 
 /* The bytes of the connection are encrypted from now on, and its plain bytes come as its bytes. */
@@ -198,11 +202,17 @@ static inline void traffic_first_byte(struct request *request, const struct traf
 		request->first_byte_ns = call->now_ns;
 }
 
+/* Its answer, which begins now, is a stream: its duration will stand in no histogram of requests. Again changes nothing. */
+void traffic_stream_begins(struct conn *conn, struct request *request);
+
+/* Moves what gauges count of request by direction, 1 or -1: for protocols that keep requests themselves. */
+void traffic_move_gauges(const struct conn *conn, const struct request *request, int direction);
+
 /* How a request ended. */
 struct traffic_outcome {
 	uint16_t status;         /* as in the key of a series; 0 = none */
 	uint8_t error;           /* enum seg_error */
-	bool is_stream;          /* its duration is that of a stream, and stands in no histogram of requests */
+	bool is_stream;          /* as by traffic_stream_begins */
 	uint64_t response_bytes; /* of its body, without framing */
 };
 
@@ -216,7 +226,7 @@ void traffic_finish(struct conn *conn, struct request *request, const struct tra
 /* It is answered and read: counts its body, and gives back what it holds besides its place. */
 void traffic_retire(struct conn *conn, struct request *request);
 
-/* request will not be counted: gives back what it holds besides its place. direction: of its gauges, -1 or 0. */
+/* request will not be counted: gives back what it holds besides its place. Its gauges are the caller's. */
 void traffic_drop(struct conn *conn, struct request *request);
 
 /* Gives http's carry back, or one to it. False: the pool is exhausted. */

@@ -146,10 +146,15 @@ static void on_response_head(struct conn *conn, struct traffic_call *call)
 	struct request *request = unanswered(conn);
 	bool is_tunnel = request && request->method == SEG_METHOD_CONNECT && response->status / 100 == 2;
 
+	/* HTML Standard clause 9.2.3: an event stream has the status 200. */
+	if (response->status != 200 || !request || request->method == SEG_METHOD_HEAD)
+		response->is_event_stream = false;
 	if (response->status == 101 || is_tunnel)
 		become_stream(conn, request, call);
 	else if (request && request->method == SEG_METHOD_HEAD && response->status >= 200)
 		http1_has_no_body(response);
+	else if (response->is_event_stream)
+		traffic_stream_begins(conn, request);
 }
 
 static void on_response_line(struct conn *conn, struct traffic_call *call)
@@ -160,7 +165,7 @@ static void on_response_line(struct conn *conn, struct traffic_call *call)
 	traffic_settle(conn, SEG_PROTOCOL_HTTP);
 	if (!request || status < 200) /* interim (RFC 9110 clause 15.2): the answer is still to come */
 		return;
-	traffic_first_byte(request, call);
+	request->first_byte_ns = conn->http.answer_ns;
 	traffic_answer_begins(conn, request, status, call);
 }
 
@@ -249,6 +254,8 @@ static void http_answered(struct conn *conn, const char *bytes, size_t n, struct
 	struct http1_step step;
 
 	do {
+		if (!http1_is_within(&conn->http.response))
+			conn->http.answer_ns = call->now_ns;
 		step = http1_read(&conn->http.response, bytes, n);
 		bytes += step.used_bytes;
 		n -= step.used_bytes;

@@ -282,8 +282,7 @@ static void http2_call_end(struct conn *conn)
 static void http2_move_gauges(struct conn *conn, int direction)
 {
 	for (struct stream *stream = state_of(conn)->oldest; stream; stream = stream->newer) {
-		if (stream->request.is_active)
-			observe_active(stream->request.method, conn->is_tls ? SEG_SCHEME_TLS : SEG_SCHEME_PLAIN, direction);
+		traffic_move_gauges(conn, &stream->request, direction);
 		if (direction < 0)
 			listing_release(stream->listing);
 		stream->listing = LISTING_NONE;
@@ -343,13 +342,19 @@ static uint16_t status_of(const struct stream *stream)
 	return (uint16_t)(1 + grpc_status_of_http(stream->status));
 }
 
+/* Not an answer of a length that somebody waits for: RFC 9113 clause 8.5, HTML Standard clause 9.2.3. */
+static bool is_stream_of_its_own(const struct stream *stream)
+{
+	return (stream->is_event_stream && stream->status == 200) || (stream->is_connect && stream->status / 100 == 2);
+}
+
 static void finish(struct conn *conn, struct stream *stream, uint16_t status, enum seg_error error,
 		   struct traffic_call *call)
 {
 	traffic_finish(conn, &stream->request, &(struct traffic_outcome){
 		.status = status,
 		.error = (uint8_t)error,
-		.is_stream = stream->is_event_stream || (stream->is_connect && stream->status / 100 == 2),
+		.is_stream = is_stream_of_its_own(stream),
 		.response_bytes = stream->response_bytes,
 	}, call);
 	state_of(conn)->unanswered_count--;
@@ -655,6 +660,8 @@ static void take_answer(struct conn *conn, struct stream *stream, const struct h
 		traffic_answer_begins(conn, &stream->request, stream->status, call);
 	else if (stream->grpc_status == HTTP2_GRPC_STATUS_NONE && stream->status == 200)
 		traffic_answer_begins(conn, &stream->request, 0, call); /* there is such a method, however it ends */
+	if (is_stream_of_its_own(stream))
+		traffic_stream_begins(conn, &stream->request);
 }
 
 static void on_answer_head(struct conn *conn, struct traffic_call *call)

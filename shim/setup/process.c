@@ -28,11 +28,37 @@ static void clear_gauges(struct seg_process *process)
 {
 	atomic_store_explicit(&process->threads, 0, memory_order_relaxed);
 	atomic_store_explicit(&process->has_server, 0, memory_order_relaxed);
-	for (int i = 0; i < SEG_PROTOCOL_COUNT; i++)
+	for (int i = 0; i < SEG_PROTOCOL_COUNT; i++) {
 		atomic_store_explicit(&process->open_connections[i], 0, memory_order_relaxed);
+		atomic_store_explicit(&process->open_streams[i], 0, memory_order_relaxed);
+	}
 	for (int i = 0; i < SEG_METHOD_COUNT; i++)
 		for (int scheme = 0; scheme < 2; scheme++)
 			atomic_store_explicit(&process->active_requests[i][scheme], 0, memory_order_relaxed);
+}
+
+/* Frees the entries of connections for whose owner is_left says so. */
+static void free_connections(bool (*is_left)(uint64_t owner, uint64_t argument), uint64_t argument)
+{
+	const struct seg_slots *connections = &seg.slots[SEG_TABLE_CONNECTIONS];
+
+	for (uint32_t i = 0; (i = seg_table_next(connections, i)) < connections->count; i++) {
+		uint64_t owner = atomic_load_explicit(&seg.connections[i].owner, memory_order_acquire);
+		if (owner && is_left(owner, argument))
+			atomic_compare_exchange_strong_explicit(&seg.connections[i].owner, &owner, 0, memory_order_release,
+								memory_order_relaxed);
+	}
+}
+
+static bool is_same_owner(uint64_t owner, uint64_t wanted)
+{
+	return owner == wanted;
+}
+
+/* Those of a process that is going, before its place is anybody else's. */
+static void free_connections_of(const struct seg_process *process, uint64_t pid)
+{
+	free_connections(is_same_owner, seg_connection_owner(pid, (uint32_t)(process - seg.processes)));
 }
 
 bool process_enter(void)
@@ -77,6 +103,7 @@ bool process_leave(enum seg_counter cause)
 	thread_count(cause);
 	atomic_store_explicit(&process->is_exiting, 1, memory_order_relaxed);
 	clear_gauges(process);
+	free_connections_of(process, (uint64_t)entered_pid);
 	if (process_is_last())
 		atomic_store_explicit(&seg.head->ended_mono_ns, clock_now_ns(), memory_order_relaxed);
 	atomic_store_explicit(&process->owner, 0, memory_order_release);
@@ -154,6 +181,7 @@ static void bury_processes(bool is_thorough)
 			continue;
 		}
 		clear_gauges(process);
+		free_connections_of(process, owner);
 		if (!atomic_load_explicit(&process->is_exiting, memory_order_relaxed))
 			thread_count(SEG_COUNTER_EXIT_KILLED);
 		atomic_compare_exchange_strong_explicit(&process->owner, &owner, 0, memory_order_release, memory_order_relaxed);
@@ -186,9 +214,23 @@ static void bury_threads(void)
 	}
 }
 
+/* An entry that was claimed while its process was going, or by a process without a place. */
+static bool is_astray(uint64_t owner, uint64_t unused)
+{
+	uint32_t index = (uint32_t)owner;
+	uint64_t pid = owner >> 32;
+
+	(void)unused;
+	if (index < table()->count && atomic_load_explicit(&seg.processes[index].owner, memory_order_relaxed) == pid)
+		return false;
+	return kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+}
+
 void process_bury(bool is_thorough)
 {
 	bury_processes(is_thorough);
-	if (is_thorough)
-		bury_threads();
+	if (!is_thorough)
+		return;
+	bury_threads();
+	free_connections(is_astray, 0);
 }

@@ -335,6 +335,7 @@ static bool begin_end(void)
 
 static void finish_end(void)
 {
+	conn_process_ends(clock_now_ns());
 	process_leave(SEG_COUNTER_EXIT_CLEAN);
 	atomic_store_explicit(&shim_state, SHIM_OFF, memory_order_release);
 	self.own_depth--;

@@ -2,6 +2,8 @@
 
 #include "../../../shim/requests/endpoint.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sys/mman.h>
 
 uint64_t room_now_ns = 1000000000;
@@ -73,6 +75,17 @@ void room_accept(int fd)
 	conn_accepted(fd, room_now_ns += 1000);
 }
 
+void room_connect(int fd, uint8_t server)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_port = htons(80),
+		.sin_addr.s_addr = htonl(0xc0000200u | server), /* RFC 5737 */
+	};
+
+	conn_connecting(fd, (const struct sockaddr *)&address, sizeof(address), room_now_ns += 1000);
+}
+
 void room_close(int fd)
 {
 	conn_closing(fd, room_now_ns += 1000);
@@ -114,6 +127,43 @@ uint64_t room_requests(enum seg_protocol protocol, const char *name, uint32_t st
 		if (series_is(seg.series[i].key, protocol, name, status, error))
 			count += histogram_count(i);
 	return count;
+}
+
+static bool is_asked_of(uint64_t key, uint8_t server)
+{
+	uint32_t peer = seg_series_peer(key);
+	char address[SEG_PEER_BYTES];
+
+	if (peer == SEG_PEER_NONE || peer == SEG_PEER_OTHER)
+		return peer == SEG_PEER_OTHER && !server;
+	snprintf(address, sizeof(address), "192.0.2.%u", server);
+	ck_assert_uint_eq(seg.peers[peer - 1].ready, 1);
+	ck_assert_uint_eq(seg.peers[peer - 1].port, 80);
+	return strcmp(seg.peers[peer - 1].address, address) == 0;
+}
+
+uint64_t room_asked(enum seg_protocol protocol, const char *name, uint32_t status, uint32_t error, uint8_t server)
+{
+	uint64_t count = 0;
+
+	for (uint32_t i = 0; i < seg.slots[SEG_TABLE_SERIES].count; i++)
+		if (series_is(seg.series[i].key, protocol, name, status, error) && is_asked_of(seg.series[i].key, server))
+			count += histogram_count(i);
+	return count;
+}
+
+struct room_streams room_streams(enum seg_protocol protocol, const char *name)
+{
+	uint32_t endpoint = room_endpoint(protocol, name);
+	struct room_streams streams = { 0 };
+
+	if (endpoint == SEG_NOT_FOUND)
+		return streams;
+	streams.opened = seg.streams[endpoint].opened;
+	streams.sum_ns = seg.streams[endpoint].sum_ns;
+	for (int bucket = 0; bucket <= SEG_STREAM_BOUNDS; bucket++)
+		streams.ended += seg.streams[endpoint].buckets[bucket];
+	return streams;
 }
 
 uint64_t room_sum_ns(const char *name)
@@ -203,11 +253,26 @@ int64_t room_active(enum seg_method method)
 	return thread_process->active_requests[method][SEG_SCHEME_PLAIN];
 }
 
+int64_t room_open_streams(enum seg_protocol protocol)
+{
+	return thread_process->open_streams[protocol];
+}
+
+static bool is_any_listed(void)
+{
+	for (uint32_t i = 0; i < seg.slots[SEG_TABLE_CONNECTIONS].count; i++)
+		if (seg.connections[i].owner)
+			return true;
+	return false;
+}
+
 bool room_is_balanced(void)
 {
+	if (is_any_listed())
+		return false;
 	for (uint32_t i = 0; i < seg.slots[SEG_TABLE_PROCESSES].count; i++) {
 		for (int protocol = 0; protocol < SEG_PROTOCOL_COUNT; protocol++)
-			if (seg.processes[i].open_connections[protocol])
+			if (seg.processes[i].open_connections[protocol] || seg.processes[i].open_streams[protocol])
 				return false;
 		for (int method = 0; method < SEG_METHOD_COUNT; method++)
 			if (seg.processes[i].active_requests[method][0] || seg.processes[i].active_requests[method][1])

@@ -25,6 +25,9 @@ void room_send(int fd, const char *text);
 void room_accept(int fd);
 void room_close(int fd);
 
+/* The program connects to the server of this number, 192.0.2.number:80. */
+void room_connect(int fd, uint8_t server);
+
 /* An answer of 200 with a body of n bytes. */
 void room_answer(int fd, size_t n);
 
@@ -36,6 +39,15 @@ void room_know(const char *endpoint);
 /* Requests in the histograms of all shards; name NULL = any endpoint, status and error perhaps ROOM_ANY. */
 uint64_t room_requests(enum seg_protocol protocol, const char *name, uint32_t status, uint32_t error);
 uint64_t room_sum_ns(const char *name);
+
+/* Those of them that the program asked the server of this number, 0 = those that found no place among the peers. */
+uint64_t room_asked(enum seg_protocol protocol, const char *name, uint32_t status, uint32_t error, uint8_t server);
+
+/* Streams by the endpoint that opened them. */
+struct room_streams {
+	uint64_t opened, ended, sum_ns;
+};
+struct room_streams room_streams(enum seg_protocol protocol, const char *name);
 
 /* Bodies counted, and their bytes. */
 struct room_bodies {
@@ -55,6 +67,7 @@ uint64_t room_sent_bytes(enum seg_protocol protocol);
 /* Gauges of the process now in use. */
 int64_t room_open_connections(enum seg_protocol protocol);
 int64_t room_active(enum seg_method method);
+int64_t room_open_streams(enum seg_protocol protocol);
 
-/* All gauges of all processes are zero. */
+/* All gauges of all processes are zero, and no connection is listed. */
 bool room_is_balanced(void);

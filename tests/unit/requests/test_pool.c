@@ -65,9 +65,9 @@ START_TEST(threads_never_hold_the_same_object)
 }
 END_TEST
 
-static void add_body(struct request *request, int argument)
+static void add_body(struct request *request, void *bytes)
 {
-	request->body_bytes += (uint64_t)argument;
+	request->body_bytes += *(uint64_t *)bytes;
 }
 
 START_TEST(requests_leave_the_queue_in_the_order_of_their_coming)
@@ -84,7 +84,7 @@ START_TEST(requests_leave_the_queue_in_the_order_of_their_coming)
 			request_pop(&queue);
 		}
 	}
-	request_each(&queue, add_body, 3);
+	request_each(&queue, add_body, &(uint64_t){ 3 });
 	while (queue.count) {
 		ck_assert_uint_eq(request_oldest(&queue)->body_bytes, 3);
 		ck_assert_uint_eq(request_oldest(&queue)->begin_ns, popped++);

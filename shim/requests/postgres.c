@@ -185,10 +185,10 @@ static void begin_body(struct postgres_client *client)
 		client->portal = 0;
 		begin_name(client, true);
 		break;
-	case 'C':
+	case 'C': case 'D':
 		client->statement = 0;
 		client->portal = 0;
-		client->closes_portal = false;
+		client->is_of_portal = false;
 		break;
 	}
 }
@@ -269,16 +269,16 @@ static void eat_execute(struct postgres_client *client, const char *next, const 
 	}
 }
 
-/* Close: S or P, a name. */
-static void eat_close(struct postgres_client *client, const char *next, const char *end)
+/* Close, Describe: S or P, a name. */
+static void eat_target(struct postgres_client *client, const char *next, const char *end)
 {
 	if (client->field == 0) {
-		client->closes_portal = *next++ == 'P';
-		begin_name(client, client->closes_portal);
+		client->is_of_portal = *next++ == 'P';
+		begin_name(client, client->is_of_portal);
 		client->field = 1;
 	}
 	if (client->field == 1 && eat_name(client, &next, end)) {
-		*(client->closes_portal ? &client->portal : &client->statement) = end_name(client);
+		*(client->is_of_portal ? &client->portal : &client->statement) = end_name(client);
 		client->field = 2;
 	}
 }
@@ -298,8 +298,8 @@ static void look_into_body(struct postgres_client *client, const char *next, con
 	case 'E':
 		eat_execute(client, next, end);
 		break;
-	case 'C':
-		eat_close(client, next, end);
+	case 'C': case 'D':
+		eat_target(client, next, end);
 		break;
 	}
 }
@@ -388,6 +388,7 @@ enum server_state {
 	SERVER_BODY,        /* passed over */
 	SERVER_FIELD,       /* ErrorResponse: the type of a field */
 	SERVER_FIELD_TEXT,
+	SERVER_SEVERITY,    /* the text of the field V, which is in no language (S is in the server's) */
 	SERVER_SQLSTATE,    /* the text of the field C */
 	SERVER_BROKEN,
 };
@@ -456,6 +457,7 @@ static bool end_server_header(struct postgres_server *server)
 	if (server->type == 'E') {
 		server->state = SERVER_FIELD;
 		server->code_bytes = 0;
+		server->is_fatal = false;
 		memset(server->sqlstate, 0, sizeof(server->sqlstate));
 	}
 	return true;
@@ -494,16 +496,30 @@ static bool eat_server_header(struct postgres_server *server, const char **next,
 	return ++server->header_bytes < HEADER_BYTES || end_server_header(server);
 }
 
+static enum server_state state_of_field(char type)
+{
+	switch (type) {
+	case '\0': /* the end; what might follow means nothing */
+		return SERVER_BODY;
+	case 'V':
+		return SERVER_SEVERITY;
+	case 'C':
+		return SERVER_SQLSTATE;
+	}
+	return SERVER_FIELD_TEXT;
+}
+
 /* ErrorResponse: fields of a type and a string, up to one of type zero. */
 static void eat_error(struct postgres_server *server, const char *next, const char *end)
 {
-	for (; next < end; next++) {
+	for (; next < end && server->state != SERVER_BODY; next++) {
 		if (server->state == SERVER_FIELD) {
-			server->state = *next == 'C' ? SERVER_SQLSTATE : SERVER_FIELD_TEXT;
-			if (!*next) /* the end; what might follow means nothing */
-				server->state = SERVER_BODY;
-		} else if (!*next && server->state != SERVER_BODY) {
+			server->state = (uint8_t)state_of_field(*next);
+		} else if (!*next) {
 			server->state = SERVER_FIELD;
+		} else if (server->state == SERVER_SEVERITY) {
+			server->is_fatal = *next == 'F' || *next == 'P'; /* FATAL, PANIC; else ERROR */
+			server->state = SERVER_FIELD_TEXT;
 		} else if (server->state == SERVER_SQLSTATE && server->code_bytes < sizeof(server->sqlstate)) {
 			server->sqlstate[server->code_bytes++] = *next;
 		}

@@ -19,9 +19,9 @@ enum postgres_event {
 	POSTGRES_QUERY,      /* sql.verb */
 	POSTGRES_PARSE,      /* statement, sql.verb */
 	POSTGRES_BIND,       /* portal, statement */
-	POSTGRES_DESCRIBE,
+	POSTGRES_DESCRIBE,   /* portal if is_of_portal, else statement */
 	POSTGRES_EXECUTE,    /* portal */
-	POSTGRES_CLOSE,      /* portal if closes_portal, else statement */
+	POSTGRES_CLOSE,      /* the same */
 	POSTGRES_SYNC,
 	POSTGRES_FUNCTION,   /* FunctionCall */
 	POSTGRES_COPY_END,   /* CopyDone or CopyFail */
@@ -35,7 +35,7 @@ enum postgres_event {
 	POSTGRES_COMPLETE,   /* CommandComplete, EmptyQueryResponse or PortalSuspended */
 	POSTGRES_COPY_IN,
 	POSTGRES_COPY_BOTH,
-	POSTGRES_ERROR,      /* sqlstate */
+	POSTGRES_ERROR,      /* sqlstate, is_fatal */
 };
 
 struct postgres_step {
@@ -54,7 +54,7 @@ struct postgres_client {
 	uint8_t type;         /* of the message being read */
 	uint8_t field;        /* of its body: which one is being read */
 	uint8_t header_bytes; /* read of a header */
-	bool closes_portal;
+	bool is_of_portal;
 	uint32_t left;        /* length or code being read; then bytes left of the message */
 	uint64_t name;        /* being read */
 	uint64_t statement;   /* a hash of the name, never the same as a portal's; 0 = the unnamed one */
@@ -78,6 +78,7 @@ struct postgres_server {
 	uint8_t header_bytes;
 	uint8_t negotiations_due;
 	uint8_t code_bytes; /* read of a SQLSTATE */
+	bool is_fatal;      /* the session ends with this error */
 	uint32_t left;
 	char sqlstate[2];   /* its class; zero bytes: the error had none */
 };

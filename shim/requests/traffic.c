@@ -637,42 +637,71 @@ static const struct traffic_protocol traffic_bytes = {
 
 enum { TLS_HEADER_BYTES = 5, TLS_APPLICATION_DATA = 23 };
 
-struct tls_state {
-	uint8_t header[TLS_HEADER_BYTES]; /* of the client's record being read */
+struct tls_side {
+	uint8_t header[TLS_HEADER_BYTES]; /* of the record being read */
 	uint8_t header_bytes;
 	uint32_t left_bytes;
 };
 
-/* Application data, which nobody opened for us: RFC 8446 clause 5.1. */
+struct tls_state {
+	struct tls_side asked, answered;
+	bool has_asked; /* records of application data came from the client, though perhaps the end of its handshake */
+};
+
+/* True: a record of application data began, which the end of a handshake may also look like: RFC 8446 clause 5.1. */
+static bool tls_read(struct tls_side *side, const char *bytes, size_t n)
+{
+	bool has_begun = false;
+
+	while (n) {
+		size_t skipped = n < side->left_bytes ? n : side->left_bytes;
+		side->left_bytes -= (uint32_t)skipped;
+		bytes += skipped;
+		n -= skipped;
+		if (!n)
+			break;
+		side->header[side->header_bytes++] = (uint8_t)*bytes++;
+		n--;
+		if (side->header_bytes < TLS_HEADER_BYTES)
+			continue;
+		side->header_bytes = 0;
+		side->left_bytes = (uint32_t)side->header[3] << 8 | side->header[4];
+		has_begun |= side->header[0] == TLS_APPLICATION_DATA;
+	}
+	return has_begun;
+}
+
 static void tls_asked(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
 	struct tls_state *tls = traffic_state(conn, struct tls_state);
 
 	(void)call;
-	while (n && !conn->is_settled) {
-		if (tls->left_bytes) {
-			size_t skipped = n < tls->left_bytes ? n : tls->left_bytes;
-			tls->left_bytes -= (uint32_t)skipped;
-			bytes += skipped;
-			n -= skipped;
-			continue;
-		}
-		tls->header[tls->header_bytes++] = (uint8_t)*bytes++;
-		n--;
-		if (tls->header_bytes < TLS_HEADER_BYTES)
-			continue;
-		tls->header_bytes = 0;
-		tls->left_bytes = (uint32_t)tls->header[3] << 8 | tls->header[4];
-		if (tls->header[0] == TLS_APPLICATION_DATA) {
-			thread_count(SEG_COUNTER_BLIND_TLS);
-			traffic_settle(conn, SEG_PROTOCOL_TLS);
-		}
-	}
+	if (!conn->is_settled)
+		tls->has_asked |= tls_read(&tls->asked, bytes, n);
+}
+
+static void tls_is_blind(struct conn *conn)
+{
+	thread_count(SEG_COUNTER_BLIND_TLS);
+	traffic_settle(conn, SEG_PROTOCOL_TLS);
+}
+
+/* A server that has something to say after the client's handshake, or its question, said it to a library that we do not
+ * see: one that we do would have told of the handshake's end by now. */
+static void tls_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+{
+	struct tls_state *tls = traffic_state(conn, struct tls_state);
+
+	(void)call;
+	if (!conn->is_settled && tls_read(&tls->answered, bytes, n) && tls->has_asked)
+		tls_is_blind(conn);
 }
 
 static void tls_end(struct conn *conn, enum seg_error error, struct traffic_call *call)
 {
 	(void)error, (void)call;
+	if (!conn->is_settled && traffic_state(conn, struct tls_state)->has_asked)
+		tls_is_blind(conn);
 	traffic_settle(conn, SEG_PROTOCOL_TLS);
 }
 
@@ -684,7 +713,7 @@ static struct work tls_work(struct conn *conn)
 static const struct traffic_protocol traffic_tls = {
 	.protocol = SEG_PROTOCOL_TLS,
 	.asked = tls_asked,
-	.answered = bytes_pass,
+	.answered = tls_answered,
 	.asked_unseen = bytes_pass_unseen,
 	.answered_unseen = bytes_pass_unseen,
 	.end = tls_end,
@@ -703,6 +732,8 @@ void traffic_tls_opened(struct conn *conn)
 	leave_protocol(conn);
 	forget_nothing_asked(conn);
 	traffic_follow(conn, &traffic_undecided);
+	/* The handshake, where the program itself passed it on. */
+	conn->received_bytes = conn->sent_bytes = 0;
 }
 
 /* bytes in, whatever the protocol */

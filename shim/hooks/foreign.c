@@ -274,7 +274,7 @@ static int index_by_object(enum foreign_kind kind, const void *object)
 
 	for (int word = 0; object && word < OBJECT_WORDS; word++)
 		for (int i = 0; i < count; i++)
-			if (foreign_is_inside(&known[kind].libraries[i], (const void *)words[word]))
+			if (foreign_has(&known[kind].libraries[i], (const void *)words[word]))
 				return i;
 	return -1;
 }

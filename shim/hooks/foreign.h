@@ -99,13 +99,21 @@ const struct foreign_library *foreign_find(enum foreign_kind kind, const void *o
 /* Libraries came or went: what was remembered by return address may be of another's code by now. */
 void foreign_forget(void);
 
-/* The call comes from within the library, which calls its own exported function. */
+/* Where libprofshim.so begins and ends in memory: the linker's. */
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+extern const char _end[] __attribute__((visibility("hidden")));
+
+/* The address lies in the library. */
+static inline bool foreign_has(const struct foreign_library *library, const void *address)
+{
+	return (uintptr_t)address >= atomic_load_explicit(&library->low, memory_order_relaxed) &&
+	       (uintptr_t)address < atomic_load_explicit(&library->high, memory_order_relaxed);
+}
+
+/* The library calls its own exported function: from its code, or by a jump from a function that we called. */
 static inline bool foreign_is_inside(const struct foreign_library *library, const void *caller)
 {
-	uintptr_t address = (uintptr_t)caller;
-
-	return address >= atomic_load_explicit(&library->low, memory_order_relaxed) &&
-	       address < atomic_load_explicit(&library->high, memory_order_relaxed);
+	return foreign_has(library, caller) || ((const char *)caller >= __ehdr_start && (const char *)caller < _end);
 }
 
 /* Its function of that place in the list of names; NULL = it has none. */

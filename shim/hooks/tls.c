@@ -22,7 +22,7 @@ enum {
 	CLIENT_HELLO = 1,
 };
 
-__thread struct tls_thread tls_thread __attribute__((tls_model("initial-exec")));
+__thread struct tls_thread tls_thread __attribute__((tls_model("initial-exec"))) = { .fd = -1 };
 _Atomic bool tls_is_used;
 
 static struct descriptor_map sessions;
@@ -129,8 +129,12 @@ void tls_session_ends(const void *session)
 {
 	uint64_t key = descriptor_map_key_of_pointer(session);
 
-	if (key)
-		descriptor_map_remove(&sessions, key);
+	if (!key)
+		return;
+	descriptor_map_remove(&sessions, key);
+	/* A callback may have left its last call by longjmp. */
+	if (tls_thread.session == (uintptr_t)session)
+		tls_thread = (struct tls_thread){ .fd = -1 };
 }
 
 /* greetings of clients */
@@ -287,9 +291,13 @@ bool tls_begin(struct tls_call *call, enum seg_call number, const struct tls_sou
 /* The program passes records by itself. Asked once a session. */
 static int find_by_greeting(const struct tls_call *call)
 {
-	if (descriptor_map_find(&sessions, call->key) == DESCRIPTOR_MAP_CLOSED)
+	int fd = descriptor_map_find(&sessions, call->key);
+
+	if (fd == DESCRIPTOR_MAP_CLOSED)
 		return -1;
-	int fd = fd_by_greeting(call);
+	if (fd >= 0 && is_session_of((uintptr_t)call->object, fd))
+		return fd; /* learned in a call within this one */
+	fd = fd_by_greeting(call);
 	if (fd >= 0)
 		learn((uintptr_t)call->object, fd);
 	else

@@ -2,8 +2,14 @@
  * be read ends the following of the client's side, but not of the server's: its answer, a 400, belongs to it.
  */
 #include "traffic.h"
+#include "traffic_http2.h"
 
 static const struct traffic_protocol traffic_http;
+
+/* struct request, kind */
+enum { KIND_FAULTLESS, KIND_FAULTY /* a server may refuse it for its form, by 400 */ };
+
+enum { STATUS_SWITCHING_PROTOCOLS = 101, STATUS_OK = 200, STATUS_BAD_REQUEST = 400 };
 
 /* The request being received, begun now unless it was before. NULL: the connection was given up. */
 static struct request *begin_request(struct conn *conn, uint64_t now_ns)
@@ -57,6 +63,8 @@ static void on_request_head(struct conn *conn)
 {
 	struct request *request = conn->http.reading;
 
+	if (request && conn->http.request.is_faulty)
+		request->kind = KIND_FAULTY;
 	if (request && (conn->http.trace.source || conn->http.trace.request_id_bytes)) {
 		request_keep_trace(request, &conn->http.trace);
 		conn->http.trace = (struct trace_context){ 0 };
@@ -147,9 +155,11 @@ static void on_response_head(struct conn *conn, struct traffic_call *call)
 	bool is_tunnel = request && request->method == SEG_METHOD_CONNECT && response->status / 100 == 2;
 
 	/* HTML Standard clause 9.2.3: an event stream has the status 200. */
-	if (response->status != 200 || !request || request->method == SEG_METHOD_HEAD)
+	if (response->status != STATUS_OK || !request || request->method == SEG_METHOD_HEAD)
 		response->is_event_stream = false;
-	if (response->status == 101 || is_tunnel)
+	if (response->upgrades_to_h2c && request)
+		traffic_http2_upgraded(conn, call);
+	else if (response->status == STATUS_SWITCHING_PROTOCOLS || is_tunnel)
 		become_stream(conn, request, call);
 	else if (request && request->method == SEG_METHOD_HEAD && response->status >= 200)
 		http1_has_no_body(response);
@@ -169,6 +179,14 @@ static void on_response_line(struct conn *conn, struct traffic_call *call)
 	traffic_answer_begins(conn, request, status, call);
 }
 
+/* Why a request that was answered failed all the same, where its status does not tell. */
+static enum seg_error error_of(const struct request *request, uint16_t status)
+{
+	bool is_refused = request->kind == KIND_FAULTY && status == STATUS_BAD_REQUEST;
+
+	return request->is_broken || is_refused ? SEG_ERROR_PARSE : SEG_ERROR_NONE;
+}
+
 static void on_response_end(struct conn *conn, struct traffic_call *call)
 {
 	struct http1 *response = &conn->http.response;
@@ -179,7 +197,7 @@ static void on_response_end(struct conn *conn, struct traffic_call *call)
 	conn->http.no_more_answers |= response->is_last;
 	if (!request) /* such as a 408 that nobody asked for */
 		return;
-	finish(conn, request, request->is_broken ? SEG_ERROR_PARSE : SEG_ERROR_NONE, call);
+	finish(conn, request, error_of(request, response->status), call);
 	/* What a server does after a response and before its next event is the next request of the pipeline. */
 	request = unanswered(conn);
 	if (request && request->endpoint != REQUEST_NO_ENDPOINT && !conn->is_client)
@@ -260,6 +278,9 @@ static void http_answered(struct conn *conn, const char *bytes, size_t n, struct
 		bytes += step.used_bytes;
 		n -= step.used_bytes;
 	} while (on_response_event(conn, step.event, call));
+	/* What follows an upgrade is no more HTTP/1's. */
+	if (n && conn->as != &traffic_http)
+		conn->as->answered(conn, bytes, n, call);
 }
 
 static bool http_asked_unseen(struct conn *conn, size_t n, struct traffic_call *call)
@@ -355,6 +376,7 @@ static void follow(struct conn *conn)
 
 	traffic_follow(conn, &traffic_http);
 	conn->http.request = request;
+	conn->http.request.trace = conn->is_client ? NULL : &conn->http.trace; /* what the program sends on is another's */
 	conn->http.response.is_response = true;
 }
 

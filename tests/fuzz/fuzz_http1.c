@@ -35,6 +35,12 @@ static void say_event(struct said *said, const struct http1 *http, enum http1_ev
 	} else if (event == HTTP1_HEAD) {
 		say(said, &http->is_last, 1);
 		say(said, &http->is_event_stream, 1);
+		say(said, &http->is_faulty, 1);
+		say(said, &http->upgrades_to_h2c, 1);
+		if (http->trace) {
+			say(said, http->trace, sizeof(*http->trace));
+			*http->trace = (struct trace_context){ 0 };
+		}
 	}
 }
 
@@ -65,7 +71,8 @@ static void feed(struct http1 *http, const char *bytes, size_t n, struct said *s
 
 static struct said read_pieces(bool is_response, const char *bytes, size_t n, uint32_t seed)
 {
-	struct http1 http = { .is_response = is_response };
+	struct trace_context trace = { 0 };
+	struct http1 http = { .is_response = is_response, .trace = is_response ? NULL : &trace };
 	struct said said = { 0 };
 
 	while (n) {

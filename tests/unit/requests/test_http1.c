@@ -26,6 +26,17 @@ static void __attribute__((format(printf, 2, 3))) say(struct log *log, const cha
 	ck_assert_uint_lt(log->n, sizeof(log->text));
 }
 
+static void say_trace(struct log *log, struct trace_context *trace)
+{
+	if (trace && trace_is_known(trace))
+		say(log, " trace %02x..%02x", trace->trace_id[0], trace->span_id[7]);
+	if (trace && trace->request_id_bytes)
+		say(log, " id %.*s", (int)trace->request_id_bytes, trace->request_id);
+	if (trace)
+		*trace = (struct trace_context){ 0 };
+	say(log, "\n");
+}
+
 static void say_event(struct log *log, const struct http1 *http, enum http1_event event)
 {
 	switch (event) {
@@ -36,7 +47,9 @@ static void say_event(struct log *log, const struct http1 *http, enum http1_even
 			say(log, "%s %.*s\n", method_names[http->method], (int)http->target_bytes, http->target);
 		break;
 	case HTTP1_HEAD:
-		say(log, "head%s%s\n", http->is_last ? " last" : "", http->is_event_stream ? " events" : "");
+		say(log, "head%s%s%s%s", http->is_last ? " last" : "", http->is_event_stream ? " events" : "",
+		    http->is_faulty ? " faulty" : "", http->upgrades_to_h2c ? " h2c" : "");
+		say_trace(log, http->trace);
 		break;
 	case HTTP1_END:
 		say(log, "end %llu\n", (unsigned long long)http->body_bytes);
@@ -74,7 +87,8 @@ static void feed(struct http1 *http, const char *bytes, size_t n, struct log *lo
 static struct log *events_of(bool is_response, const char *bytes, size_t n, size_t first, size_t second)
 {
 	static struct log log;
-	struct http1 http = { .is_response = is_response };
+	struct trace_context trace = { 0 };
+	struct http1 http = { .is_response = is_response, .trace = is_response ? NULL : &trace };
 
 	log.n = 0;
 	log.text[0] = '\0';
@@ -87,7 +101,8 @@ static struct log *events_of(bool is_response, const char *bytes, size_t n, size
 static struct log *events_bytewise(bool is_response, const char *bytes, size_t n)
 {
 	static struct log log;
-	struct http1 http = { .is_response = is_response };
+	struct trace_context trace = { 0 };
+	struct http1 http = { .is_response = is_response, .trace = is_response ? NULL : &trace };
 
 	log.n = 0;
 	log.text[0] = '\0';
@@ -129,25 +144,60 @@ static const struct {
 	{ false, "PUT /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwiki\r\nA;x=\"y\"\r\n0123456789\r\n0\r\n\r\n",
 	  "PUT /c\nhead\nend 14\n" },
 	{ false, "PUT /c HTTP/1.1\r\nTransfer-Encoding: gzip, Chunked\r\nContent-Length: 99\r\n\r\n1\nx\n0\nTrailer: z\n\nHEAD / HTTP/1.1\n\n",
-	  "PUT /c\nhead\nend 1\nHEAD /\nhead\nend 0\n" },
+	  "PUT /c\nhead faulty\nend 1\nHEAD /\nhead\nend 0\n" },
 	{ false, "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok", "POST /\nhead\nend 2\n" },
 	{ false, "CONNECT a:443 HTTP/1.1\r\n\r\n", "CONNECT a:443\nhead\nend 0\n" },
 	{ false, "OPTIONS * HTTP/1.1\r\n\r\n", "OPTIONS *\nhead\nend 0\n" },
 	{ false, "DELETE http://a/b HTTP/1.1\r\n\r\n", "DELETE http://a/b\nhead\nend 0\n" },
 	{ false, "GET /a b HTTP/1.1\r\n\r\n", "GET /a b\nhead\nend 0\n" },
-	{ false, "GET / HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n", "GET /\nhead\nend 0\n" },
+	{ false, "GET / HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n", "GET /\nhead faulty\nend 0\n" },
 	{ false, "GET / HTTP/1.1\r\nContent-Lengthy: 7\r\nX: Content-Length: 9\r\n\r\n", "GET /\nhead\nend 0\n" },
 	/* broken */
 	{ false, "GET /\r\n\r\n", "broken\n" },
 	{ false, "GET / HTTP/2.0\r\n\r\n", "broken\n" },
 	{ false, "GET / HTTP/1\r\n\r\n", "broken\n" },
+	{ false, "GET / HTTP/1.1x\r\n\r\n", "broken\n" },
 	{ false, "GET  HTTP/1.1\r\n\r\n", "broken\n" },
 	{ false, "GET/ HTTP/1.1\r\n\r\n", "broken\n" },
 	{ false, "G(T / HTTP/1.1\r\n\r\n", "broken\n" },
 	{ false, " GET / HTTP/1.1\r\n\r\n", "broken\n" },
 	{ false, "garbage\r\nGET / HTTP/1.1\r\n\r\n", "broken\n" },
 	{ false, "POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n", "POST /\nbroken\n" },
-	{ false, "POST / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\n", "POST /\nbroken\n" },
+	{ false, "POST / HTTP/1.1\r\nContent-Length: 1, 2\r\n\r\n", "POST /\nbroken\n" },
+	{ false, "POST / HTTP/1.1\r\nContent-Length: 1 1\r\n\r\n", "POST /\nbroken\n" },
+	{ false, "POST / HTTP/1.1\r\nContent-Length: ,\r\n\r\n", "POST /\nbroken\n" },
+	{ false, "POST / HTTP/1.1\r\nContent-Length:\r\n\r\n", "POST /\nbroken\n" },
+	{ false, "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "POST /\nbroken\n" },
+	{ false, "POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\n", "POST /\nbroken\n" },
+	{ false, "POST / HTTP/1.1\r\nContent-Length: 0x1\r\n\r\n", "POST /\nbroken\n" },
+	{ false, "POST / HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", "POST /\nbroken\n" },
+	{ false, "POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n", "POST /\nbroken\n" },
+	{ false, "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n", "POST /\nbroken\n" },
+	{ false, "POST / HTTP/1.1\r\nContent-Length: 1\r\n 2\r\n\r\n", "POST /\nbroken\n" },
+	{ false, "POST / HTTP/1.1\r\nContent-Length: x\r\n 2\r\n\r\nab", "POST /\nbroken\n" },
+	{ false, "POST / HTTP/1.1\r\nContent-Length:\r\n \r\n\r\n", "POST /\nbroken\n" },
+	{ false, "GET / HTTP/1.1\r\r\n\r\n", "broken\n" },
+	/* faulty: a server may refuse them, and if it does not it reads on like this */
+	{ false, "POST / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\nxGET /b HTTP/1.1\r\n\r\n",
+	  "POST /\nhead faulty\nend 1\nGET /b\nhead\nend 0\n" },
+	{ false, "POST / HTTP/1.1\r\nContent-Length : 1\r\n\r\nx", "POST /\nhead faulty\nend 1\n" },
+	{ false, "POST / HTTP/1.1\r\nTransfer-Encoding\t: chunked\r\n\r\n0\r\n\r\n", "POST /\nhead faulty\nend 0\n" },
+	{ false, "POST / HTTP/1.1\r\nContent-Length:\r\n 2\r\n\r\nab", "POST /\nhead faulty\nend 2\n" },
+	{ false, "POST / HTTP/1.1\r\nContent-Length: 2\r\n\t\r\n\r\nab", "POST /\nhead faulty\nend 2\n" },
+	{ false, "POST / HTTP/1.1\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", "POST /\nhead faulty\nend 0\n" },
+	{ false, "POST / HTTP/1.1\r\nTransfer-Encoding: gzip,\r\n\tchunked\r\n\r\n0\r\n\r\n", "POST /\nhead faulty\nend 0\n" },
+	{ false, "GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n", "GET /\nhead faulty\nend 0\n" },
+	{ false, "GET / HTTP/1.1\r\n X: a\r\n\r\n", "GET /\nhead faulty\nend 0\n" },
+	{ false, "GET / HTTP/1.1\r\nContent-Length: 3\r\nX: a\r\n 4\r\n\r\nabc", "GET /\nhead faulty\nend 3\n" },
+	{ false, "POST / HTTP/1.1\r\nContent-Length: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "POST /\nhead faulty\nend 0\n" },
+	{ false, "POST / HTTP/1.1\r\nTransfer-Encoding: identity\r\nContent-Length: 1\r\n\r\nx", "POST /\nhead\nend 1\n" },
+	/* ids */
+	{ false, "GET / HTTP/1.1\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nX-Request-ID:a-1 \r\n\r\nGET /b HTTP/1.1\r\n\r\n",
+	  "GET /\nhead trace 0a..31 id a-1\nend 0\nGET /b\nhead\nend 0\n" },
+	{ false, "GET / HTTP/1.1\r\nB3: 0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1\r\n\r\n", "GET /\nhead trace 0a..31\nend 0\n" },
+	{ false, "GET / HTTP/1.1\r\nX-B3-TraceId: 0af7651916cd43dd\r\nX-B3-SpanId: b7ad6b7169203331\r\n\r\n",
+	  "GET /\nhead trace 00..31\nend 0\n" },
+	{ false, "GET / HTTP/1.1\r\nX-Request-ID : a\r\nX-Request-ID: b c\r\ntraceparent: x\r\nx\r\nb\r\n\r\n", "GET /\nhead\nend 0\n" },
 	{ false, "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "POST /\nbroken\n" },
 	{ false, "POST / HTTP/1.1\r\nContent-Length: 9999999999999999999\r\n\r\n", "POST /\nbroken\n" },
 	{ false, "POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", "POST /\nbroken\n" },
@@ -161,12 +211,22 @@ static const struct {
 	{ true, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
 	  "status 100\nhead\nend 0\nstatus 200\nhead\nend 0\n" },
 	{ true, "HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nA: b\r\n\r\nHTTP/1.0 404 No\r\ncontent-length: 1\r\n\r\nx",
-	  "status 200\nhead\nend 2\nstatus 404\nhead\nend 1\n" },
+	  "status 200\nhead\nend 2\nstatus 404\nhead last\nend 1\n" },
 	{ true, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx", "status 400\nhead last\nend 1\n" },
 	{ true, "HTTP/1.1 400 Bad Request\r\nConnection: foo , CLOSE\r\nContent-Length: 1\r\n\r\nx", "status 400\nhead last\nend 1\n" },
 	{ true, "HTTP/1.1 200 OK\r\nConnection: closed\r\nContent-Length: 1\r\n\r\nx", "status 200\nhead\nend 1\n" },
-	{ true, "HTTP/1.0 200 OK\r\n\r\nuntil close HTTP/1.1 200 OK\r\n\r\n", "status 200\nhead\n" },
-	{ true, "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nContent-Length: 1\r\n\r\nxyz", "status 200\nhead\n" },
+	{ true, "HTTP/1.0 200 OK\r\n\r\nuntil close HTTP/1.1 200 OK\r\n\r\n", "status 200\nhead last\n" },
+	{ true, "HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\nx", "status 200\nhead\nend 1\n" },
+	{ true, "HTTP/1.1 200 OK\r\nConnection:\r\n close\r\nContent-Length:\r\n 1\r\n\r\nx", "status 200\nhead last faulty\nend 1\n" },
+	{ true, "HTTP/1.1 200 OK\r\nContent-Length : 1\r\n\r\nx", "status 200\nhead faulty\nend 1\n" },
+	{ true, "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nx", "status 200\nbroken\n" },
+	{ true, "HTTP/1.1 304 Not Modified\r\nContent-Length: x\r\n\r\n", "status 304\nhead\nend 0\n" },
+	{ true, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", "status 101\nhead h2c\nend 0\n" },
+	{ true, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", "status 101\nhead\nend 0\n" },
+	{ true, "HTTP/1.1 200 OK\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n", "status 200\nhead\nend 0\n" },
+	{ true, "HTTP/1.1 200 OK\r\nContent-Type: text/event-streams\r\nContent-Length: 0\r\n\r\n", "status 200\nhead\nend 0\n" },
+	{ true, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream;a\r\nContent-Length: 0\r\n\r\n", "status 200\nhead events\nend 0\n" },
+	{ true, "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nContent-Length: 1\r\n\r\nxyz", "status 200\nhead faulty\n" },
 	{ true, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\ndata: 1\n\n", "status 200\nhead events\n" },
 	{ true, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n", "status 200\nhead\nend 0\n" },
 	{ true, "HTTP/2 200 OK\r\n\r\n", "broken\n" },
@@ -232,6 +292,68 @@ START_TEST(a_line_longer_than_is_kept_gives_its_beginning)
 
 	ck_assert_uint_eq(log->n, strlen("GET ") + HTTP1_LINE_BYTES - strlen("GET ") + strlen("\nhead\nend 0\n"));
 	ck_assert_str_eq(events_of(false, big, bytes, 5000, 15000)->text, log->text);
+}
+END_TEST
+
+START_TEST(a_long_request_line_is_told_before_its_end_comes)
+{
+	size_t bytes = long_request(big, 9000, " HTTP/1.1\r\n\r\n");
+	struct http1 http = { 0 };
+	static char carry[HTTP1_CARRY_BYTES];
+	struct http1_step step = http1_read(&http, guarded(big, HTTP1_CARRY_BYTES + 1), HTTP1_CARRY_BYTES + 1);
+
+	ck_assert_int_eq(step.event, HTTP1_LINE);
+	ck_assert_int_eq(http.method, SEG_METHOD_GET);
+	ck_assert_uint_eq(http.target_bytes, HTTP1_LINE_BYTES - 4);
+	http = (struct http1){ .carry = carry };
+	ck_assert_int_eq(http1_read(&http, guarded(big, 500), 500).event, HTTP1_MORE);
+	ck_assert_int_eq(http1_read(&http, guarded(big + 500, 600), 600).event, HTTP1_LINE);
+	ck_assert_uint_eq(http.target_bytes, HTTP1_LINE_BYTES - 4);
+	ck_assert_int_eq(http1_read(&http, big + HTTP1_CARRY_BYTES + 1, bytes - HTTP1_CARRY_BYTES - 1).event, HTTP1_HEAD);
+}
+END_TEST
+
+/* Long lines of any method, and such as are no request line for how they begin or end. */
+START_TEST(long_lines_say_the_same_split_anywhere)
+{
+	static const struct {
+		const char *begin;
+		const char *end;
+		const char *events; /* with the target left out */
+	} lines[] = {
+		{ "GET /", " HTTP/1.1\r\nA: b\r\n\r\n", "GET T\nhead\nend 0\n" },
+		{ "GET /", " HTTP/1.1\n\n", "GET T\nhead\nend 0\n" },
+		{ "GET /", "\r\n\r\n", "GET T\nbroken\n" },
+		{ "GET /", " HTTP/2.0\r\n\r\n", "GET T\nbroken\n" },
+		{ "GET /", " HTTP/1.1\r\r\n\r\n", "GET T\nbroken\n" },
+		{ "PROPFIND /", " HTTP/1.1  \r\n\r\n", "_OTHER T\nhead\nend 0\n" },
+		{ "PROPFIND /", "\r\n\r\n", "broken\n" },
+		{ "get ", "\r\n\r\n", "broken\n" },
+		{ "(GET /", " HTTP/1.1\r\n\r\n", "broken\n" },
+		{ "GET", " HTTP/1.1\r\n\r\n", "broken\n" },
+		{ "GET /", "", "GET T\n" },
+		{ "get /", "", "" },
+	};
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		for (size_t fill = HTTP1_LINE_BYTES - 14; fill < HTTP1_LINE_BYTES + 5; fill += 3) {
+			size_t n = (size_t)sprintf(big, "%s", lines[i].begin);
+			memset(big + n, 'c', fill);
+			n += fill;
+			n += (size_t)sprintf(big + n, "%s", lines[i].end);
+			char whole[4096];
+			strcpy(whole, events_of(false, big, n, n, n)->text);
+			ck_assert_str_eq(events_bytewise(false, big, n)->text, whole);
+			for (size_t split = HTTP1_LINE_BYTES - 2; split < n; split++)
+				ck_assert_str_eq(events_of(false, big, n, split, split)->text, whole);
+			const char *target = strstr(whole, " /");
+			char said[sizeof(whole) * 2 + 8];
+			sprintf(said, "%.*s%s%s", (int)(target ? target - whole : 0), whole, target ? " T" : "",
+				target ? strchr(whole, '\n') : whole);
+			if (fill > HTTP1_LINE_BYTES)
+				ck_assert_str_eq(said, lines[i].events);
+		}
+	}
 }
 END_TEST
 
@@ -336,6 +458,8 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, zero_bytes_are_no_token_and_no_version);
 	tcase_add_test(tcase, lines_around_the_length_that_is_kept_are_cut_the_same_way_split_or_not);
 	tcase_add_test(tcase, a_line_longer_than_is_kept_gives_its_beginning);
+	tcase_add_test(tcase, a_long_request_line_is_told_before_its_end_comes);
+	tcase_add_test(tcase, long_lines_say_the_same_split_anywhere);
 	tcase_add_test(tcase, a_head_of_64_kib_is_read_and_one_byte_more_is_broken);
 	tcase_add_test(tcase, trailers_without_end_are_broken);
 	tcase_add_test(tcase, any_number_of_chunks_is_one_body);

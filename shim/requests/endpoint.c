@@ -452,11 +452,13 @@ static void name_all_again(uint32_t changes)
 /* SEG_NOT_FOUND: the route is one too many. */
 static uint32_t make_route(struct name *name)
 {
-	uint32_t changes = route_trie_changes();
+	uint32_t changes;
 
-	learn(name);
-	name_all_again(changes); /* first, since it may give places back */
-	changes = route_trie_changes();
+	do {
+		changes = route_trie_changes();
+		learn(name);
+		name_all_again(changes); /* first, since it may give places back */
+	} while (route_trie_changes() != changes);
 	uint32_t endpoint = intern(name, false);
 	name_all_again(changes); /* another process taught it meanwhile */
 	return endpoint;

@@ -26,6 +26,8 @@ enum {
 	STATE_ALL_VARY = 2,      /* all words are */
 	STATE_COLLECTION = 4,    /* a word that ids were seen behind */
 	STATE_HAS_IDS = 8,       /* some word behind this node varies by its form */
+	STATE_HAS_WORDS = 16,    /* odd words are {name}, but others stayed as they are */
+	STATE_INSTANCE = 32,     /* a word that turned out to be one more {name} */
 	STATE_KINDS_SHIFT = 16,  /* from here on: the kinds that a variable's node was seen as */
 };
 
@@ -41,9 +43,9 @@ static const struct {
 	uint32_t plain;
 } limits[] = {
 	[BY_PREFIX] = { 80, 80, 400 },
-	[BY_PLURAL] = { 8, 3, 48 },
+	[BY_PLURAL] = { 6, 6, 48 },
 	[BY_VARIABLE] = { 20, 6, 200 },
-	[BY_WORD] = { 16, 3, 100 },
+	[BY_WORD] = { 16, 6, 100 },
 };
 
 #define CHANGES_KEY 1 /* an entry that is no node: counts changes */
@@ -189,6 +191,7 @@ static uint64_t child_key(const struct route_walk *walk, const char *text, size_
 static void move_on(struct route_walk *walk, struct seg_word *node, uint64_t key, enum came_by came_by, uint32_t weight)
 {
 	walk->before = node;
+	walk->twin = 0;
 	walk->key = key;
 	walk->came_by = (uint8_t)came_by;
 	walk->weight = (uint8_t)weight;
@@ -256,17 +259,37 @@ static size_t step_variable(struct route_walk *walk, struct seg_word *node, uint
 	return n;
 }
 
+/* A word of the vocabulary beside names may be one of them (a repository called "docs"), beside ids it is not. */
+static bool plain_vary(const struct route_walk *walk, uint32_t state)
+{
+	return !(state & STATE_HAS_IDS) && (walk->came_by == BY_PLURAL || walk->came_by == BY_WORD);
+}
+
 static bool varies(const struct route_walk *walk, const struct seg_word *node, const struct seg_word *child, enum route_word word)
 {
-	uint32_t state = state_of(node);
+	uint32_t state = state_of(node), child_state = state_of(child);
 
-	if (!(state & STATE_VARIES) || word == ROUTE_WORD_ACTION)
+	if (!(state & STATE_VARIES))
+		return false;
+	if (child_state & STATE_INSTANCE)
+		return true;
+	if (word == ROUTE_WORD_ACTION)
 		return false;
 	if (state & STATE_ALL_VARY)
 		return true;
-	if (state_of(child) & STATE_COLLECTION)
+	if (child_state & STATE_COLLECTION)
 		return false;
-	return word != ROUTE_WORD_PLAIN || walk->came_by != BY_PREFIX;
+	return word != ROUTE_WORD_PLAIN || plain_vary(walk, state);
+}
+
+/* The node before the present one is a word beside a {name}, and the one reached by the same word from that name is known,
+ * too: /repos/docs/issues, where there is /repos/{name}/issues. So the word before is a name. */
+static void look_for_twin(struct route_walk *walk, struct seg_word *node, const char *text, size_t n)
+{
+	if (!walk->twin || !find(seg_key_of_bytes(text, (uint32_t)n, walk->twin)))
+		return;
+	if (state_add(node, STATE_INSTANCE))
+		note_change(walk);
 }
 
 static uint32_t weight_of(enum route_word word)
@@ -280,7 +303,11 @@ static void learn_word(struct route_walk *walk, struct seg_word *node, uint64_t 
 	struct seg_word *child = insert(key, &is_new);
 	uint32_t weight = weight_of(word);
 
-	if (!child || !is_new || word == ROUTE_WORD_ACTION)
+	if (!child || !is_new)
+		return;
+	if (walk->came_by == BY_VARIABLE && state_of(walk->before) & STATE_HAS_WORDS)
+		note_change(walk); /* it may be the twin of one that is known */
+	if (word == ROUTE_WORD_ACTION)
 		return;
 	uint32_t children = atomic_load_explicit(&node->children, memory_order_relaxed);
 	if ((children >> ODD_SHIFT) + weight < 1u << 15 && (children & 0xffff) < 1u << 15)
@@ -320,6 +347,8 @@ size_t route_walk_step(struct route_walk *walk, char *segment, size_t n, size_t 
 	enum route_word word = word_of(&shape);
 	uint64_t key = child_key(walk, shape.text, shape.n);
 	bool is_known_to_vary = varies(walk, node, find(key), word);
+	if (walk->is_learning && node)
+		look_for_twin(walk, node, shape.text, shape.n);
 	if (walk->is_learning && node && !is_known_to_vary)
 		learn_word(walk, node, key, word);
 	if (is_known_to_vary || varies(walk, node, find(key), word))
@@ -329,6 +358,10 @@ size_t route_walk_step(struct route_walk *walk, char *segment, size_t n, size_t 
 			learn_variable(walk, node, key, shape.kinds);
 		n = shape_write(&shape, kind_of_state(state_of(find(key)) | shape.kinds), segment, room);
 	}
+	uint64_t twin = state_of(node) & STATE_VARIES ? child_key(walk, "{}", 2) : 0;
+	if (twin && walk->is_learning)
+		state_add(node, STATE_HAS_WORDS);
 	move_on(walk, node, key, came_by_word(walk, shape.text, shape.n), weight_of(word));
+	walk->twin = twin;
 	return n <= room ? n : 0;
 }

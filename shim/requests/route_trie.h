@@ -30,6 +30,7 @@ extern const char *const route_kind_labels[ROUTE_KIND_COUNT]; /* "{id}" */
 /* A walk down the trie along one path, a segment a step. */
 struct route_walk {
 	uint64_t key;        /* of the node it has come to */
+	uint64_t twin;       /* of the {name} beside the word that led there; 0 = that is no word beside a name */
 	uint8_t came_by;     /* enum in route_trie.c */
 	uint8_t weight;      /* of the last word among its siblings; 0 = it counts for nothing */
 	bool is_learning;

@@ -7,188 +7,200 @@
 #include <stdint.h>
 #include <string.h>
 
-/* What is found beside a variable: /users/{id}, /users/search. */
+/* What is found beside a variable, /users/{id} and /users/search, and what begins such a word: /users/find-by-name. */
+static const char verb_words[] =
+	"add batch bulk by can cancel check count create delete download export find get has import is list lookup query remove "
+	"search send set update upload validate verify ";
+
+/* What is found beside a variable, but begins names as well. */
 static const char action_words[] =
-	"accept access acknowledge activate active activity add aggregate all analyze any append apply approve archive "
-	"assign attach authenticate authorize auto autocomplete available batch begin block browse bulk by calculate "
-	"callback cancel change check claim clean clear clone close closed collect commit compare complete confirm connect "
-	"convert copy count create current deactivate decline decrypt default defaults deny deploy deregister describe detach "
-	"diff disable disconnect discover download draft dump duplicate edit enable encrypt enroll evaluate events exec "
-	"execute exists expand export feed fetch filter find finish flush force forgot format generate get grant head health "
-	"heartbeat history html id identify ignore import index info init initialize inspect install invite invoke issue "
-	"join json kill last latest leave link list load lock login logout lookup mark match me merge meta metadata metrics "
-	"migrate mine modify monitor move multi mute my name names new next notify now open optimize order own patch pause "
-	"pending ping popular post predict preview previous prune public publish pull purge push put query random raw read "
-	"ready rebuild recent recover refresh refund regenerate register reject reload remove rename renew reopen reorder "
-	"repair replace replay report request rerun resend reset resize resolve restart restore resume retrieve retry revert "
-	"review revoke root rotate run save scan schedule schema schemas scroll search select self send set share sign "
-	"signin signout signup simulate snapshot sort split start stat state statistics stats status stop stream submit "
-	"subscribe suggest suggestions summary suspend swap switch sync tail template templates terminate test top "
-	"total track transfer translate trending trigger types unarchive unassign unblock undelete undo uninstall unlink "
-	"unlock unmute unpause unpublish unread unregister unsubscribe update upgrade upload upsert usage validate "
-	"validation verify version view vote wait watch whoami write xml csv "
-	"delete destroy featured grouped home overview dashboard count settings preferences config configuration options "
-	"events logs groups roles permissions ";
+	"accept access acknowledge activate active activity aggregate all analyze any append apply approve archive "
+	"assign attach authenticate authorize auto autocomplete available begin block browse calculate callback "
+	"change claim clean clear clone close closed collect commit compare complete config configuration confirm "
+	"connect convert copy csv current dashboard deactivate decline decrypt default defaults deny deploy "
+	"deregister describe destroy detach diff disable disconnect discover draft dump duplicate edit enable "
+	"encrypt enroll evaluate events exec execute exists expand featured feed fetch filter finish flush force "
+	"forgot format generate grant grouped groups head health heartbeat history home html id identify ignore "
+	"index info init initialize inspect install invite invoke issue join json kill last latest leave link load "
+	"lock login logout logs mark match me merge meta metadata metrics migrate mine modify monitor move multi "
+	"mute my name names new next notify now open optimize options order overview own patch pause pending "
+	"permissions ping popular post predict preferences preview previous prune public publish pull purge push "
+	"put random raw read ready rebuild recent recover refresh refund regenerate register reject reload rename "
+	"renew reopen reorder repair replace replay report request rerun resend reset resize resolve restart "
+	"restore resume retrieve retry revert review revoke roles root rotate run save scan schedule schema "
+	"schemas scroll select self settings share sign signin signout signup simulate snapshot sort split start "
+	"stat state statistics stats status stop stream submit subscribe suggest suggestions summary suspend swap "
+	"switch sync tail template templates terminate test top total track transfer translate trending trigger "
+	"types unarchive unassign unblock undelete undo uninstall unlink unlock unmute unpause unpublish unread "
+	"unregister unsubscribe upgrade upsert usage validation version view vote wait watch whoami write xml ";
 
 static const char plain_words[] =
-	/* computing */
-	"abort abuse acl acls acme adapter addon address admin admission advisory affinity agent ai alarm alert algorithm alias "
-	"aliases analysis analytics anchor android angular anomaly anonymous apache api apidocs apis app appliance application "
-	"apps architecture arg args array artifact aspect asset assertion async atom attachment attribute audio audit auth "
-	"authentication authorization autoscaling avatar aware aws azure back backend background backup badge balance "
-	"balancer banner barcode base base64 basic beacon bearer behavior benchmark beta bin binary binding bit blacklist blob "
-	"blocklist bookmark boot bot bounce branch bridge broker broadcast browser bucket buffer bug build builder bundle "
-	"bus button byte cache calendar call camera canary capability capacity caption capture card cart case catalog category "
-	"cdn cell certificate cgi chain challenge channel chart chat checkpoint checkout checksum child children chunk ci cipher "
-	"class classification classifier classify cli client clipboard clock cloud cluster cms cname code codec cohort "
-	"collaborator collection collector color column command comment commitment community compile compliance component "
-	"compute concept condition conference connection connectivity connector console consent consistency constraint "
-	"consumer contact container content context contribution contributor control controller conversation conversion cookie "
-	"coordinator core cors cpu crash crawl crawler credential credentials cron crypto css cube cursor custom cve cycle "
-	"daemon daily data database databases dataset datasource datastore datatype date datetime day db dead debug decision "
-	"declaration dedicated deep definition delay delegate delegation delivery demo deny department dependency deployment "
-	"depth design desktop destination detail details detection detector dev developer development device devices diagnose "
-	"diagnostic diagram dialog dictionary digest digital dimension direct direction directive directory discovery "
-	"discussion disk dispatch display dispute distribution dns doc docker docs document documentation domain door driver "
-	"drive drop dynamic echo edge editor effect elastic element email embed embedding emoji employee encoding encryption "
-	"end endpoint engine enterprise entity entitlement entry enum environment env epic error escalation estimate etag ethernet "
-	"evaluation event exception exchange execution executor exit expense experiment experimental expiration explain "
-	"explore explorer expression extension external extra extract fabric face factor factory failed failover failure "
-	"fallback family faq favicon favorite favourite fax feature federation feedback field file files filesystem finding "
-	"fingerprint firewall firmware fix flag flavor flat float floating flow folder folders follow follower followers following "
-	"font footer fork form forward forum fragment frame framework free freeze frequency friend friendship front frontend "
-	"full function functional gallery game gateway gauge general generator generic geo geocode geolocation gist git github "
-	"gitlab global glossary google gpu grade grant graph graphql grid group guard guest guide handle handler hardware hash "
-	"header headers healthcheck healthz helm help helper hidden hierarchy highlight hit hold hook host hosted hosting "
-	"hostname hour hourly http https hub icon identifier identity idp image images implementation inbound inbox incident "
-	"include incoming increment indicator individual industry ingest ingress inline input insight instance instruction "
-	"int integer integration integrity interaction interactive interface internal internet interval introspect introspection "
-	"inventory invitation invocation io ios ip ips ipv4 ipv6 iso item iteration jar java javascript job journal js jwks jwt k8s "
-	"kafka kernel key keyboard keypair keyring keyspace keyword kind kit kube kubernetes kv label lambda landing language "
-	"languages large layer layout lead leaf lease legacy legal level library license lifecycle light limit limits line "
-	"lineage linux list listener live local locale localization location log logger logging logo loop mail mailbox mailing "
-	"main maintenance manage management manager manifest manual map mapping marker market marketplace mask master matrix "
-	"mcp mech media medium member membership memory mention menu mesh message messages messaging meter method metric "
-	"microservice middleware migration milestone mime minute mirror missing mission mobile mode model moderation module "
-	"month monthly mount mouse movie multipart music mutation mysql namespace native navigation near neighbor nested net "
-	"network neural news newsletter nginx node none note notebook notice notification null number oauth oauth2 object objects "
-	"observability observation offline offset oidc online op openapi opening openid openssl operate operation operations operator "
-	"opt option orchestration org organisation organization origin os other outage outbound outbox outgoing outlet output "
-	"override owner owners ownership pack package packet page pages pair panel paper param parameter parent parse part "
-	"partial participant partition partner party pass passkey password paste path pattern peer people performance period "
-	"permission persistent person persona personal phase phone photo php physical picture pilot pin pipeline pivot pixel "
-	"place placeholder placement plan planner platform play player playlist plugin png jpg jpeg gif svg webp ico txt pdf zip tar gz mp3 "
-	"mp4 webm wasm ts tsx jsx map md yaml yml toml ini sh py rb go rs htm xhtml rss woff woff2 ttf eot "
-	"pod point policy poll pool pop port portal portfolio position postgres power prefix presence presentation press "
-	"primary principal print printer priority privacy private privilege probe problem procedure process processor product "
-	"production profile profiler program progress project projection prometheus prompt proof property proposal protect "
-	"protected protection protocol prototype provider provision provisioning proxy publication publisher python qos quality quantity "
-	"question queue quick quiz quota range rank ranking rate rating ratio reaction reader readiness real realm realtime reason "
-	"receipt receive receiver recipe recipient recommendation record recording recovery recycle redirect redis "
-	"reference referral regex region regional registration registry regression relation relationship relay release remote "
-	"render replica replication repo repository repositories reputation requirement res reservation resolution resolver resource resources "
-	"response rest result retention return reverse revision right risk robot robots role rollback rollout room route "
-	"router routing row rpc rule ruleset runbook runner runtime safe safety sample sandbox scale scanner scenario scene "
-	"scheduler scheme scope score scoped screen screenshot script sdk season seat second secondary secret section secure "
-	"security segment selection selector semantic sensor sentiment sequence serial series server serverless service "
-	"services session sessions severity shadow shard shared sheet shell short shortcut side sidecar signal signature "
-	"signing silence simple single site sitemap size skill skin slack slice slide slot slow small smart sms snippet soap social "
-	"socket software solution source sources space spam span spec special specification speech speed sprint sql src ssh ssl "
-	"sso stack staff stage standard star starred starring static station step sticker storage store story strategy "
-	"string structure style sub subject submission subnet subresource subscriber subscription suffix suite support survey "
-	"swagger symbol syntax synonym system systems tab table tablet tag tags target task taxonomy team telemetry temp temporary "
-	"tenant term terminal terms text texture theme thread threat threshold throttle thumb thumbnail ticket time timeline "
-	"timeout timer timestamp timezone title tls token tokenize tokens tool tooltip topic topology trace tracer tracking "
-	"traffic trailer train training transaction transactions transcode transcript transcription transform transformation "
-	"transition translation transport trash tree trial trust tunnel turn tutorial two txn type typing udp ui uid unit "
-	"universal unix upstream uptime uri url urls user userinfo username users usr util utility uuid vacation "
-	"value values var variable variant variation vault vector vendor venue vendors video violation virtual visibility "
-	"visit visitor visual vm voice volume vpc vpn vulnerability wall wallet warehouse warning watcher watchlist web webapp "
-	"webhook website websocket week weekly weight well whitelist widget wifi wiki window windows wizard word work workbook "
-	"worker workflow workload workplace worksheet workspace world wrap www year yearly zone 2fa s3 ec2 sha1 sha256 md5 x509 "
-	"utf8 http2 web3 i18n l10n html5 route53 b2b "
-	/* money, trade, travel */
-	"abandoned account accounting accrual ach acquisition ad ads adjustment advance advertiser advertising affiliate agency "
-	"agreement airline airport allocation allowance amount annual appointment appraisal arrival article auction authority "
-	"authors author award bank banking batch bid bill billing bin blog blogs board bond bonus book booking books brand "
-	"broker budget business buyer cabin campaign candidate capital car care career cargo carrier cash charge "
-	"city cities claim coach collateral commerce commission commodity company compensation competition competitor "
-	"concert contract cost counterparty country countries county coupon course court coverage credit creditor creator "
-	"currency customer dealer debit debt deal deduction deposit discount district dividend divided document donation "
-	"driver due duty earning economy education election energy engagement entertainment equipment equity escrow estate "
-	"exam excise expedition express faculty fare fee finance financial fiscal flight food forecast forex franchise "
-	"freight fulfillment fulfilment fund funding fuel garage gift good goods government guarantee handling "
-	"holiday hotel household housing hr income inquiry installment institution instrument insurance interest "
-	"interview investment investor invoice itinerary journey kitchen kyc labor land lawyer leaderboard league learning "
-	"ledger lender lesson liability license lien liquidity listing loan loyalty luggage magazine maker mandate manufacturer "
-	"margin mass meal medical medication meeting mention mentor merchant merchandise model mortgage museum offer offering offers office "
-	"onboarding opportunity option outcome outlook package parcel park parking passenger passport patient pay payee payer "
-	"payment payments payout payroll penalty pension performance pharmacy pickup plan pledge portfolio postal practice "
-	"premium prescription price prices pricing procurement product professional profit promo promotion property "
-	"prospect provider public purchase quotation quote rail rebate receivable reconciliation recruitment referee reimbursement "
-	"remittance rent rental representative reseller residence restaurant retail return revenue reward ride salary sale "
-	"sales scholarship school seller semester seminar settlement share shareholder shift ship shipment shipping shop shopping "
-	"sku spend sponsor sponsorship sport stadium stake statement status stay stock stocks student study subsidiary "
-	"supplier supply tariff tax taxation taxes teacher tender terminal territory ticketing tier tip toll tour tourism "
-	"tournament trade trader trading train transit travel traveler treasury trip truck university valuation vacancy "
-	"vehicle vessel visa voucher wage warranty waybill weather wholesale wire withdrawal yield "
-	/* people and their talk */
-	"acceptance accessibility achievement actor agenda album anniversary announcement answer applicant approval approver area arena art artist "
-	"assessment assignee assignment assistant associate association attendance attendee audience author authored beneficiary "
-	"birthday body bug caller callee certification champion check chapter club commenter committee communication connection "
-	"contributor contest copyright crew crowd culture debate diary digest director discourse dm editorial episode "
-	"essay evidence exercise exhibit expert eye fan female fitness friend genre goal guild habit headline hero hint human idea "
-	"impression influencer information inmate inspector interest introduction job junior kid knowledge leader leaders "
-	"like liked likes listen listener literature male match media memo microphone mood motion narrative nearby "
-	"news nickname notes opinion participant parent penpal performer photo photographer planet plot podcast poem poet "
-	"poster posts praise problem profession pronunciation puzzle quest reader reading recipe recommended related reply replies resident "
-	"responder respondent retweet reviewer saved scene scientist score script seen senior sentence series shot shout show "
-	"singer slang song songs soundtrack speaker speech sponsor statement studio style subscriber subtitle supervisor symptom talk "
-	"theory thing things timeline topic track tracks trainer trait translator trend tweet update vocabulary volunteer voter votes want "
-	"watchers wish wishlist worker writer writing "
-	/* measure, science, things */
-	"acceleration air altitude analog angle atmosphere axis battery biology blood box brightness calibration carbon chemical "
-	"circle circuit climate coordinate curve diameter dimension distance dose drug duration earth electric electricity "
-	"elevation emission environment equation experiment filter fire fixture flood force formula gas gene genome geometry "
-	"geography gravity heat height humidity image impact intensity lab latitude latency lens longitude magnetic magnitude "
-	"mass material mean measure measurement mechanism median metal meteor mineral mixture molecule momentum noise nutrient "
-	"observation ocean orbit organ organism particle plant plate pollution precipitation precision pressure probability protein "
-	"pulse quantum radar radio radius rain reactor reading resistance robot rotation satellite scale science sea seismic "
-	"sequence shape signal sky soil solar sound spatial species spectrum sphere statistic storm structure substance sun "
-	"surface telescope temperature terrain thermal thermostat tide tile tolerance toxicity unit vacuum vegetation velocity vibration "
-	"voltage volume water wave width wind "
-	/* small words, and what is said of others */
-	"about above absolute abstract accepted accurate across actual additional advanced after against agile alpha alternate "
-	"alternative amended and annotation approved approximate are around as assigned associated at attached attempt automatic "
-	"automated automation average away bad before below best better between big bottom bound calculated cancelled canceled "
-	"central certified changed changelog changes checked choice chosen clean collected combined common compact compatible "
-	"completed concurrent conditional connected consolidated constant continue continuous correct critical cross cumulative "
-	"daily dark decoded deferred deleted denied dependent deprecated detailed different disabled distinct down drained dry "
-	"each early easy eligible empty enabled enough equal essential every exact example excluded existing expanded expected "
-	"expired explicit extended extensive false fast few final finalized first fixed flagged flexible for forced formatted "
-	"from fulfilled further future generated given grouping hard has here high historical hot how immediate immutable implicit in "
-	"inactive included incomplete indexed initial inner inside instant into invalid involved is isolated issued it joined "
-	"kept known late later launch layered leased left length less linked listed loaded locked logged logical long "
-	"low lower major managed mandatory mapped marked matching max maximum merged middle min minimum minor missed mixed mock "
-	"modified more most multiple mutual named national negative neutral no normal not notified nullable of off old "
-	"on once one only optimal optional or ordered original orphan out outer outstanding over overall overdue pages paid "
-	"parallel parsed paused per percent percentage permanent pinned plain planned plus positive possible posted pre preferred "
-	"present prior pro processed processing product progressive proper provided published quarter quarterly queued quota raised "
-	"rapid recurring reduced redundant referenced registered regular rejected relative released relevant removed replaced "
-	"reported requested required reserved resolved restricted restriction returned reviewed revised rolling rough round same "
-	"scheduled search searchable secured selected sensitive sent separate shipped signed similar simplified since skip skipped "
-	"sorted specific specified spot stable stale started stopped stored strict strong structured submitted such "
-	"sum super supported suspended synced tagged temporal that the their this through times to today together "
-	"tomorrow tracked trusted true typed unique unknown unlimited unsafe until unused up upcoming updated upper used using "
-	"valid validated verified visible via vs weak when where which while who whole why wide will with within without yesterday yes "
-	"your zero ";
+	"2fa abandoned abort about above absolute abstract abuse acceleration acceptance accepted accessibility "
+	"account accounting accrual accurate ach achievement acl acls acme acquisition across actor actual ad "
+	"adapter additional addon address adjustment admin admission ads advance advanced advertiser advertising "
+	"advisory affiliate affinity after against agency agenda agent agile agreement ai air airline airport "
+	"alarm album alert algorithm alias aliases allocation allowance alpha alternate alternative altitude "
+	"amended amount analog analysis analytics anchor and android angle angular anniversary annotation "
+	"announcement annual anomaly anonymous answer apache api apidocs apis app appliance applicant application "
+	"appointment appraisal approval approved approver approximate apps architecture are area arena arg args "
+	"around array arrival art article artifact artist as aspect assertion assessment asset assigned assignee "
+	"assignment assistant associate associated association async at atmosphere atom attached attachment "
+	"attempt attendance attendee attribute auction audience audio audit auth authentication author authored "
+	"authority authorization authors automated automatic automation autoscaling avatar average award aware "
+	"away aws axis azure b2b back backend background backup bad badge balance balancer bank banking banner "
+	"barcode base base64 basic battery beacon bearer before behavior below benchmark beneficiary best beta "
+	"better between bid big bill billing bin binary binding biology birthday bit blacklist blob blocklist blog "
+	"blogs blood board body bond bonus book booking bookmark books boot bot bottom bounce bound box branch "
+	"brand bridge brightness broadcast broker browser bucket budget buffer bug build builder bundle bus "
+	"business button buyer byte cabin cache calculated calendar calibration call callee caller camera campaign "
+	"canary canceled cancelled candidate capability capacity capital caption capture car carbon card care "
+	"career cargo carrier cart case cash catalog category cdn cell central certificate certification certified "
+	"cgi chain challenge champion changed changelog changes channel chapter charge chart chat checked checkout "
+	"checkpoint checksum chemical child children choice chosen chunk ci cipher circle circuit cities city "
+	"class classification classifier classify cli client climate clipboard clock cloud club cluster cms cname "
+	"coach code codec cohort collaborator collateral collected collection collector color column combined "
+	"command comment commenter commerce commission commitment committee commodity common communication "
+	"community compact company compatible compensation competition competitor compile completed compliance "
+	"component compute concept concert concurrent condition conditional conference connected connection "
+	"connectivity connector consent consistency console consolidated constant constraint consumer contact "
+	"container content contest context continue continuous contract contribution contributor control "
+	"controller conversation conversion cookie coordinate coordinator copyright core correct cors cost "
+	"counterparty countries country county coupon course court coverage cpu crash crawl crawler creator "
+	"credential credentials credit creditor crew critical cron cross crowd crypto css cube culture cumulative "
+	"currency cursor curve custom customer cve cycle daemon daily dark data database databases dataset "
+	"datasource datastore datatype date datetime day db dead deal dealer debate debit debt debug decision "
+	"declaration decoded dedicated deduction deep deferred definition delay delegate delegation deleted "
+	"delivery demo denied department dependency dependent deployment deposit deprecated depth design desktop "
+	"destination detail detailed details detection detector dev developer development device devices diagnose "
+	"diagnostic diagram dialog diameter diary dictionary different digest digital dimension direct direction "
+	"directive director directory disabled discount discourse discovery discussion disk dispatch display "
+	"dispute distance distinct distribution district divided dividend dm dns doc docker docs document "
+	"documentation domain donation door dose down drained drive driver drop drug dry due duration duty dynamic "
+	"each early earning earth easy ec2 echo economy edge editor editorial education effect elastic election "
+	"electric electricity element elevation eligible email embed embedding emission emoji employee empty "
+	"enabled encoding encryption end endpoint energy engagement engine enough enterprise entertainment "
+	"entitlement entity entry enum env environment eot epic episode equal equation equipment equity error "
+	"escalation escrow essay essential estate estimate etag ethernet evaluation event every evidence exact "
+	"exam example exception exchange excise excluded execution executor exercise exhibit existing exit "
+	"expanded expected expedition expense experiment experimental expert expiration expired explain explicit "
+	"explore explorer express expression extended extension extensive external extra extract eye fabric face "
+	"factor factory faculty failed failover failure fallback false family fan faq fare fast favicon favorite "
+	"favourite fax feature federation fee feedback female few field file files filesystem final finalized "
+	"finance financial finding fingerprint fire firewall firmware first fiscal fitness fix fixed fixture flag "
+	"flagged flat flavor flexible flight float floating flood flow folder folders follow follower followers "
+	"following font food footer for forced forecast forex fork form formatted formula forum forward fragment "
+	"frame framework franchise free freeze freight frequency friend friendship from front frontend fuel "
+	"fulfilled fulfillment fulfilment full function functional fund funding further future gallery game garage "
+	"gas gateway gauge gene general generated generator generic genome genre geo geocode geography geolocation "
+	"geometry gif gift gist git github gitlab given global glossary go goal good goods google government gpu "
+	"grade graph graphql gravity grid group grouping guarantee guard guest guide guild gz habit handle handler "
+	"handling hard hardware hash header headers headline healthcheck healthz heat height helm help helper here "
+	"hero hidden hierarchy high highlight hint historical hit hold holiday hook host hosted hosting hostname "
+	"hot hotel hour hourly household housing how hr htm html5 http http2 https hub human humidity i18n ico "
+	"icon idea identifier identity idp image images immediate immutable impact implementation implicit "
+	"impression in inactive inbound inbox incident include included income incoming incomplete increment "
+	"indexed indicator individual industry influencer information ingest ingress ini initial inline inmate "
+	"inner input inquiry inside insight inspector installment instance instant institution instruction "
+	"instrument insurance int integer integration integrity intensity interaction interactive interest "
+	"interface internal internet interval interview into introduction introspect introspection invalid "
+	"inventory investment investor invitation invocation invoice involved io ios ip ips ipv4 ipv6 iso isolated "
+	"issued it item iteration itinerary jar java javascript job joined journal journey jpeg jpg js jsx junior "
+	"jwks jwt k8s kafka kept kernel key keyboard keypair keyring keyspace keyword kid kind kit kitchen "
+	"knowledge known kube kubernetes kv kyc l10n lab label labor lambda land landing language languages large "
+	"late latency later latitude launch lawyer layer layered layout lead leader leaderboard leaders leaf "
+	"league learning lease leased ledger left legacy legal lender length lens less lesson level liability "
+	"library license lien lifecycle light like liked likes limit limits line lineage linked linux liquidity "
+	"listed listen listener listing literature live loaded loan local locale localization location locked log "
+	"logged logger logging logical logo long longitude loop low lower loyalty luggage magazine magnetic "
+	"magnitude mail mailbox mailing main maintenance major maker male manage managed management manager "
+	"mandate mandatory manifest manual manufacturer map mapped mapping margin marked marker market marketplace "
+	"mask mass master matching material matrix max maximum mcp md md5 meal mean measure measurement mech "
+	"mechanism media median medical medication medium meeting member membership memo memory mention mentor "
+	"menu merchandise merchant merged mesh message messages messaging metal meteor meter method metric "
+	"microphone microservice middle middleware migration milestone mime min mineral minimum minor minute "
+	"mirror missed missing mission mixed mixture mobile mock mode model moderation modified module molecule "
+	"momentum month monthly mood more mortgage most motion mount mouse movie mp3 mp4 multipart multiple museum "
+	"music mutation mutual mysql named namespace narrative national native navigation near nearby negative "
+	"neighbor nested net network neural neutral news newsletter nginx nickname no node noise none normal not "
+	"note notebook notes notice notification notified null nullable number nutrient oauth oauth2 object "
+	"objects observability observation ocean of off offer offering offers office offline offset oidc old on "
+	"onboarding once one online only op openapi openid opening openssl operate operation operations operator "
+	"opinion opportunity opt optimal option optional or orbit orchestration ordered org organ organisation "
+	"organism organization origin original orphan os other out outage outbound outbox outcome outer outgoing "
+	"outlet outlook output outstanding over overall overdue override owner owners ownership pack package "
+	"packet page pages paid pair panel paper parallel param parameter parcel parent park parking parse parsed "
+	"part partial participant particle partition partner party pass passenger passkey passport password paste "
+	"path patient pattern paused pay payee payer payment payments payout payroll pdf peer penalty penpal "
+	"pension people per percent percentage performance performer period permanent permission persistent person "
+	"persona personal pharmacy phase phone photo photographer php physical pickup picture pilot pin pinned "
+	"pipeline pivot pixel place placeholder placement plain plan planet planned planner plant plate platform "
+	"play player playlist pledge plot plugin plus png pod podcast poem poet point policy poll pollution pool "
+	"pop port portal portfolio position positive possible postal posted poster postgres posts power practice "
+	"praise pre precipitation precision preferred prefix premium prescription presence present presentation "
+	"press pressure price prices pricing primary principal print printer prior priority privacy private "
+	"privilege pro probability probe problem procedure process processed processing processor procurement "
+	"product production profession professional profile profiler profit program progress progressive project "
+	"projection prometheus promo promotion prompt pronunciation proof proper property proposal prospect "
+	"protect protected protection protein protocol prototype provided provider provision provisioning proxy "
+	"publication published publisher pulse purchase puzzle py python qos quality quantity quantum quarter "
+	"quarterly quest question queue queued quick quiz quota quotation quote radar radio radius rail rain "
+	"raised range rank ranking rapid rate rating ratio rb reaction reactor reader readiness reading real realm "
+	"realtime reason rebate receipt receivable receive receiver recipe recipient recommendation recommended "
+	"reconciliation record recording recovery recruitment recurring recycle redirect redis reduced redundant "
+	"referee reference referenced referral regex region regional registered registration registry regression "
+	"regular reimbursement rejected related relation relationship relative relay release released relevant "
+	"remittance remote removed render rent rental replaced replica replication replies reply repo reported "
+	"repositories repository representative reputation requested required requirement res reseller reservation "
+	"reserved residence resident resistance resolution resolved resolver resource resources respondent "
+	"responder response rest restaurant restricted restriction result retail retention return returned retweet "
+	"revenue reverse reviewed reviewer revised revision reward ride right risk robot robots role rollback "
+	"rolling rollout room rotation rough round route route53 router routing row rpc rs rss rule ruleset "
+	"runbook runner runtime s3 safe safety salary sale sales same sample sandbox satellite saved scale scanner "
+	"scenario scene scheduled scheduler scheme scholarship school science scientist scope scoped score screen "
+	"screenshot script sdk sea searchable season seat second secondary secret section secure secured security "
+	"seen segment seismic selected selection selector seller semantic semester seminar senior sensitive sensor "
+	"sent sentence sentiment separate sequence serial series server serverless service services session "
+	"sessions settlement severity sh sha1 sha256 shadow shape shard shared shareholder sheet shell shift ship "
+	"shipment shipped shipping shop shopping short shortcut shot shout show side sidecar signal signature "
+	"signed signing silence similar simple simplified since singer single site sitemap size skill skin skip "
+	"skipped sku sky slack slang slice slide slot slow small smart sms snippet soap social socket software "
+	"soil solar solution song songs sorted sound soundtrack source sources space spam span spatial speaker "
+	"spec special species specific specification specified spectrum speech speed spend sphere sponsor "
+	"sponsorship sport spot sprint sql src ssh ssl sso stable stack stadium staff stage stake stale standard "
+	"star starred starring started statement static station statistic stay step sticker stock stocks stopped "
+	"storage store stored storm story strategy strict string strong structure structured student studio study "
+	"style sub subject submission submitted subnet subresource subscriber subscription subsidiary substance "
+	"subtitle such suffix suite sum sun super supervisor supplier supply support supported surface survey "
+	"suspended svg swagger symbol symptom synced synonym syntax system systems tab table tablet tag tagged "
+	"tags talk tar target tariff task tax taxation taxes taxonomy teacher team telemetry telescope temp "
+	"temperature temporal temporary tenant tender term terminal terms terrain territory text texture that the "
+	"their theme theory thermal thermostat thing things this thread threat threshold throttle through thumb "
+	"thumbnail ticket ticketing tide tier tile time timeline timeout timer times timestamp timezone tip title "
+	"tls to today together token tokenize tokens tolerance toll toml tomorrow tool tooltip topic topology tour "
+	"tourism tournament toxicity trace tracer tracked tracking tracks trade trader trading traffic trailer "
+	"train trainer training trait transaction transactions transcode transcript transcription transform "
+	"transformation transit transition translation translator transport trash travel traveler treasury tree "
+	"trend trial trip truck true trust trusted ts tsx ttf tunnel turn tutorial tweet two txn txt type typed "
+	"typing udp ui uid unique unit universal university unix unknown unlimited unsafe until unused up upcoming "
+	"updated upper upstream uptime uri url urls used user userinfo username users using usr utf8 util utility "
+	"uuid vacancy vacation vacuum valid validated valuation value values var variable variant variation vault "
+	"vector vegetation vehicle velocity vendor vendors venue verified vessel via vibration video violation "
+	"virtual visa visibility visible visit visitor visual vm vocabulary voice voltage volume volunteer voter "
+	"votes voucher vpc vpn vs vulnerability wage wall wallet want warehouse warning warranty wasm watcher "
+	"watchers watchlist water wave waybill weak weather web web3 webapp webhook webm webp website websocket "
+	"week weekly weight well when where which while whitelist who whole wholesale why wide widget width wifi "
+	"wiki will wind window windows wire wish wishlist with withdrawal within without wizard woff woff2 word "
+	"work workbook worker workflow workload workplace worksheet workspace world wrap writer writing www x509 "
+	"xhtml yaml year yearly yes yesterday yield yml your zero zip zone ";
 
 #define INDEX_BITS 13 /* places; the vocabulary takes less than a third of them */
 enum { WORD_MAX = 24, PARTS_MAX = 6, DASHED_PARTS_MAX = 4 };
 
-/* Offset in its list + 1, with IS_ACTION; 0 = free. */
+/* List << LIST_SHIFT | offset in it + 1; 0 = free. */
 static uint16_t places[1 << INDEX_BITS];
-#define IS_ACTION 0x8000
+enum { LIST_PLAIN, LIST_VERBS, LIST_ACTIONS, LIST_SHIFT = 14 };
+static const char *const lists[] = { [LIST_PLAIN] = plain_words, [LIST_VERBS] = verb_words, [LIST_ACTIONS] = action_words };
+_Static_assert(sizeof(plain_words) < 1 << LIST_SHIFT, "the offset of a word does not fit");
 
 static uint32_t hash_of(const char *s, size_t n)
 {
@@ -201,7 +213,7 @@ static uint32_t hash_of(const char *s, size_t n)
 
 static const char *text_at(uint16_t place)
 {
-	return place & IS_ACTION ? action_words + (place & ~IS_ACTION) - 1 : plain_words + place - 1;
+	return lists[place >> LIST_SHIFT] + (place & ((1 << LIST_SHIFT) - 1)) - 1;
 }
 
 static uint16_t find(const char *s, size_t n)
@@ -214,15 +226,17 @@ static uint16_t find(const char *s, size_t n)
 	return 0;
 }
 
-static void add_list(const char *words, uint16_t flag)
+static void add_list(int list)
 {
+	const char *words = lists[list];
+
 	for (const char *word = words; *word;) {
 		size_t n = strcspn(word, " ");
 		if (!find(word, n)) {
 			uint32_t i = hash_of(word, n);
 			while (places[i])
 				i = (i + 1) % (1 << INDEX_BITS);
-			places[i] = (uint16_t)(word - words + 1) | flag;
+			places[i] = (uint16_t)(list << LIST_SHIFT | (word - words + 1));
 		}
 		word += n + 1;
 	}
@@ -230,8 +244,9 @@ static void add_list(const char *words, uint16_t flag)
 
 void route_words_init(void)
 {
-	add_list(action_words, IS_ACTION);
-	add_list(plain_words, 0);
+	add_list(LIST_VERBS); /* a word that is in several lists is of the first */
+	add_list(LIST_ACTIONS);
+	add_list(LIST_PLAIN);
 }
 
 static bool ends_with(const char *s, size_t n, const char *end)
@@ -257,9 +272,17 @@ static uint16_t find_without(const char *s, size_t n, const char *end, const cha
 	return place;
 }
 
+static uint16_t find_behind(const char *s, size_t n, const char *prefix)
+{
+	size_t bytes = strlen(prefix);
+
+	return n >= bytes + 3 && memcmp(s, prefix, bytes) == 0 ? find(s + bytes, n - bytes) : 0;
+}
+
 /* In the vocabulary, or a form of one of its words. */
 static uint16_t find_form(const char *s, size_t n)
 {
+	static const char *const prefixes[] = { "re", "un", "de", "dis", "pre", "sub", "non", "multi", "auto" };
 	static const char *const endings[][2] = {
 		{ "s", "" }, { "ies", "y" }, { "es", "" }, { "ed", "" }, { "ed", "e" }, { "ing", "" }, { "ing", "e" },
 		{ "ment", "" }, { "ments", "" }, { "able", "" }, { "ices", "ex" },
@@ -270,6 +293,8 @@ static uint16_t find_form(const char *s, size_t n)
 	uint16_t place = find(s, n);
 	for (size_t i = 0; !place && i < sizeof(endings) / sizeof(endings[0]); i++)
 		place = find_without(s, n, endings[i][0], endings[i][1]);
+	for (size_t i = 0; !place && i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
+		place = find_behind(s, n, prefixes[i]);
 	return place;
 }
 
@@ -338,7 +363,9 @@ struct parts {
 	size_t count;
 	size_t unknown;
 	size_t dashes;
-	bool has_action; /* the first or the last is one */
+	bool is_action;  /* the first is a verb, or the only one an action */
+	bool first_is_verb;
+	bool has_lower;
 	bool is_strange;
 	bool is_plural;  /* the last */
 };
@@ -358,12 +385,17 @@ static void look_at_part(struct parts *parts, const char *s, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		word[i] = is_upper(s[i]) ? (char)(s[i] | 0x20) : s[i];
 		has_digit |= is_digit(s[i]);
+		parts->has_lower |= is_letter(s[i]) && !is_upper(s[i]);
 	}
 	place = n > 1 ? find_form(word, n) : 0;
 	bool is_known = place || n == 1 || is_version(word, n) || (!has_digit && n >= 6 && is_glued(word, n, 3));
 	parts->unknown += !is_known || (n == 1 && has_digit);
 	parts->is_strange |= has_digit && !is_known;
-	parts->has_action = place ? (place & IS_ACTION) != 0 || (parts->has_action && parts->count > 1) : parts->count > 1 && parts->has_action;
+	if (parts->count == 1)
+		parts->is_action = place >> LIST_SHIFT != LIST_PLAIN;
+	else if (parts->count == 2)
+		parts->is_action &= parts->first_is_verb;
+	parts->first_is_verb |= parts->count == 1 && place >> LIST_SHIFT == LIST_VERBS;
 }
 
 static struct parts parts_of(const char *s, size_t n)
@@ -396,11 +428,9 @@ enum route_word route_word_of(const char *s, size_t n)
 	if (parts.is_strange)
 		return ROUTE_WORD_STRANGE;
 	bool is_known = parts.count && !parts.unknown && parts.count <= PARTS_MAX && parts.dashes < DASHED_PARTS_MAX;
-	if (is_marked && (is_known || *s == '_' || *s == '$'))
-		return ROUTE_WORD_ACTION;
-	if (!is_known)
+	if (!is_known || !parts.has_lower) /* codes are written in capitals: "DE", "GET", "INBOX" */
 		return ROUTE_WORD_ODD;
-	return parts.has_action ? ROUTE_WORD_ACTION : ROUTE_WORD_PLAIN;
+	return is_marked || parts.is_action ? ROUTE_WORD_ACTION : ROUTE_WORD_PLAIN;
 }
 
 bool route_word_is_plural(const char *s, size_t n)

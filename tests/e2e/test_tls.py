@@ -272,5 +272,243 @@ def run_client(argv, text):
         client.kill()
 
 
+# real servers
+
+NGINX_CONFIG = """
+daemon off;
+worker_processes 2;
+worker_shutdown_timeout 5s;
+pid {dir}/nginx.pid;
+error_log {dir}/nginx-error.log warn;
+{user}
+events {{ worker_connections 1024; }}
+http {{
+    log_format counted "$request_method\\t$uri\\t$status\\t$bytes_sent\\t$request_length";
+    access_log {dir}/access.log counted;
+    client_body_temp_path {dir}/nginx-body;
+    proxy_temp_path {dir}/nginx-proxy;
+    fastcgi_temp_path {dir}/nginx-fastcgi;
+    uwsgi_temp_path {dir}/nginx-uwsgi;
+    scgi_temp_path {dir}/nginx-scgi;
+    keepalive_requests 1000000000;
+    sendfile on;
+    ssl_certificate {certificate};
+    ssl_certificate_key {key};
+    ssl_protocols TLSv1.2 TLSv1.3;
+    {options}
+    server {{
+        listen 127.0.0.1:{port} ssl backlog=2048;
+        root {dir}/www;
+        location /hello {{ return 200 "hello\\n"; }}
+        location /users/ {{ return 200 "a user\\n"; }}
+        location /broken {{ return 500 "broken\\n"; }}
+        location /uploads/ {{ dav_methods PUT; create_full_put_path on; }}
+        location /proxied/ {{ proxy_pass https://127.0.0.1:{port}/users/; }}
+    }}
+}}
+"""
+
+
+class TlsNginx(Nginx):
+    """nginx as in real_servers, but over TLS."""
+
+    def __init__(self, scene, options="", **settings):
+        self.scene = scene
+        self.port = free_ports()
+        self._make_site()
+        certificate, key = make_certificate(scene)
+        user = "user nobody nogroup;" if os.geteuid() == 0 else ""
+        config = scene.write("nginx.conf", NGINX_CONFIG.format(dir=scene.dir, port=self.port, user=user, options=options,
+                                                              certificate=certificate, key=key))
+        self.argv = ["nginx", "-e", scene.path("nginx-error.log"), "-p", scene.dir, "-c", config]
+        self.program = scene.start(self.argv, "nginx", **settings)
+        self.program.wait_for_port(self.port)
+
+
+def ask_nginx(scene, nginx, count):
+    """Requests of several clients, of every kind, at least count of them; how many there were."""
+    base, asked = "https://127.0.0.1:%d" % nginx.port, 0
+    paths = ["/hello", "/users/%d" % (1 << 20), "/files/large.txt", "/files/small.txt", "/broken", "/uploads/none"]
+    for version in ("--tlsv1.2 --tls-max 1.2", "--tlsv1.3"):
+        for path in paths:
+            scene.run_ok(["curl", "-sk", "--http1.1", *version.split(), "-o", "/dev/null", base + path], shim=False)
+    scene.run_ok(["curl", "-sk", "--http1.1", "-T", scene.path("www/files/large.txt"), base + "/uploads/new.txt"], shim=False)
+    asked += 2 * len(paths) + 1
+    text = b"".join(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path.encode() for path in paths[:2] * 2)
+    scene.run_ok(["openssl", "s_client", "-connect", "127.0.0.1:%d" % nginx.port, "-quiet", "-no_ign_eof"], shim=False,
+                 stdin=text[:-2] + b"Connection: close\r\n\r\n")
+    asked += 4
+    clients = [TlsClient(nginx.port) for _ in range(8)]
+    while asked < count:
+        for client in clients:
+            for _ in range(25):
+                client.request("GET", "/users/%d" % asked)
+                asked += 1
+        for client in clients:
+            for _ in range(25):
+                client.answer()
+    for client in clients:
+        client.close()
+    return asked
+
+
+def compare_with_log(scene, nginx, count):
+    lines = nginx.logged(count)
+    scene.equal("requests that nginx logged", len(lines), count)
+    metrics = nginx.program.metrics_when(lambda metrics: metrics.sum(SERVED) >= count)
+    wanted = {(*key, "https"): number for key, number in counts_of_log(lines).items()}
+    scene.equal("requests", metrics.by(SERVED, "http_request_method", "http_route", "http_response_status_code", "url_scheme"),
+                wanted)
+    scene.equal("bytes received", metrics.by("profshim_network_receive_bytes_total", "protocol"),
+                {"http": sum(line.request_length for line in lines)})
+    scene.equal("bytes sent", metrics.by("profshim_network_transmit_bytes_total", "protocol"),
+                {"http": sum(line.bytes_sent for line in lines)})
+    scene.equal("calls that we are blind to", metrics.by("profshim_blind_calls_total", "kind"), {})
+    return metrics
+
+
+@test
+def nginx_over_tls_is_counted_as_it_counts_itself(scene):
+    nginx = TlsNginx(scene)
+    compare_with_log(scene, nginx, ask_nginx(scene, nginx, requests_wanted(5000)))
+    scene.equal("exit code", nginx.program.stop(), 0)
+
+
+@test
+def nginx_with_ktls_asked_for_is_counted_the_same(scene):
+    nginx = TlsNginx(scene, "ssl_conf_command Options KTLS;")
+    metrics = compare_with_log(scene, nginx, ask_nginx(scene, nginx, 500))
+    scene.say("calls of SSL_sendfile: %d (0: the kernel has no kTLS)" % metrics.sum("profshim_calls_total", call="SSL_sendfile"))
+    scene.equal("exit code", nginx.program.stop(), 0)
+
+
+@test
+def redis_over_tls_is_counted_as_it_counts_itself(scene):
+    certificate, key = make_certificate(scene)
+    redis = Redis.__new__(Redis)
+    redis.scene, redis.port = scene, free_ports()
+    tls_port = redis.port + 1
+    redis.program = scene.start(["redis-server", "--port", str(redis.port), "--tls-port", str(tls_port), "--bind", "127.0.0.1",
+                                 "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate,
+                                 "--tls-auth-clients", "no", "--save", "", "--appendonly", "no", "--dir", scene.dir], "redis")
+    redis.program.wait_for_port(tls_port)
+    tls = ["-p", str(tls_port), "--tls", "--insecure"]
+    for pipeline in ("1", "16", "64"):
+        scene.run_ok(["redis-benchmark", *tls, "-q", "-n", str(requests_wanted(6400)), "-c", "8", "-P", pipeline,
+                      "-t", "set,get,incr"], shim=False, timeout=300)
+    scene.equal("the answer to a wrong command", scene.run_ok(["redis-cli", *tls, "HSET", "key"], shim=False).split()[0], "ERR")
+    calls = redis.command_calls()
+    metrics = redis.program.metrics_when(lambda metrics: command_calls_of_metrics(metrics) == calls)
+    # What is refused before it runs is no call to Redis.
+    errors = metrics.sum("db_server_operation_duration_seconds_count", error_type="ERR")
+    counted = command_calls_of_metrics(metrics)
+    counted["HSET"] = counted.get("HSET", 0) - errors
+    scene.equal("commands", {command: count for command, count in counted.items() if count}, calls)
+    scene.equal("calls that we are blind to", metrics.by("profshim_blind_calls_total", "kind"), {})
+    scene.equal("exit code", redis.program.stop(), 0)
+
+
+PYTHON_SERVER = """
+import http.server, ssl, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        body = b"x" * (50000 if self.path.startswith("/file") else 3)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *arguments):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print("port", server.server_address[1], flush=True)
+server.serve_forever()
+"""
+
+# The event loop reads the sockets; sessions have memory BIOs.
+ASYNCIO_SERVER = """
+import asyncio, ssl, sys
+async def serve(reader, writer):
+    try:
+        while True:
+            head = await reader.readuntil(b"\\r\\n\\r\\n")
+            size = 50000 if head.startswith(b"GET /file") else 3
+            writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % size + b"x" * size)
+            await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+async def main():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[1], sys.argv[2])
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    print("port", server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
+
+def serve_by_python(scene, name, script):
+    program = scene.start(["python3", scene.write(name + ".py", script), *make_certificate(scene)], name)
+    program.wait_for_output("\n")
+    program.wait_ready()
+    port = int(program.stdout().split()[1])
+    expected = Expected()
+    clients = [TlsClient(port), TlsClient(port, client_context(maximum_version=ssl.TLSVersion.TLSv1_2)), TlsClient(port)]
+    for pipeline in (1, 2, 5):
+        for client in clients:
+            expected.ask(client, "/ok", pipeline)
+            expected.ask(client, "/file")
+    for client in clients:
+        expected.close(client)
+    check_expected(scene, program, expected)
+
+
+@test
+def python_opens_libssl_for_itself_alone(scene):
+    serve_by_python(scene, "thread_server", PYTHON_SERVER)
+
+
+@test
+def asyncio_reads_sockets_outside_of_sessions(scene):
+    serve_by_python(scene, "loop_server", ASYNCIO_SERVER)
+
+
+@test
+def a_gnutls_server_is_counted(scene):
+    certificate, key = make_certificate(scene)
+    port = free_ports()
+    program = scene.start(["gnutls-serv", "--http", "--quiet", "--disable-client-cert", "--port", str(port),
+                           "--x509certfile", certificate, "--x509keyfile", key], "gnutls-serv")
+    program.wait_ready()
+    count = 12
+    for number in range(count):  # it answers each connection once
+        version = ("--tls-max", "1.2") if number % 2 else ()
+        wait_until(lambda: scene.run(["curl", "-sk", "--http1.1", *version, "-o", "/dev/null",
+                                      "https://127.0.0.1:%d/page" % port], shim=False).returncode == 0, 5, "an answer")
+    metrics = program.metrics_when(lambda metrics: metrics.sum(SERVED) >= count)
+    check_requests(scene, metrics, {("GET", "/page", "200", "https"): count})
+    scene.equal("calls that we are blind to", metrics.by("profshim_blind_calls_total", "kind"), {})
+
+
+@test
+def tls_that_nobody_opens_for_us_is_counted_as_such(scene):
+    """openssl s_server -www reads its sessions through a BIO, by calls within libssl that nobody can interpose."""
+    certificate, key = make_certificate(scene)
+    port = free_ports()
+    program = scene.start(["openssl", "s_server", "-www", "-quiet", "-accept", "127.0.0.1:%d" % port, "-cert", certificate,
+                           "-key", key], "s_server")
+    program.wait_ready()
+    for version in ("1.2", "1.3", "1.3"):
+        scene.run_ok(["curl", "-sk", "--http1.1", "--tls-max", version, "--retry", "5", "--retry-connrefused", "-o", "/dev/null",
+                      "https://127.0.0.1:%d/" % port], shim=False)
+    metrics = program.metrics_when(lambda metrics: metrics.sum("profshim_blind_calls_total") >= 3)
+    scene.equal("calls that we are blind to", metrics.by("profshim_blind_calls_total", "kind"), {"tls": 3.0})
+    scene.equal("requests", metrics.sum(SERVED), 0)
+    scene.equal("connections", metrics.by("profshim_connections_accepted_total", "protocol"), {"tls": 3.0})
+
+
 if __name__ == "__main__":
     run_tests()

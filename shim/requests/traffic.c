@@ -839,9 +839,10 @@ static enum seg_error error_of_end(const struct conn *conn)
 
 void traffic_end(struct conn *conn, bool is_handed_over, struct traffic_call *call)
 {
-	traffic_answered_all(conn, call);
-	if (!is_handed_over)
+	if (!is_handed_over) {
+		traffic_answered_all(conn, call);
 		conn->as->end(conn, error_of_end(conn), call);
+	}
 	leave_protocol(conn);
 	observe_run_flush(&call->run);
 	if (!conn->is_client)

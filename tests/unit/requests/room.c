@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 uint64_t room_now_ns = 1000000000;
 
@@ -29,6 +30,7 @@ void room_open(uint32_t max_routes)
 	seg_publish(head);
 	ck_assert_int_eq(seg_view_init(&seg, base, bytes), SEG_OK);
 	thread_process = &seg.processes[0];
+	thread_process->owner = (uint64_t)getpid();
 	thread_attach();
 	ck_assert(conn_init());
 	endpoint_init();
@@ -37,6 +39,7 @@ void room_open(uint32_t max_routes)
 void room_next_process(void)
 {
 	thread_process++;
+	thread_process->owner = (uint64_t)getpid();
 }
 
 static struct iovec iov_of(const char *bytes, size_t n)

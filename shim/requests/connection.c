@@ -3,9 +3,10 @@
  * REFS_OPEN away from a nameless one ends it.
  *
  * The lock of a connection is one word: [missed:1][generation:31][holder:32], 0 = free. Who finds it held spins for a few
- * microseconds, unless the holder is itself (a signal handler that interrupted its own thread), then raises the missed bit
- * and goes its way; the holder finds the bit when it lets go, and gives the connection up, or ends it if the one who came
- * too late dropped the last name. A lock of an older generation belongs to a thread that did not survive the fork.
+ * microseconds, unless the holder is itself (a signal handler that interrupted its own thread), then leaves a copy of what
+ * it did (late.h), raises the missed bit and goes its way; the holder finds the bit when it lets go, and goes through what
+ * was left, or ends the connection if the one who came too late dropped the last name. Only if there was no memory for the
+ * copy the connection is given up. A lock of an older generation belongs to a thread that did not survive the fork.
  *
  * Connections are never unmapped. Who looked up a number, and was late, finds under the lock that the table has changed.
  */
@@ -21,7 +22,7 @@
 #include <sys/socket.h>
 
 #define DESCRIPTORS_MAX (1u << 20)
-#define SPINS_MAX 128u /* some 40 ns each: 5 us, ten times what the lock is held for */
+#define SPINS_MAX 128u /* some 40 ns each: 5 us, several times what the lock is held for by most calls */
 #define LOCK_MISSED (1ULL << 63)
 #define REFS_OPEN (1u << 31) /* in refs, beside the number of names: accepted, and not yet ended by anybody */
 
@@ -116,6 +117,7 @@ static bool lock_change(struct conn *conn, uint64_t *expected, uint64_t word)
 
 enum lock_result { LOCK_TAKEN, LOCK_TORN /* taken from a thread that is no more */, LOCK_BUSY };
 
+/* Spins for a moment, unless the holder is this thread. */
 static enum lock_result lock_slowly(struct conn *conn, uint64_t seen)
 {
 	for (uint32_t spins = 0;; spins++) {
@@ -123,14 +125,10 @@ static enum lock_result lock_slowly(struct conn *conn, uint64_t seen)
 			return LOCK_TAKEN;
 		if (seen && is_torn(seen) && lock_change(conn, &seen, lock_word()))
 			return LOCK_TORN;
-		bool is_mine = (uint32_t)seen == (uint32_t)lock_word();
-		bool is_over = spins >= SPINS_MAX || is_mine;
-		if (seen && !is_torn(seen) && is_over && lock_change(conn, &seen, seen | LOCK_MISSED))
+		if (spins >= SPINS_MAX || (uint32_t)seen == (uint32_t)lock_word())
 			return LOCK_BUSY;
-		if (!is_over) {
-			spin_pause();
-			seen = atomic_load_explicit(&conn->lock, memory_order_relaxed);
-		}
+		spin_pause();
+		seen = atomic_load_explicit(&conn->lock, memory_order_relaxed);
 	}
 }
 
@@ -141,6 +139,22 @@ static inline enum lock_result lock_try(struct conn *conn)
 	if (lock_change(conn, &nobody, lock_word()))
 		return LOCK_TAKEN;
 	return lock_slowly(conn, nobody);
+}
+
+/* Without waiting: takes the lock, or tells its holder that there is something to make up for. The change of the word,
+ * even if it changes nothing, comes before the holder's own: so it finds what was done before. */
+static enum lock_result lock_or_tell(struct conn *conn)
+{
+	uint64_t seen = atomic_load_explicit(&conn->lock, memory_order_relaxed);
+
+	for (;;) {
+		if (!seen && lock_change(conn, &seen, lock_word()))
+			return LOCK_TAKEN;
+		if (seen && is_torn(seen) && lock_change(conn, &seen, lock_word()))
+			return LOCK_TORN;
+		if (seen && !is_torn(seen) && lock_change(conn, &seen, seen | LOCK_MISSED))
+			return LOCK_BUSY;
+	}
 }
 
 /* life */
@@ -179,12 +193,21 @@ static void conn_end(struct conn *conn, uint64_t now_ns)
 	pool_give(&conns, conn);
 }
 
+static void tell_late(struct conn *conn);
+
+static bool has_late(struct conn *conn)
+{
+	return atomic_load_explicit(&conn->late, memory_order_relaxed) != NULL;
+}
+
 /* Somebody came while the lock was held. */
 static void make_up_for_missed(struct conn *conn)
 {
-	atomic_fetch_and_explicit(&conn->lock, ~LOCK_MISSED, memory_order_acq_rel);
-	if (atomic_load_explicit(&conn->refs, memory_order_acquire) > REFS_OPEN)
+	bool is_open = atomic_load_explicit(&conn->refs, memory_order_acquire) > REFS_OPEN;
+
+	if (atomic_exchange_explicit(&conn->is_missed, false, memory_order_acq_rel) && is_open)
 		traffic_give_up(conn, SEG_COUNTER_LOST_CONN_BUSY);
+	tell_late(conn);
 }
 
 static inline void conn_release(struct conn *conn, uint64_t now_ns)
@@ -192,6 +215,8 @@ static inline void conn_release(struct conn *conn, uint64_t now_ns)
 	uint64_t mine = lock_word();
 
 	for (;;) {
+		if (has_late(conn))
+			tell_late(conn);
 		if (is_left_to_end(conn)) {
 			conn_end(conn, now_ns);
 			return;
@@ -199,28 +224,56 @@ static inline void conn_release(struct conn *conn, uint64_t now_ns)
 		uint64_t expected = mine;
 		if (lock_change(conn, &expected, 0))
 			return;
+		atomic_fetch_and_explicit(&conn->lock, ~LOCK_MISSED, memory_order_acq_rel);
 		make_up_for_missed(conn);
 	}
 }
 
-/* The connection that fd names, locked; NULL if there is none, or none that can be had. */
-static struct conn *conn_take(int fd, uint64_t now_ns)
+/* Its lock was taken, and it is the connection that was meant. */
+static void use(struct conn *conn, enum lock_result result)
+{
+	adopt(conn);
+	if (result == LOCK_TORN)
+		traffic_give_up(conn, SEG_COUNTER_LOST_CONN_BUSY);
+	conn->forks_at_use = atomic_load_explicit(&forks, memory_order_relaxed);
+}
+
+/* The lock is another's: that one will go through event (NULL: nothing that can be left), or give the connection up. */
+static void leave(struct conn *conn, int fd, const struct conn_event *event, uint64_t now_ns)
+{
+	uint32_t opens = atomic_load_explicit(&conn->opens, memory_order_acquire);
+
+	if (conn_at(fd) != conn)
+		return;
+	if (!event || !late_leave(&conn->late, event, opens))
+		atomic_store_explicit(&conn->is_missed, true, memory_order_release);
+	enum lock_result result = lock_or_tell(conn);
+	if (result == LOCK_BUSY)
+		return;
+	if (conn_at(fd) == conn) {
+		use(conn, result);
+		make_up_for_missed(conn);
+	}
+	conn_release(conn, now_ns);
+}
+
+/* The connection that fd names, locked; NULL if there is none, or none that can be had: then event was left. */
+static struct conn *conn_take(int fd, const struct conn_event *event, uint64_t now_ns)
 {
 	struct conn *conn = conn_at(fd);
 
 	if (!conn)
 		return NULL;
 	enum lock_result result = lock_try(conn);
-	if (result == LOCK_BUSY)
+	if (result == LOCK_BUSY) {
+		leave(conn, fd, event, now_ns);
 		return NULL;
+	}
 	if (conn_at(fd) != conn) {
 		conn_release(conn, now_ns);
 		return NULL;
 	}
-	adopt(conn);
-	if (result == LOCK_TORN)
-		traffic_give_up(conn, SEG_COUNTER_LOST_CONN_BUSY);
-	conn->forks_at_use = atomic_load_explicit(&forks, memory_order_relaxed);
+	use(conn, result);
 	return conn;
 }
 
@@ -229,7 +282,7 @@ static void conn_drop(struct conn *conn, uint64_t now_ns)
 {
 	if (atomic_fetch_sub_explicit(&conn->refs, 1, memory_order_acq_rel) != (REFS_OPEN | 1))
 		return;
-	if (lock_try(conn) != LOCK_BUSY) /* else the holder finds that it is the last */
+	if (lock_try(conn) != LOCK_BUSY || lock_or_tell(conn) != LOCK_BUSY) /* else the holder finds that it is the last */
 		conn_release(conn, now_ns);
 }
 
@@ -258,6 +311,10 @@ static void conn_install(int fd, struct conn *conn, uint64_t now_ns)
 
 static void conn_open(struct conn *conn, int fd, const struct peer_address *server, uint64_t now_ns)
 {
+	/* What was left for the connection that this memory was before is nobody's. */
+	atomic_fetch_add_explicit(&conn->opens, 1, memory_order_acq_rel);
+	tell_late(conn);
+	atomic_store_explicit(&conn->is_missed, false, memory_order_relaxed);
 	conn->generation = generation;
 	conn->forks_at_use = atomic_load_explicit(&forks, memory_order_relaxed);
 	traffic_begin(conn, fd, server, now_ns);
@@ -304,7 +361,7 @@ void conn_tls_opened(int fd, uint64_t now_ns)
 
 	if (!conn || conn->is_tls)
 		return;
-	conn = conn_take(fd, now_ns);
+	conn = conn_take(fd, NULL, now_ns);
 	if (!conn)
 		return;
 	traffic_tls_opened(conn);
@@ -349,15 +406,17 @@ void conn_process_ends(uint64_t now_ns)
 
 /* bytes */
 
-static inline void each_piece(struct conn *conn, const struct iovec *iov, size_t iov_count, size_t bytes,
+static inline void each_piece(struct conn *conn, const struct conn_event *event,
 			      void (*piece)(struct conn *, const char *, size_t, struct traffic_call *),
 			      struct traffic_call *call)
 {
-	for (size_t i = 0; i < iov_count && bytes; i++) {
-		size_t n = iov[i].iov_len < bytes ? iov[i].iov_len : bytes;
+	size_t left = event->bytes;
+
+	for (size_t i = 0; i < event->iov_count && left; i++) {
+		size_t n = event->iov[i].iov_len < left ? event->iov[i].iov_len : left;
 		if (n)
-			piece(conn, iov[i].iov_base, n, call);
-		bytes -= n;
+			piece(conn, event->iov[i].iov_base, n, call);
+		left -= n;
 	}
 }
 
@@ -385,13 +444,84 @@ static void count_sent(struct conn *conn, size_t bytes)
 		observe_sent(conn->protocol, bytes);
 }
 
-/* Everything was said: what the thread works for now, and the lock. */
-static void finish_call(struct conn *conn, struct traffic_call *call)
+static void happen(struct conn *conn, const struct conn_event *event, struct traffic_call *call)
 {
-	traffic_call_end(conn, call);
-	if (call->work.endpoint != WORK_PENDING)
-		work_set(call->work);
-	conn_release(conn, call->now_ns);
+	bool is_asked = (event->kind == CONN_RECEIVED || event->kind == CONN_RECEIVED_UNSEEN) != conn->is_client;
+
+	switch (event->kind) {
+	case CONN_RECEIVED:
+	case CONN_SENT:
+		if (event->kind == CONN_RECEIVED)
+			count_received(conn, event->bytes);
+		else
+			count_sent(conn, event->bytes);
+		each_piece(conn, event, is_asked ? traffic_asked : traffic_answered, call);
+		break;
+	case CONN_RECEIVED_UNSEEN:
+	case CONN_SENT_UNSEEN:
+		if (event->kind == CONN_RECEIVED_UNSEEN)
+			count_received(conn, event->bytes);
+		else
+			count_sent(conn, event->bytes);
+		if (is_asked)
+			traffic_asked_unseen(conn, event->bytes, call);
+		else
+			traffic_answered_unseen(conn, event->bytes, call);
+		break;
+	case CONN_RECEIVED_END:
+		/* The other side, as the server, has answered all that it will. */
+		conn->is_received_at_end = true;
+		if (conn->is_client)
+			traffic_answered_all(conn, call);
+		break;
+	case CONN_SHUT_DOWN:
+		if (!conn->is_client)
+			traffic_answered_all(conn, call);
+		break;
+	case CONN_FAILED:
+		conn->failure = event->error;
+		break;
+	}
+}
+
+static void go_through(struct conn *conn, const struct late *late)
+{
+	struct traffic_call call = call_at(late->event.now_ns);
+	struct work own = self.work;
+
+	/* What the program asks is asked for the work of the thread that asked. */
+	if (conn->is_client)
+		self.work = late->work;
+	happen(conn, &late->event, &call);
+	traffic_call_end(conn, &call);
+	self.work = own;
+}
+
+static void tell_late(struct conn *conn)
+{
+	struct late *late = late_take(&conn->late), *next;
+
+	for (; late; late = next) {
+		next = late->next;
+		if (late->opens == atomic_load_explicit(&conn->opens, memory_order_relaxed))
+			go_through(conn, late);
+		late_free(late);
+	}
+}
+
+/* What the program did with fd, for the connection; and what the thread works for now. */
+static void tell(int fd, const struct conn_event *event)
+{
+	struct conn *conn = conn_take(fd, event, event->now_ns);
+
+	if (!conn)
+		return;
+	struct traffic_call call = call_at(event->now_ns);
+	happen(conn, event, &call);
+	traffic_call_end(conn, &call);
+	if (call.work.endpoint != WORK_PENDING)
+		work_set(call.work);
+	conn_release(conn, event->now_ns);
 }
 
 /* Work that may be weak: then what the thread does for a request stays so. */
@@ -428,53 +558,26 @@ static void restore_work(struct conn *conn)
 		work_set(work_before);
 }
 
-/* The other side sends no more: as the server, it has answered all that it will. */
-static void received_at_end(int fd, uint64_t now_ns)
-{
-	struct conn *conn = conn_take(fd, now_ns);
-
-	if (!conn)
-		return;
-	struct traffic_call call = call_at(now_ns);
-	restore_work(conn);
-	conn->is_received_at_end = true;
-	if (conn->is_client)
-		traffic_answered_all(conn, &call);
-	finish_call(conn, &call);
-}
-
 void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns)
 {
 	struct conn *conn = conn_at(fd);
 
 	if (!conn)
 		return;
-	if (!bytes) {
-		received_at_end(fd, now_ns);
-		return;
-	}
-	conn = conn_take(fd, now_ns);
-	if (!conn)
-		return;
-	struct traffic_call call = call_at(now_ns);
-	count_received(conn, bytes);
-	each_piece(conn, iov, iov_count, bytes, conn->is_client ? traffic_answered : traffic_asked, &call);
-	finish_call(conn, &call);
+	if (!bytes)
+		restore_work(conn);
+	tell(fd, &(struct conn_event){
+		.kind = bytes ? CONN_RECEIVED : CONN_RECEIVED_END,
+		.iov = iov,
+		.iov_count = bytes ? iov_count : 0,
+		.bytes = bytes,
+		.now_ns = now_ns,
+	});
 }
 
 void conn_received_unseen(int fd, size_t bytes, uint64_t now_ns)
 {
-	struct conn *conn = conn_take(fd, now_ns);
-
-	if (!conn)
-		return;
-	struct traffic_call call = call_at(now_ns);
-	count_received(conn, bytes);
-	if (conn->is_client)
-		traffic_answered_unseen(conn, bytes, &call);
-	else
-		traffic_asked_unseen(conn, bytes, &call);
-	finish_call(conn, &call);
+	tell(fd, &(struct conn_event){ .kind = CONN_RECEIVED_UNSEEN, .bytes = bytes, .now_ns = now_ns });
 }
 
 /* The failures that a caller meets every day and tries again after. */
@@ -483,15 +586,11 @@ static bool is_passing(int error)
 	return error == EAGAIN || error == EINTR || error == ENOBUFS || error == ENOMEM;
 }
 
-/* One that tells why what is unanswered will stay so. Taken, so that this process is known to follow the connection. */
+/* One that tells why what is unanswered will stay so, and that this process follows the connection. */
 static void note_failure(int fd, int error, uint64_t now_ns)
 {
-	struct conn *conn = is_passing(error) ? NULL : conn_take(fd, now_ns);
-
-	if (!conn)
-		return;
-	conn->failure = error;
-	conn_release(conn, now_ns);
+	if (!is_passing(error))
+		tell(fd, &(struct conn_event){ .kind = CONN_FAILED, .error = error, .now_ns = now_ns });
 }
 
 void conn_receive_failed(int fd, int error, uint64_t now_ns)
@@ -514,29 +613,18 @@ void conn_sending(int fd)
 
 void conn_sent(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns)
 {
-	struct conn *conn = conn_take(fd, now_ns);
-
-	if (!conn)
-		return;
-	struct traffic_call call = call_at(now_ns);
-	count_sent(conn, bytes);
-	each_piece(conn, iov, iov_count, bytes, conn->is_client ? traffic_asked : traffic_answered, &call);
-	finish_call(conn, &call);
+	tell(fd, &(struct conn_event){
+		.kind = CONN_SENT,
+		.iov = iov,
+		.iov_count = iov_count,
+		.bytes = bytes,
+		.now_ns = now_ns,
+	});
 }
 
 void conn_sent_unseen(int fd, size_t bytes, uint64_t now_ns)
 {
-	struct conn *conn = conn_take(fd, now_ns);
-
-	if (!conn)
-		return;
-	struct traffic_call call = call_at(now_ns);
-	count_sent(conn, bytes);
-	if (conn->is_client)
-		traffic_asked_unseen(conn, bytes, &call);
-	else
-		traffic_answered_unseen(conn, bytes, &call);
-	finish_call(conn, &call);
+	tell(fd, &(struct conn_event){ .kind = CONN_SENT_UNSEEN, .bytes = bytes, .now_ns = now_ns });
 }
 
 void conn_send_failed(int fd, int error, uint64_t now_ns)
@@ -546,13 +634,6 @@ void conn_send_failed(int fd, int error, uint64_t now_ns)
 
 void conn_shut_down(int fd, int how, uint64_t now_ns)
 {
-	if (how == SHUT_RD)
-		return;
-	struct conn *conn = conn_take(fd, now_ns);
-	if (!conn)
-		return;
-	struct traffic_call call = call_at(now_ns);
-	if (!conn->is_client)
-		traffic_answered_all(conn, &call);
-	finish_call(conn, &call);
+	if (how != SHUT_RD)
+		tell(fd, &(struct conn_event){ .kind = CONN_SHUT_DOWN, .now_ns = now_ns });
 }

@@ -3,9 +3,9 @@
  * Context: call. No allocation but pages mapped from the kernel in large pieces, no lock that can wait.
  * Owns the table from descriptor to connection and the connections; files, pipes and datagrams are not tracked and cost
  * one look into the table.
- * Overlap: any calls of any threads; two threads in the same connection at once are told apart by a short bounded spin,
- * after which the connection is given up as unseen and counted. A signal handler of the program that interrupts one of
- * these calls and makes another on the same connection gives it up in the same way.
+ * Overlap: any calls of any threads. Two threads in the same connection at once, or a signal handler of the program that
+ * interrupts one of these calls and makes another on the same connection: after a short bounded spin the second one leaves
+ * a copy of what it did to the first one, which goes through it before it leaves the connection.
  * The hooks call these with thread.own_depth raised, after the real call, with its result; all times are clock_now_ns.
  *
  * Whose work it is (base/work.h):

@@ -10,6 +10,7 @@
  */
 #include "../base/work.h"
 #include "http1.h"
+#include "late.h"
 #include "observe.h"
 #include "peer.h"
 #include "request.h"
@@ -62,6 +63,9 @@ struct conn {
 	struct pool_link link;
 	_Atomic uint64_t lock;  /* connection.c */
 	_Atomic uint32_t refs;  /* connection.c */
+	_Atomic uint32_t opens; /* connection.c: how many connections this memory was */
+	_Atomic bool is_missed; /* connection.c: somebody came while the lock was held, and could not even leave a word */
+	_Atomic(struct late *) late; /* connection.c: what was left to whoever holds the lock */
 	uint32_t generation;    /* of the process that counts it in its gauges */
 	uint32_t forks_at_use;  /* forks of this process when bytes last passed */
 

@@ -1,8 +1,11 @@
+#include "../../../shim/requests/heap.h"
+#include "../../../shim/requests/late.h"
 #include "check_main.h"
 #include "room.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -346,11 +349,33 @@ static void enter_twice(void)
 	conn_received(5, &iov, 1, 19, room_now_ns);
 }
 
-START_TEST(a_handler_that_enters_again_does_not_wait_and_the_connection_is_given_up)
+START_TEST(a_handler_that_enters_again_does_not_wait_and_nothing_is_lost)
 {
 	enter_twice();
+	ck_assert_uint_eq(http("GET /a", 200, SEG_ERROR_NONE), 1);
+	room_receive(5, "GET /a HTTP/1.1\r\n\r\n");
+	room_answer(5, 0);
+	room_close(5);
+	ck_assert_uint_eq(http("GET /a", 200, SEG_ERROR_NONE), 2);
+	ck_assert_uint_eq(all_http(), 2);
+	ck_assert_uint_eq(room_counter(SEG_COUNTER_LOST_CONN_BUSY), 0);
+	ck_assert(room_is_balanced());
+}
+END_TEST
+
+START_TEST(without_memory_for_what_a_handler_did_the_connection_is_given_up)
+{
+	enum { PIECES_MAX = 500000 };
+	static void *pieces[PIECES_MAX];
+	size_t count = 0;
+
+	while (count < PIECES_MAX && (pieces[count] = heap_alloc(sizeof(struct late) + 38)))
+		count++;
+	ck_assert_uint_lt(count, PIECES_MAX);
+	enter_twice();
+	while (count)
+		heap_free(pieces[--count]);
 	ck_assert_uint_eq(room_counter(SEG_COUNTER_LOST_CONN_BUSY), 1);
-	ck_assert_uint_eq(all_http(), 0);
 	room_receive(5, "GET /a HTTP/1.1\r\n\r\n");
 	room_answer(5, 0);
 	room_close(5);
@@ -365,10 +390,59 @@ START_TEST(a_handler_may_even_close_the_connection_it_interrupts)
 	enter_twice();
 	ck_assert(!conn_is_tracked(5));
 	ck_assert(room_is_balanced());
+	ck_assert_uint_eq(http("GET /a", 200, SEG_ERROR_NONE), 1);
 	room_accept(5);
 	room_receive(5, "GET /a HTTP/1.1\r\n\r\n");
 	room_answer(5, 0);
-	ck_assert_uint_eq(http("GET /a", 200, SEG_ERROR_NONE), 1);
+	ck_assert_uint_eq(http("GET /a", 200, SEG_ERROR_NONE), 2);
+}
+END_TEST
+
+/* One thread reads requests, another one answers those that were read, all on one connection: to read takes long, since
+ * much comes at once. */
+enum { BATCHES = 300, BATCH = 500 };
+static _Atomic uint32_t batches_read;
+
+static void *answer_batches(void *argument)
+{
+	static char answers[BATCH * 38];
+	struct iovec iov = { answers, sizeof(answers) };
+
+	(void)argument;
+	thread_attach();
+	for (int i = 0; i < BATCH; i++)
+		memcpy(answers + i * 38, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 38);
+	for (uint32_t batch = 0; batch < BATCHES; batch++) {
+		while (atomic_load(&batches_read) <= batch)
+			sched_yield();
+		conn_sending(5);
+		conn_sent(5, &iov, 1, sizeof(answers), 3);
+	}
+	return NULL;
+}
+
+START_TEST(threads_that_read_and_answer_on_one_connection_lose_nothing)
+{
+	static char requests[BATCH * 19];
+	struct iovec iov = { requests, sizeof(requests) };
+	pthread_t thread;
+
+	for (int i = 0; i < BATCH; i++)
+		memcpy(requests + i * 19, "GET /a HTTP/1.1\r\n\r\n", 19);
+	room_open(256);
+	room_accept(5);
+	pthread_create(&thread, NULL, answer_batches, NULL);
+	for (uint32_t batch = 0; batch < BATCHES; batch++) {
+		conn_receiving(5);
+		conn_received(5, &iov, 1, sizeof(requests), 2);
+		atomic_store(&batches_read, batch + 1);
+	}
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(http("GET /a", 200, SEG_ERROR_NONE), BATCHES * BATCH);
+	ck_assert_uint_eq(room_counter(SEG_COUNTER_LOST_CONN_BUSY), 0);
+	room_close(5);
+	ck_assert_uint_eq(all_http(), BATCHES * BATCH);
+	ck_assert(room_is_balanced());
 }
 END_TEST
 
@@ -585,7 +659,9 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, a_child_that_only_closes_what_it_inherited_counts_nothing);
 	tcase_add_test(tcase, threads_with_connections_of_their_own_count_exactly);
 	tcase_add_test(tcase, threads_that_fight_over_connections_leave_the_gauges_balanced);
-	tcase_add_test(tcase, a_handler_that_enters_again_does_not_wait_and_the_connection_is_given_up);
+	tcase_add_test(tcase, threads_that_read_and_answer_on_one_connection_lose_nothing);
+	tcase_add_test(tcase, a_handler_that_enters_again_does_not_wait_and_nothing_is_lost);
+	tcase_add_test(tcase, without_memory_for_what_a_handler_did_the_connection_is_given_up);
 	tcase_add_test(tcase, a_handler_may_even_close_the_connection_it_interrupts);
 	tcase_add_test(tcase, a_lock_that_was_held_across_a_fork_does_not_stop_the_child);
 	tcase_add_test(tcase, a_client_that_pipelines_without_end_is_given_up_and_the_rest_goes_on);

@@ -10,6 +10,8 @@
  * variable, then, is a matter of the word: "search" and "me" do.
  *
  * A word that was itself followed by ids ("/kunden/42") names a collection, whatever the language: it counts as known.
+ * And a word of the vocabulary beside a {name} may be one more name (a repository called "docs"): it is, once both are
+ * known to be followed by the same word.
  */
 #include "route_trie.h"
 
@@ -191,6 +193,7 @@ static uint64_t child_key(const struct route_walk *walk, const char *text, size_
 static void move_on(struct route_walk *walk, struct seg_word *node, uint64_t key, enum came_by came_by, uint32_t weight)
 {
 	walk->before = node;
+	walk->before_came_by = walk->came_by;
 	walk->twin = 0;
 	walk->key = key;
 	walk->came_by = (uint8_t)came_by;
@@ -217,10 +220,11 @@ static void judge(struct route_walk *walk, struct seg_word *node)
 		note_change(walk);
 }
 
-/* The word that led to node, unknown as it is, is followed by ids: it counts among its siblings as a known one. */
+/* The word that led to node, unknown as it is, is followed by ids: it counts among its siblings as a known one. Only
+ * where an interface begins: a user's name may be followed by ids as well. */
 static void is_collection(struct route_walk *walk, struct seg_word *node)
 {
-	if (!state_add(node, STATE_COLLECTION) || !walk->weight || !walk->before)
+	if (walk->before_came_by != BY_PREFIX || !walk->weight || !walk->before || !state_add(node, STATE_COLLECTION))
 		return;
 	atomic_fetch_sub_explicit(&walk->before->children, (uint32_t)walk->weight << ODD_SHIFT, memory_order_relaxed);
 	atomic_fetch_add_explicit(&walk->before->children, 1, memory_order_relaxed);
@@ -239,8 +243,11 @@ static void learn_variable(struct route_walk *walk, struct seg_word *node, uint6
 	if (!is_form || !node)
 		return;
 	is_collection(walk, node);
-	if (state_add(node, STATE_HAS_IDS))
-		judge(walk, node);
+	if (!state_add(node, STATE_HAS_IDS))
+		return;
+	if (atomic_load_explicit(&node->children, memory_order_relaxed) >> ODD_SHIFT)
+		note_change(walk); /* some may be strange */
+	judge(walk, node);
 }
 
 /* A segment that is nothing but a variable. */
@@ -269,6 +276,8 @@ static bool varies(const struct route_walk *walk, const struct seg_word *node, c
 {
 	uint32_t state = state_of(node), child_state = state_of(child);
 
+	if (word == ROUTE_WORD_STRANGE && state & STATE_HAS_IDS && walk->came_by != BY_PREFIX)
+		return true;
 	if (!(state & STATE_VARIES))
 		return false;
 	if (child_state & STATE_INSTANCE)
@@ -351,14 +360,18 @@ size_t route_walk_step(struct route_walk *walk, char *segment, size_t n, size_t 
 		look_for_twin(walk, node, shape.text, shape.n);
 	if (walk->is_learning && node && !is_known_to_vary)
 		learn_word(walk, node, key, word);
-	if (is_known_to_vary || varies(walk, node, find(key), word))
-		return step_variable(walk, node, 1u << (STATE_KINDS_SHIFT + ROUTE_KIND_NAME), segment, room);
+	if (is_known_to_vary || varies(walk, node, find(key), word)) {
+		/* Strange beside ids: one that has not quite their form. */
+		enum route_kind kind = word == ROUTE_WORD_STRANGE && state_of(node) & STATE_HAS_IDS ? ROUTE_KIND_TOKEN : ROUTE_KIND_NAME;
+		return step_variable(walk, node, 1u << (STATE_KINDS_SHIFT + kind), segment, room);
+	}
 	if (has_variables) {
-		if (walk->is_learning)
-			learn_variable(walk, node, key, shape.kinds);
+		if (walk->is_learning) /* of a word that is strange besides, a part may look like an id by chance */
+			learn_variable(walk, word == ROUTE_WORD_STRANGE ? NULL : node, key, shape.kinds);
 		n = shape_write(&shape, kind_of_state(state_of(find(key)) | shape.kinds), segment, room);
 	}
-	uint64_t twin = state_of(node) & STATE_VARIES ? child_key(walk, "{}", 2) : 0;
+	bool is_beside_names = state_of(node) & STATE_VARIES && !memchr("_$", *segment, 2);
+	uint64_t twin = is_beside_names ? child_key(walk, "{}", 2) : 0;
 	if (twin && walk->is_learning)
 		state_add(node, STATE_HAS_WORDS);
 	move_on(walk, node, key, came_by_word(walk, shape.text, shape.n), weight_of(word));

@@ -32,6 +32,7 @@ struct route_walk {
 	uint64_t key;        /* of the node it has come to */
 	uint64_t twin;       /* of the {name} beside the word that led there; 0 = that is no word beside a name */
 	uint8_t came_by;     /* enum in route_trie.c */
+	uint8_t before_came_by;
 	uint8_t weight;      /* of the last word among its siblings; 0 = it counts for nothing */
 	bool is_learning;
 	bool has_changed;    /* learning changed where other paths lead */

@@ -153,8 +153,8 @@ long blind_syscall(long number, long a, long b, long c, long d, long e, long f)
 	long result = do_call(number, arguments);
 	saved_errno = errno;
 	self.own_depth++;
-	if (number == SYS_io_uring_setup && result < 0)
-		uring_not_made();
+	if (number == SYS_io_uring_setup)
+		uring_made(result >= 0);
 	tell(number, arguments, result);
 	self.own_depth--;
 	errno = saved_errno;

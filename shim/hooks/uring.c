@@ -43,14 +43,15 @@ static bool is_seen(const struct foreign_library *library, const void *caller)
 
 void uring_making(void)
 {
-	thread_count(SEG_COUNTER_BLIND_IO_URING);
 	if (thread_process)
 		atomic_fetch_add_explicit(&thread_process->rings_counted, 1, memory_order_relaxed);
 }
 
-void uring_not_made(void)
+void uring_made(bool is_made)
 {
-	if (thread_process)
+	if (is_made)
+		thread_count(SEG_COUNTER_BLIND_IO_URING);
+	else if (thread_process)
 		atomic_fetch_sub_explicit(&thread_process->rings_counted, 1, memory_order_relaxed);
 }
 
@@ -71,8 +72,8 @@ static bool begin_making(const struct foreign_library *library, const void *call
 
 static int end_making(bool is_begun, int result)
 {
-	if (is_begun && result < 0)
-		uring_not_made();
+	if (is_begun)
+		uring_made(result >= 0);
 	return result;
 }
 

@@ -2,9 +2,9 @@
 /* uring - rings of io_uring, through which requests pass unseen: made, and handed work, by liburing or syscall().
  * Context: call.
  */
+#include <stdbool.h>
 
-/* A ring is about to be made: counted, and noted as such before it can be found (setup/rings.h). */
+/* Around the making of a ring. It is noted before it can be found by what it maps (setup/rings.h), and counted if it was
+ * made. */
 void uring_making(void);
-
-/* It was not made after all. The attempt stays counted. */
-void uring_not_made(void);
+void uring_made(bool is_made);

@@ -4,9 +4,10 @@
  * Context: setup; by the serving thread.
  *
  * Whoever uses a ring has its submission entries mapped, at an offset that nothing else is mapped at
- * (IORING_OFF_SQES, io_uring_setup(2)); a process that has more of those than were counted made some unseen. Rings of
- * which none is left when we look are not found, nor those in memory that the program gave (IORING_SETUP_NO_MMAP).
- * A process whose /proc we may not read is not looked at.
+ * (IORING_OFF_SQES, io_uring_setup(2)); a process that has more of those than were ever counted made some unseen. So what
+ * is counted is a lower bound: rings of which nothing is left when we look are not found, nor those in memory that the
+ * program gave (IORING_SETUP_NO_MMAP), nor as many as were counted and are gone. A process whose /proc we may not read is
+ * not looked at.
  */
 
 /* Looks, unless it last did so recently: it takes at most a hundredth of the time. */

@@ -22,7 +22,6 @@ enum state {
 
 #define MAGIC_REQUEST '\x80'
 #define MAGIC_RESPONSE '\x81'
-#define OPCODE_STAT 0x10
 
 enum {
 	KEY_BYTES = 250,       /* KEY_MAX_LENGTH */
@@ -92,10 +91,12 @@ const char *memcached_operation_name(enum memcached_operation operation)
 }
 
 /* protocol_binary.h; what is not set is _OTHER, and not quiet. */
-static const struct {
+struct opcode {
 	uint8_t operation;
 	bool is_quiet;
-} opcodes[] = {
+};
+
+static const struct opcode opcodes[] = {
 	[0x00] = { MEMCACHED_GET, false },        [0x01] = { MEMCACHED_SET, false },
 	[0x02] = { MEMCACHED_ADD, false },        [0x03] = { MEMCACHED_REPLACE, false },
 	[0x04] = { MEMCACHED_DELETE, false },     [0x05] = { MEMCACHED_INCR, false },
@@ -115,6 +116,13 @@ static const struct {
 	[0x21] = { MEMCACHED_SASL_AUTH, false },  [0x22] = { MEMCACHED_SASL_STEP, false },
 	[0x23] = { MEMCACHED_GAT, false },        [0x24] = { MEMCACHED_GAT, true },
 };
+
+static struct opcode opcode_of(char byte)
+{
+	uint8_t number = (uint8_t)byte;
+
+	return number < sizeof(opcodes) / sizeof(opcodes[0]) ? opcodes[number] : (struct opcode){ MEMCACHED_OTHER, false };
+}
 
 /* lines */
 
@@ -394,13 +402,11 @@ static enum memcached_event eat_keys(struct memcached_command *command, const ch
 static enum memcached_event end_command_header(struct memcached_command *command)
 {
 	const char *header = command->line.kept;
-	uint8_t opcode = (uint8_t)header[1];
-	bool is_known = opcode < sizeof(opcodes) / sizeof(opcodes[0]);
+	struct opcode opcode = opcode_of(header[1]);
 
 	command->asked = (struct memcached_asked){
-		.operation = is_known ? opcodes[opcode].operation : MEMCACHED_OTHER,
-		.is_quiet = is_known && opcodes[opcode].is_quiet,
-		.opcode = opcode,
+		.operation = opcode.operation,
+		.is_quiet = opcode.is_quiet,
 		.is_binary = true,
 		.tag = number_32(header + 12),
 	};
@@ -658,13 +664,15 @@ static enum memcached_event end_reply_header(struct memcached_reply *reply)
 {
 	const char *header = reply->line.kept;
 	uint32_t status = number_16(header + 6);
+	struct opcode opcode = opcode_of(header[1]);
 
-	reply->opcode = (uint8_t)header[1];
+	reply->operation = opcode.operation;
+	reply->is_quiet = opcode.is_quiet;
 	reply->tag = number_32(header + 12);
 	reply->error = error_of_status(status);
 	reply->answer = reply->error == SEG_ERROR_NONE ? MEMCACHED_ANSWER_PLAIN : MEMCACHED_ANSWER_ERROR;
 	reply->left_bytes = number_32(header + 8);
-	reply->goes_on = reply->opcode == OPCODE_STAT && status == 0 && reply->left_bytes;
+	reply->goes_on = reply->operation == MEMCACHED_STATS && status == 0 && reply->left_bytes;
 	reply->line.header_bytes = 0;
 	reply->state = reply->left_bytes ? STATE_BODY : STATE_START;
 	return reply->left_bytes ? MEMCACHED_MORE : MEMCACHED_ITEM;
@@ -764,7 +772,8 @@ static bool quiet_meta_may_say(enum memcached_operation operation, enum memcache
 bool memcached_is_answer_to(const struct memcached_reply *reply, const struct memcached_asked *asked)
 {
 	if (asked->is_binary)
-		return !asked->is_quiet || (reply->opcode == asked->opcode && reply->tag == asked->tag);
+		return !asked->is_quiet ||
+		       (reply->is_quiet && reply->operation == asked->operation && reply->tag == asked->tag);
 	/* Errors carry no tag. */
 	if (reply->tag && reply->tag != asked->tag)
 		return false;

@@ -75,7 +75,6 @@ struct memcached_step {
 struct memcached_asked {
 	uint32_t tag;      /* binary: opaque; meta: hash of the O flag's token, else of the key if k asks for it; 0 = none */
 	uint8_t operation; /* enum memcached_operation */
-	uint8_t opcode;    /* binary */
 	bool is_binary;
 	bool is_quiet;     /* the answer is left out where the outcome is the usual one */
 };
@@ -135,7 +134,8 @@ struct memcached_reply {
 	uint8_t state;
 	uint8_t answer;      /* at MEMCACHED_ITEM: enum memcached_answer */
 	uint8_t error;       /* at MEMCACHED_ITEM: enum seg_error; a miss is none */
-	uint8_t opcode;      /* binary */
+	uint8_t operation;   /* binary: that of the command, enum memcached_operation, */
+	bool is_quiet;       /* and whether it is a quiet one */
 	uint8_t line_kind;   /* of the line being read */
 	bool is_binary;
 	bool is_text;        /* of all answers */

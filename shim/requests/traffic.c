@@ -6,9 +6,11 @@
 
 #include "endpoint.h"
 #include "listing.h"
+#include "memcached.h"
 #include "peer.h"
 #include "slow.h"
 #include "traffic_http2.h"
+#include "traffic_memcached.h"
 
 #include <errno.h>
 #include <string.h>
@@ -457,6 +459,7 @@ static const struct traffic_protocol *protocol_of_byte(unsigned char first)
 {
 	switch (first) {
 	case 0x16: return &traffic_tls; /* a handshake record, RFC 8446 clause 5.1 */
+	case 0x80: return &traffic_memcached; /* its binary protocol's magic byte */
 	default: return NULL;
 	}
 }
@@ -478,6 +481,8 @@ static void on_first_line(struct conn *conn, enum http1_event event, struct traf
 		traffic_http_begin(conn, call);
 	else if (http->target && is_http2_line(http->target, http->target_bytes))
 		become(conn, &traffic_http2, "\r\n", call);
+	else if (http->target && memcached_may_begin(http->target, http->target_bytes))
+		become(conn, &traffic_memcached, "\r\n", call);
 	else if (http->target && is_redis_line(http->target, http->target_bytes))
 		become(conn, NULL, "\n", call);
 	else

@@ -39,10 +39,10 @@ static struct memcached_step read_some(struct parser *parser, const char *bytes,
 	if (step.event == MEMCACHED_BROKEN)
 		return step;
 	if (parser->is_replies) {
-		say(said, (uint64_t)reply->answer << 32 | (uint64_t)reply->error << 16 | reply->opcode);
+		say(said, (uint64_t)reply->answer << 32 | (uint64_t)reply->error << 16 | (uint64_t)reply->operation << 1 | reply->is_quiet);
 		say(said, reply->tag);
 	} else {
-		say(said, (uint64_t)command->asked.operation << 32 | command->asked.opcode);
+		say(said, (uint64_t)command->asked.operation << 1 | command->asked.is_binary);
 		say(said, command->asked.is_quiet | command->has_no_answer << 1 | command->opens_stream << 2);
 		say(said, command->asked.tag);
 		if (!command->is_named || command->asked.operation >= MEMCACHED_OPERATION_COUNT)

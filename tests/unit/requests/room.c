@@ -112,6 +112,14 @@ static bool series_is(uint64_t key, enum seg_protocol protocol, const char *name
 	return (status == ROOM_ANY || seg_series_status(key) == status) && (error == ROOM_ANY || seg_series_error(key) == error);
 }
 
+static bool series_is_named(uint64_t key, const char *name)
+{
+	for (int protocol = 0; protocol < SEG_PROTOCOL_COUNT; protocol++)
+		if (series_is(key, (enum seg_protocol)protocol, name, ROOM_ANY, ROOM_ANY))
+			return true;
+	return false;
+}
+
 static uint64_t histogram_count(uint32_t series)
 {
 	uint64_t count = 0;
@@ -175,8 +183,7 @@ uint64_t room_sum_ns(const char *name)
 
 	for (uint32_t i = 0; i < seg.slots[SEG_TABLE_SERIES].count; i++)
 		for (uint32_t shard = 0; shard < seg.head->shard_count; shard++)
-			if (series_is(seg.series[i].key, SEG_PROTOCOL_HTTP, name, ROOM_ANY, ROOM_ANY) ||
-			    series_is(seg.series[i].key, SEG_PROTOCOL_REDIS, name, ROOM_ANY, ROOM_ANY))
+			if (series_is_named(seg.series[i].key, name))
 				sum += seg.histograms[shard * seg.slots[SEG_TABLE_SERIES].count + i].sum_ns;
 	return sum;
 }

@@ -453,7 +453,7 @@ START_TEST(tags_are_the_same_however_a_line_is_cut)
 }
 END_TEST
 
-START_TEST(binary_answers_find_their_commands_by_opcode_and_opaque)
+START_TEST(binary_answers_find_their_commands_by_what_they_do_and_opaque)
 {
 	char bytes[64];
 	struct memcached_asked quiet = asked_of(bytes, packet(bytes, 0x80, 0x09, 0, 5, 1));
@@ -523,7 +523,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, bytes_of_values_may_pass_unseen_but_not_their_end);
 	tcase_add_test(tcase, answers_find_their_commands);
 	tcase_add_test(tcase, tags_are_the_same_however_a_line_is_cut);
-	tcase_add_test(tcase, binary_answers_find_their_commands_by_opcode_and_opaque);
+	tcase_add_test(tcase, binary_answers_find_their_commands_by_what_they_do_and_opaque);
 	tcase_add_test(tcase, a_first_line_is_memcached_s_if_its_words_fit);
 	tcase_add_test(tcase, a_command_is_named_before_its_data_is_there);
 }

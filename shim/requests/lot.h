@@ -1,0 +1,21 @@
+#pragma once
+/* lot - draws one of many with equal chances while they come, without knowing how many there will be.
+ * Context: call. Pure.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+/* True: the count-th (from 1) is the choice now instead of the one before. *random is not 0 and belongs to the drawer. */
+static inline bool lot_falls(uint32_t *random, uint32_t count)
+{
+	/* Marsaglia's xorshift; which lot it gives does not matter, only that it does not follow the traffic. */
+	uint32_t x = *random;
+
+	if (count <= 1)
+		return true;
+	x ^= x << 13;
+	x ^= x >> 17;
+	x ^= x << 5;
+	*random = x;
+	return (uint64_t)x * count >> 32 == 0;
+}

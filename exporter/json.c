@@ -98,12 +98,12 @@ static int add_chunk(const char *chunk, size_t n, void *out)
 	return ((struct strbuf *)out)->error ? -1 : 0;
 }
 
-void json_write_finish(struct json_writer *json, struct strbuf *out)
+static void finish(struct json_writer *json, struct strbuf *out, size_t layout)
 {
 	locale_t plain = newlocale(LC_ALL_MASK, "C", NULL), previous = plain ? uselocale(plain) : NULL;
 
 	if (json->has_failed || !json->root ||
-	    json_dump_callback(json->root, add_chunk, out, JSON_INDENT(2) | JSON_REAL_PRECISION(15) | JSON_ENCODE_ANY))
+	    json_dump_callback(json->root, add_chunk, out, layout | JSON_REAL_PRECISION(15) | JSON_ENCODE_ANY))
 		strbuf_fail(out, -ENOMEM);
 	strbuf_add_char(out, '\n');
 	if (plain) {
@@ -112,4 +112,14 @@ void json_write_finish(struct json_writer *json, struct strbuf *out)
 	}
 	json_decref(json->root);
 	*json = (struct json_writer){ 0 };
+}
+
+void json_write_finish(struct json_writer *json, struct strbuf *out)
+{
+	finish(json, out, JSON_INDENT(2));
+}
+
+void json_write_finish_line(struct json_writer *json, struct strbuf *out)
+{
+	finish(json, out, JSON_COMPACT);
 }

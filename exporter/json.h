@@ -26,3 +26,5 @@ void json_write_seconds(struct json_writer *json, const char *key, uint64_t ns);
 
 /* Adds the document to out with a final newline and frees it; what failed before is out's failure now. */
 void json_write_finish(struct json_writer *json, struct strbuf *out);
+/* The same as one line without blanks. */
+void json_write_finish_line(struct json_writer *json, struct strbuf *out);

@@ -1,5 +1,6 @@
 /* Formats: https://prometheus.io/docs/instrumenting/exposition_formats/ and the OpenMetrics 1.0.0 specification. They
- * differ here in four points: the family's name without _total and _info, the type info, UNIT lines, the final EOF.
+ * differ here in five points: the family's name without _total and _info, the type info, UNIT lines, exemplars, the final
+ * EOF.
  * Bounds of buckets are label values, compared as text by dashboards, so they are written as all client libraries do:
  * Go's shortest %g ("5e-05", "0.001", "1.048576e+06"), and in OpenMetrics with ".0" behind whole numbers.
  */
@@ -117,6 +118,33 @@ static void add_bucket(struct metrics_text *text, const char *labels, const stru
 	strbuf_add(text->out, "\"} ");
 }
 
+static void add_hex(struct strbuf *out, const uint8_t *bytes, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		strbuf_printf(out, "%02x", bytes[i]);
+}
+
+/* Behind the bucket that its value lies in. The label names are those that OpenTelemetry gives to exemplars. */
+static void add_exemplar(struct metrics_text *text, const struct metrics_buckets *buckets, uint32_t bucket)
+{
+	const struct metrics_exemplar *exemplar = buckets->exemplar;
+
+	if (!text->is_openmetrics || !exemplar || !exemplar->at_ns)
+		return;
+	if (bucket < buckets->count && exemplar->value > buckets->bounds[bucket])
+		return;
+	if (bucket > 0 && exemplar->value <= buckets->bounds[bucket - 1])
+		return;
+	strbuf_add(text->out, " # {trace_id=\"");
+	add_hex(text->out, exemplar->trace_id, sizeof(exemplar->trace_id));
+	strbuf_add(text->out, "\",span_id=\"");
+	add_hex(text->out, exemplar->span_id, sizeof(exemplar->span_id));
+	strbuf_add(text->out, "\"} ");
+	strbuf_add_decimal(text->out, exemplar->value, buckets->scale);
+	strbuf_add_char(text->out, ' ');
+	strbuf_add_decimal(text->out, exemplar->at_ns, 9);
+}
+
 void metrics_histogram(struct metrics_text *text, const char *labels, const struct metrics_buckets *buckets)
 {
 	uint64_t count = 0;
@@ -125,6 +153,7 @@ void metrics_histogram(struct metrics_text *text, const char *labels, const stru
 		count += buckets->counts[i];
 		add_bucket(text, labels, buckets, i);
 		strbuf_add_number(text->out, count);
+		add_exemplar(text, buckets, i);
 		strbuf_add_char(text->out, '\n');
 	}
 	add_series(text, "_sum", labels);

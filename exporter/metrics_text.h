@@ -20,12 +20,21 @@ void metrics_family(struct metrics_text *text, const char *name, enum metrics_ty
 /* One sample of a counter, gauge or info. labels: as metrics_label made them, "" = none. */
 void metrics_sample(struct metrics_text *text, const char *labels, uint64_t n, unsigned scale);
 
+/* A request that stands for many: where to go on looking. */
+enum { METRICS_TRACE_BYTES = 16, METRICS_SPAN_BYTES = 8 };
+struct metrics_exemplar {
+	uint64_t at_ns; /* when, since 1970; 0 = there is none */
+	uint64_t value; /* scaled as the bounds */
+	uint8_t trace_id[METRICS_TRACE_BYTES], span_id[METRICS_SPAN_BYTES];
+};
+
 struct metrics_buckets {
 	const uint64_t *bounds; /* rising */
 	const uint64_t *counts; /* count + 1 of them, not cumulative; the last is +Inf */
 	uint32_t count;
 	unsigned scale; /* of bounds and sum */
 	uint64_t sum;
+	const struct metrics_exemplar *exemplar; /* of OpenMetrics only; NULL = none */
 };
 void metrics_histogram(struct metrics_text *text, const char *labels, const struct metrics_buckets *buckets);
 

@@ -16,14 +16,80 @@ const char *model_base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-const char *model_error_type(uint32_t status, enum seg_error error, char ret_text[static MODEL_STATUS_BYTES])
+enum model_family model_family_of(enum seg_protocol protocol)
 {
+	switch (protocol) {
+	case SEG_PROTOCOL_GRPC:
+		return MODEL_FAMILY_RPC;
+	case SEG_PROTOCOL_REDIS:
+	case SEG_PROTOCOL_MEMCACHED:
+	case SEG_PROTOCOL_POSTGRES:
+	case SEG_PROTOCOL_MYSQL:
+		return MODEL_FAMILY_DB;
+	case SEG_PROTOCOL_UNKNOWN:
+	case SEG_PROTOCOL_HTTP:
+	case SEG_PROTOCOL_HTTP2:
+	case SEG_PROTOCOL_FASTCGI:
+	case SEG_PROTOCOL_TLS:
+	case SEG_PROTOCOL_COUNT:
+		break;
+	}
+	return MODEL_FAMILY_HTTP;
+}
+
+/* What belongs to no protocol (the overflow entry of them all) is told by its error. */
+enum model_family model_family(const struct snapshot *snapshot, const struct snapshot_series *series)
+{
+	enum seg_protocol protocol = snapshot_endpoint(snapshot, series->endpoint)->protocol;
+	bool is_database_error = series->error >= SEG_ERROR_SQLSTATE && series->error != SEG_ERROR_OTHER;
+
+	if (protocol == SEG_PROTOCOL_UNKNOWN && is_database_error)
+		return MODEL_FAMILY_DB;
+	return model_family_of(protocol);
+}
+
+/* Status codes of gRPC as its documents write them (grpc/doc/statuscodes.md). */
+static const char *const rpc_codes[] = {
+	"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+	"PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+	"INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+};
+enum { RPC_CODES = sizeof(rpc_codes) / sizeof(rpc_codes[0]) };
+
+const char *model_status(enum model_family family, uint32_t status, char ret_text[static MODEL_STATUS_BYTES])
+{
+	if (!status)
+		return "";
+	if (family == MODEL_FAMILY_DB)
+		seg_sqlstate_text(ret_text, status);
+	else if (family == MODEL_FAMILY_RPC && status <= RPC_CODES)
+		return rpc_codes[status - 1];
+	else
+		snprintf(ret_text, MODEL_STATUS_BYTES, "%u", family == MODEL_FAMILY_RPC ? status - 1 : status);
+	return ret_text;
+}
+
+static bool is_error(enum model_family family, uint32_t status, bool is_asked)
+{
+	switch (family) {
+	case MODEL_FAMILY_HTTP:
+		return status >= (is_asked ? 400 : 500);
+	case MODEL_FAMILY_RPC:
+		return status > 1;
+	case MODEL_FAMILY_DB:
+		break;
+	}
+	return false; /* warnings have a SQLSTATE, too; errors say that they are some */
+}
+
+const char *model_error_type(enum model_family family, uint32_t status, enum seg_error error, bool is_asked,
+                             char ret_text[static MODEL_STATUS_BYTES])
+{
+	if (error == SEG_ERROR_SQLSTATE)
+		return status ? model_status(MODEL_FAMILY_DB, status, ret_text) : seg_error_names[SEG_ERROR_OTHER];
 	if (error != SEG_ERROR_NONE)
 		return seg_error_names[error];
-	if (status < 500)
-		return "";
-	snprintf(ret_text, MODEL_STATUS_BYTES, "%u", status);
-	return ret_text;
+	return is_error(family, status, is_asked) ? model_status(family, status, ret_text) : "";
 }
 
 const char *model_route(const struct snapshot_endpoint *endpoint)
@@ -36,16 +102,16 @@ const char *model_route(const struct snapshot_endpoint *endpoint)
 	return !strncmp(endpoint->name, method, n) && endpoint->name[n] == ' ' ? endpoint->name + n + 1 : endpoint->name;
 }
 
-/* Hands over a text from malloc; NULL: no memory. */
-static char *endpoint_label(const struct snapshot_endpoint *endpoint)
+char *model_endpoint_name(const struct snapshot_endpoint *endpoint)
 {
+	bool is_http = model_family_of(endpoint->protocol) == MODEL_FAMILY_HTTP;
 	struct strbuf label = STRBUF_EMPTY;
 
 	if (endpoint->is_overflow) {
 		strbuf_add(&label, "_OTHER");
 	} else {
-		if (endpoint->protocol == SEG_PROTOCOL_REDIS)
-			strbuf_add(&label, "redis ");
+		if (!is_http)
+			strbuf_printf(&label, "%s ", seg_protocol_names[endpoint->protocol]);
 		strbuf_add_clean(&label, endpoint->name);
 	}
 	strbuf_add(&label, ""); /* so that there is a text */
@@ -60,37 +126,95 @@ static const char *route_within(const char *label, const struct snapshot_endpoin
 	return endpoint->is_overflow ? label : label + (model_route(endpoint) - endpoint->name);
 }
 
-static void histogram_add(struct model_histogram *to, const struct snapshot_series *series)
+static void histogram_add(struct model_histogram *to, const uint64_t buckets[static SEG_BOUNDS_MAX + 1], uint64_t sum_ns)
 {
-	for (int i = 0; i <= SEG_BOUNDS_MAX; i++)
-		to->buckets[i] += series->buckets[i];
-	to->sum_ns += series->sum_ns;
-	to->count += series->count;
+	for (int i = 0; i <= SEG_BOUNDS_MAX; i++) {
+		to->buckets[i] += buckets[i];
+		to->count += buckets[i];
+	}
+	to->sum_ns += sum_ns;
 }
 
-/* One entry for each used endpoint of the segment; *_ns and samples only. */
-static int endpoints_make(struct model *model)
+static void streams_add(struct model_streams *to, uint64_t opened, const uint64_t buckets[static SEG_STREAM_BOUNDS + 1],
+                        uint64_t sum_ns)
+{
+	to->opened += opened;
+	for (int i = 0; i <= SEG_STREAM_BOUNDS; i++)
+		to->buckets[i] += buckets[i];
+	to->sum_ns += sum_ns;
+}
+
+/* What the program did is its own endpoint; what it asked of others is told by its peers. By the segment's id. */
+static bool *served_find(const struct snapshot *snapshot)
+{
+	bool *is_served = calloc((size_t)snapshot->endpoint_count + 1, sizeof(*is_served));
+
+	if (!is_served)
+		return NULL;
+	for (uint32_t id = 0; id < snapshot->endpoint_count; id++) {
+		const struct snapshot_endpoint *endpoint = &snapshot->endpoints[id];
+		bool has_worked = endpoint->cpu_samples || endpoint->streams_opened;
+		is_served[endpoint->final] |= endpoint->is_used && (id < SEG_ENDPOINT_FIRST || has_worked);
+	}
+	for (uint32_t i = 0; i < snapshot->series_count; i++)
+		if (snapshot->series[i].peer == SEG_PEER_NONE)
+			is_served[snapshot->endpoints[snapshot->series[i].endpoint].final] = true;
+	for (uint32_t i = 0; i < snapshot->slow_count; i++)
+		is_served[snapshot->endpoints[snapshot->slow[i].endpoint].final] = true;
+	for (uint32_t i = 0; i < snapshot->connection_count; i++) {
+		const struct snapshot_connection *connection = &snapshot->connections[i];
+		if (connection->begin_mono_ns && connection->kind != SEG_CONNECTION_ASKED)
+			is_served[snapshot->endpoints[connection->endpoint].final] = true;
+	}
+	return is_served;
+}
+
+/* What is counted at one entry of the segment. */
+static void entry_add(struct model_endpoint *endpoint, const struct snapshot_endpoint *from)
+{
+	endpoint->cpu_ns += from->cpu_ns;
+	endpoint->cpu_samples += from->cpu_samples;
+	endpoint->pending_cpu_ns += from->is_pending ? from->cpu_ns : 0;
+	endpoint->request_bytes += from->request_sum_bytes;
+	endpoint->response_bytes += from->response_sum_bytes;
+	endpoint->slow_requests += from->slow_requests;
+	histogram_add(&endpoint->first_byte, from->first_byte_buckets, from->first_byte_sum_ns);
+	streams_add(&endpoint->streams, from->streams_opened, from->stream_buckets, from->stream_sum_ns);
+}
+
+/* False: no memory. */
+static bool endpoint_begin(struct model_endpoint *endpoint, const struct snapshot_endpoint *from, uint32_t id)
+{
+	endpoint->name = model_endpoint_name(from);
+	if (!endpoint->name)
+		return false;
+	bool is_http = id >= SEG_ENDPOINT_FIRST && model_family_of(from->protocol) == MODEL_FAMILY_HTTP;
+	endpoint->protocol = id < SEG_ENDPOINT_FIRST ? "" : seg_protocol_names[from->protocol];
+	endpoint->method = is_http ? seg_method_names[from->method] : "";
+	endpoint->route = is_http ? route_within(endpoint->name, from) : "";
+	return true;
+}
+
+/* One entry for each endpoint that is served, with all that the segment's entries say which turned out to be it. */
+static int endpoints_make(struct model *model, const bool *is_served)
 {
 	const struct snapshot *snapshot = model->snapshot;
 
 	for (uint32_t id = 0; id < snapshot->endpoint_count; id++) {
 		const struct snapshot_endpoint *from = &snapshot->endpoints[id];
-		struct model_endpoint *endpoint = &model->endpoints[model->endpoint_count];
 		model->endpoint_of[id] = UINT32_MAX;
-		if (!from->is_used)
+		if (!from->is_used || from->final != id || !is_served[id])
 			continue;
-		model->endpoint_of[id] = model->endpoint_count++;
-		endpoint->name = endpoint_label(from);
-		if (!endpoint->name)
+		if (!endpoint_begin(&model->endpoints[model->endpoint_count], from, id))
 			return -1;
-		bool is_http = from->protocol == SEG_PROTOCOL_HTTP;
-		endpoint->protocol = id < SEG_ENDPOINT_FIRST ? "" : seg_protocol_names[from->protocol];
-		endpoint->method = is_http ? seg_method_names[from->method] : "";
-		endpoint->route = is_http ? route_within(endpoint->name, from) : "";
-		endpoint->cpu_ns = from->cpu_ns;
-		endpoint->cpu_samples = from->cpu_samples;
-		endpoint->request_bytes = from->request_sum_bytes;
-		endpoint->response_bytes = from->response_sum_bytes;
+		model->endpoint_of[id] = model->endpoint_count++;
+	}
+	for (uint32_t id = 0; id < snapshot->endpoint_count; id++) {
+		const struct snapshot_endpoint *from = &snapshot->endpoints[id];
+		uint32_t index = from->is_used ? model->endpoint_of[from->final] : UINT32_MAX;
+		model->endpoint_of[id] = index;
+		if (index != UINT32_MAX)
+			entry_add(&model->endpoints[index], from);
 	}
 	return 0;
 }
@@ -101,10 +225,13 @@ static void requests_add(struct model *model)
 
 	for (uint32_t i = 0; i < model->snapshot->series_count; i++) {
 		const struct snapshot_series *series = &model->snapshot->series[i];
+		if (series->peer != SEG_PEER_NONE)
+			continue;
 		struct model_endpoint *endpoint = &model->endpoints[model->endpoint_of[series->endpoint]];
-		histogram_add(&endpoint->latency, series);
+		enum model_family family = model_family(model->snapshot, series);
+		histogram_add(&endpoint->latency, series->buckets, series->sum_ns);
 		endpoint->requests += series->count;
-		if (*model_error_type(series->status, series->error, text))
+		if (*model_error_type(family, series->status, series->error, false, text))
 			endpoint->errors += series->count;
 	}
 }
@@ -119,6 +246,8 @@ static void lost_find(struct model *model)
 	}
 	for (uint32_t i = 0; i < model->snapshot->cell_count; i++) {
 		const struct snapshot_cell *cell = &model->snapshot->cells[i];
+		if (model->endpoint_of[cell->endpoint] == UINT32_MAX)
+			continue; /* its endpoint's time was read before it had any */
 		struct model_endpoint *endpoint = &model->endpoints[model->endpoint_of[cell->endpoint]];
 		endpoint->lost_ns -= cell->weight_ns < endpoint->lost_ns ? cell->weight_ns : endpoint->lost_ns;
 		endpoint->lost_samples -= cell->samples < endpoint->lost_samples ? cell->samples : endpoint->lost_samples;
@@ -170,12 +299,13 @@ static void endpoint_merge(struct model_endpoint *into, struct model_endpoint *f
 	into->cpu_ns += from->cpu_ns;
 	into->lost_samples += from->lost_samples;
 	into->lost_ns += from->lost_ns;
+	into->pending_cpu_ns += from->pending_cpu_ns;
 	into->request_bytes += from->request_bytes;
 	into->response_bytes += from->response_bytes;
-	for (int i = 0; i <= SEG_BOUNDS_MAX; i++)
-		into->latency.buckets[i] += from->latency.buckets[i];
-	into->latency.sum_ns += from->latency.sum_ns;
-	into->latency.count += from->latency.count;
+	into->slow_requests += from->slow_requests;
+	histogram_add(&into->latency, from->latency.buckets, from->latency.sum_ns);
+	histogram_add(&into->first_byte, from->first_byte.buckets, from->first_byte.sum_ns);
+	streams_add(&into->streams, from->streams.opened, from->streams.buckets, from->streams.sum_ns);
 	free(from->name);
 	from->name = NULL;
 }
@@ -252,28 +382,31 @@ static void totals_find(struct model *model)
 	for (uint32_t i = 0; i < snapshot->endpoint_count; i++)
 		model->cpu_ns += snapshot->endpoints[i].is_used ? snapshot->endpoints[i].cpu_ns : 0;
 	for (uint32_t i = 0; i < snapshot->series_count; i++)
-		model->requests += snapshot->series[i].count;
+		model->requests += snapshot->series[i].peer == SEG_PEER_NONE ? snapshot->series[i].count : 0;
 }
 
 struct model *model_build(const struct snapshot *snapshot, const struct names *names)
 {
 	struct model *model = calloc(1, sizeof(*model));
+	bool *is_served = served_find(snapshot);
 
-	if (!model)
-		return NULL;
+	if (!model || !is_served)
+		goto fail;
 	model->snapshot = snapshot;
 	model->names = names;
 	totals_find(model);
 	model->endpoints = calloc(snapshot->endpoint_count + 1, sizeof(*model->endpoints));
 	model->endpoint_of = calloc(snapshot->endpoint_count + 1, sizeof(*model->endpoint_of));
-	if (!model->endpoints || !model->endpoint_of || endpoints_make(model))
+	if (!model->endpoints || !model->endpoint_of || endpoints_make(model, is_served))
 		goto fail;
 	requests_add(model);
 	lost_find(model);
 	if (endpoints_sort(model))
 		goto fail;
+	free(is_served);
 	return model;
 fail:
+	free(is_served);
 	model_free(model);
 	return NULL;
 }

@@ -14,7 +14,7 @@
 #include "names.h"
 #include "snapshot.h"
 
-#define MODEL_STATUS_BYTES 12 /* a status as text, whatever 32 bits hold */
+#define MODEL_STATUS_BYTES 24 /* a status as text: a number of 32 bits, or a name of gRPC's */
 
 enum model_by { MODEL_BY_FUNCTION, MODEL_BY_LINE, MODEL_BY_MODULE };
 
@@ -42,26 +42,36 @@ struct model_histogram {
 	uint64_t sum_ns, count;
 };
 
+struct model_streams {
+	uint64_t opened;
+	uint64_t buckets[SEG_STREAM_BOUNDS + 1]; /* of those that ended */
+	uint64_t sum_ns;
+};
+
 /* What has one name in reports: several overflow entries may be one "_OTHER". */
 struct model_endpoint {
-	char *name;            /* "GET /users/{id}", "redis GET", "_idle" */
+	char *name;            /* "GET /users/{id}", "redis GET", "grpc pkg.Service/Method", "_idle" */
 	const char *protocol;  /* "" for _background, _idle, and _OTHER of no protocol */
 	const char *method;    /* HTTP's, else "" */
 	const char *route;     /* HTTP's, within name, else "" */
 	uint64_t requests, errors; /* errors: requests that have an error_type */
 	uint64_t cpu_samples, cpu_ns;
 	uint64_t lost_samples, lost_ns; /* part of the two above whose stack was dropped and is in no node */
+	uint64_t pending_cpu_ns; /* part of cpu_ns that another endpoint may turn out to have had */
 	uint64_t request_bytes, response_bytes;
-	struct model_histogram latency;
+	uint64_t slow_requests;
+	struct model_histogram latency, first_byte;
+	struct model_streams streams;
 };
 
 struct model {
 	const struct snapshot *snapshot;
 	const struct names *names;
-	struct model_endpoint *endpoints; /* all that the session knows, by falling CPU time, then by name */
+	/* All that the session serves, by falling CPU time, then by name; not what it only asks of others. */
+	struct model_endpoint *endpoints;
 	uint32_t endpoint_count;
 	uint32_t *endpoint_of;     /* by the segment's id: index into endpoints, or UINT32_MAX */
-	uint64_t cpu_ns, requests; /* of all endpoints */
+	uint64_t cpu_ns, requests; /* of all endpoints; requests: served, not asked */
 	uint64_t samples, dropped; /* dropped: samples without a stack, part of samples */
 };
 
@@ -89,8 +99,20 @@ struct symbol *model_symbols(const struct model *model);
 /* Behind the last slash. */
 const char *model_base_name(const char *path);
 
-/* Of a request with this label set: its error_type, "" = it did not fail. A 5xx status is written into ret_text. */
-const char *model_error_type(uint32_t status, enum seg_error error, char ret_text[static MODEL_STATUS_BYTES]);
+/* What a protocol's requests are to OpenTelemetry, which decides on their metrics and on what is an error. */
+enum model_family { MODEL_FAMILY_HTTP, MODEL_FAMILY_RPC, MODEL_FAMILY_DB };
+enum model_family model_family(const struct snapshot *snapshot, const struct snapshot_series *series);
+enum model_family model_family_of(enum seg_protocol protocol);
+
+/* A request's status as people write it: "200", "NOT_FOUND", "23" (the class of a SQLSTATE); "" = it has none. */
+const char *model_status(enum model_family family, uint32_t status, char ret_text[static MODEL_STATUS_BYTES]);
+
+/* Its error_type, "" = it did not fail. To who asked, a 4xx status is an error, too. */
+const char *model_error_type(enum model_family family, uint32_t status, enum seg_error error, bool is_asked,
+                             char ret_text[static MODEL_STATUS_BYTES]);
+
+/* The endpoint as reports call it. Hands over a text from malloc; NULL: no memory. */
+char *model_endpoint_name(const struct snapshot_endpoint *endpoint);
 
 /* Where in HTTP endpoints' names the route begins. */
 const char *model_route(const struct snapshot_endpoint *endpoint);

@@ -1,10 +1,11 @@
 /* What is copied when matters, since writers go on. They add to an endpoint's CPU time before they add to a cell, and
- * insert an endpoint before a series or cell that names it. So the endpoints' times are read first (what then seems to be
+ * insert an endpoint before a series, cell or slow request that names it. So the endpoints' times are read first (what then seems to be
  * missing in the cells was really dropped, and is not merely on its way) and their names last.
  */
 #include "snapshot.h"
 
 #include "process_usage.h"
+#include "snapshot_requests.h"
 #include "snapshot_tree.h"
 
 #include <errno.h>
@@ -28,6 +29,7 @@ static void config_copy(struct seg_config *config, const struct seg_config *from
 	memcpy((void *)config, (const void *)from, sizeof(*config));
 	config->listen[SEG_TEXT_BYTES - 1] = config->report[SEG_TEXT_BYTES - 1] = '\0';
 	config->token[SEG_TEXT_BYTES - 1] = config->service[SEG_TEXT_BYTES - 1] = '\0';
+	config->slow_log[SEG_TEXT_BYTES - 1] = '\0';
 	config->unwind[sizeof(config->unwind) - 1] = '\0';
 	if (config->sort > SEG_SORT_NAME)
 		config->sort = SEG_SORT_TOTTIME;
@@ -67,14 +69,6 @@ static int arrays_make(struct snapshot *snapshot, const struct seg_view *seg)
 	return snapshot->endpoints && snapshot->modules && snapshot->series && snapshot->processes ? 0 : -ENOMEM;
 }
 
-static void endpoint_times_copy(struct snapshot *snapshot, const struct seg_view *seg)
-{
-	for (uint32_t i = 0; i < snapshot->endpoint_count; i++) {
-		snapshot->endpoints[i].cpu_ns = load(&seg->endpoints[i].cpu_ns);
-		snapshot->endpoints[i].cpu_samples = load(&seg->endpoints[i].cpu_samples);
-	}
-}
-
 static void thread_add_up(struct snapshot *snapshot, const struct seg_thread *thread)
 {
 	for (int i = 0; i < SEG_CALL_COUNT; i++) {
@@ -105,12 +99,15 @@ static void threads_copy(struct snapshot *snapshot, const struct seg_view *seg)
 struct gauges {
 	int64_t open_connections[SEG_PROTOCOL_COUNT];
 	int64_t active_requests[SEG_METHOD_COUNT][2];
+	int64_t open_streams[SEG_PROTOCOL_COUNT];
 };
 
 static void process_add_up(struct gauges *gauges, const struct seg_process *process)
 {
-	for (int i = 0; i < SEG_PROTOCOL_COUNT; i++)
+	for (int i = 0; i < SEG_PROTOCOL_COUNT; i++) {
 		gauges->open_connections[i] += atomic_load_explicit(&process->open_connections[i], memory_order_relaxed);
+		gauges->open_streams[i] += atomic_load_explicit(&process->open_streams[i], memory_order_relaxed);
+	}
 	for (int i = 0; i < SEG_METHOD_COUNT; i++)
 		for (int scheme = 0; scheme < 2; scheme++)
 			gauges->active_requests[i][scheme] +=
@@ -125,8 +122,10 @@ static uint64_t clamp(int64_t gauge)
 /* One process may have taken what another gives back, hence the sum is clamped, not its parts. */
 static void gauges_clamp(struct snapshot *snapshot, const struct gauges *gauges)
 {
-	for (int i = 0; i < SEG_PROTOCOL_COUNT; i++)
+	for (int i = 0; i < SEG_PROTOCOL_COUNT; i++) {
 		snapshot->open_connections[i] = clamp(gauges->open_connections[i]);
+		snapshot->open_streams[i] = clamp(gauges->open_streams[i]);
+	}
 	for (int i = 0; i < SEG_METHOD_COUNT; i++)
 		for (int scheme = 0; scheme < 2; scheme++)
 			snapshot->active_requests[i][scheme] = clamp(gauges->active_requests[i][scheme]);
@@ -161,115 +160,6 @@ static bool processes_copy(struct snapshot *snapshot, const struct seg_view *seg
 	return is_any_running;
 }
 
-/* Buckets behind the last bound belong to +Inf; there are some only if the file is damaged. */
-static void series_read(struct snapshot *snapshot, const struct seg_view *seg, struct snapshot_series *series)
-{
-	uint32_t infinite = snapshot->config.bound_count, all = seg->slots[SEG_TABLE_SERIES].count;
-
-	for (uint32_t shard = 0; shard < seg->slots[SEG_TABLE_HISTOGRAMS].count / all; shard++) {
-		const struct seg_histogram *from = &seg->histograms[(size_t)shard * all + series->slot];
-		for (uint32_t i = 0; i <= SEG_BOUNDS_MAX; i++) {
-			uint64_t n = load(&from->buckets[i]);
-			series->buckets[i < infinite ? i : infinite] += n;
-			series->count += n;
-		}
-		series->sum_ns += load(&from->sum_ns);
-	}
-}
-
-static void all_series_copy(struct snapshot *snapshot, const struct seg_view *seg)
-{
-	const struct seg_slots *slots = &seg->slots[SEG_TABLE_SERIES];
-
-	for (uint32_t i = 0; (i = seg_table_next(slots, i)) < slots->count; i++) {
-		uint64_t key = load(&seg->series[i].key);
-		struct snapshot_series *series = &snapshot->series[snapshot->series_count];
-		if (!key)
-			continue;
-		snapshot->tables[SEG_TABLE_SERIES].used++;
-		if (seg_series_endpoint(key) >= snapshot->endpoint_count || seg_series_error(key) >= SEG_ERROR_COUNT ||
-		    seg_series_scheme(key) > SEG_SCHEME_TLS || seg_series_status(key) > SEG_STATUS_MAX) {
-			snapshot->damaged_entries++;
-			continue;
-		}
-		*series = (struct snapshot_series){
-			.slot = i,
-			.endpoint = seg_series_endpoint(key),
-			.status = seg_series_status(key),
-			.error = seg_series_error(key),
-			.scheme = seg_series_scheme(key),
-		};
-		series_read(snapshot, seg, series);
-		snapshot->series_count++;
-	}
-}
-
-static void sizes_read(struct snapshot_endpoint *endpoint, const struct seg_view *seg, uint32_t id)
-{
-	uint32_t endpoints = seg->slots[SEG_TABLE_ENDPOINTS].count;
-
-	for (uint32_t shard = 0; shard < seg->slots[SEG_TABLE_SIZES].count / endpoints; shard++) {
-		const struct seg_sizes *from = &seg->sizes[(size_t)shard * endpoints + id];
-		for (int i = 0; i <= SEG_SIZE_BOUNDS; i++) {
-			endpoint->request_buckets[i] += load(&from->request_buckets[i]);
-			endpoint->response_buckets[i] += load(&from->response_buckets[i]);
-		}
-		endpoint->request_sum_bytes += load(&from->request_sum_bytes);
-		endpoint->response_sum_bytes += load(&from->response_sum_bytes);
-	}
-}
-
-/* The entry that the one at id turned out to be. Hops are bounded, since the file may be damaged. */
-static const struct seg_endpoint *endpoint_behind(const struct seg_view *seg, uint32_t id)
-{
-	const struct seg_endpoint *entry = &seg->endpoints[id];
-
-	for (int hop = 0; hop < 16; hop++) {
-		uint32_t alias = atomic_load_explicit(&entry->alias, memory_order_relaxed);
-		if (!alias || alias > seg->slots[SEG_TABLE_ENDPOINTS].count)
-			break;
-		entry = &seg->endpoints[alias - 1];
-	}
-	return entry;
-}
-
-static void endpoint_name_copy(struct snapshot *snapshot, const struct seg_view *seg, uint32_t id)
-{
-	static const char *const own[SEG_ENDPOINT_FIRST] = { "_background", "_idle", "_OTHER" };
-	struct snapshot_endpoint *endpoint = &snapshot->endpoints[id];
-	const struct seg_endpoint *from = endpoint_behind(seg, id);
-
-	if (id < SEG_ENDPOINT_FIRST) {
-		strcpy(endpoint->name, own[id]);
-		endpoint->is_overflow = id == SEG_ENDPOINT_OTHER;
-		endpoint->is_used = true;
-		return;
-	}
-	endpoint->is_pending = load(&from->key) && !atomic_load_explicit(&from->ready, memory_order_acquire);
-	if (!load(&from->key) || endpoint->is_pending)
-		return;
-	if (from->protocol >= SEG_PROTOCOL_COUNT || from->method >= SEG_METHOD_COUNT) {
-		snapshot->damaged_entries++;
-		return;
-	}
-	text_copy(endpoint->name, from->name, sizeof(endpoint->name));
-	endpoint->protocol = from->protocol;
-	endpoint->method = from->method;
-	endpoint->is_overflow = from->is_overflow;
-	endpoint->is_used = true;
-}
-
-static void endpoints_copy(struct snapshot *snapshot, const struct seg_view *seg)
-{
-	for (uint32_t i = 0; i < snapshot->endpoint_count; i++) {
-		endpoint_name_copy(snapshot, seg, i);
-		if (!snapshot->endpoints[i].is_used)
-			continue;
-		snapshot->tables[SEG_TABLE_ENDPOINTS].used++;
-		sizes_read(&snapshot->endpoints[i], seg, i);
-	}
-}
-
 static void modules_copy(struct snapshot *snapshot, const struct seg_view *seg)
 {
 	const struct seg_slots *slots = &seg->slots[SEG_TABLE_MODULES];
@@ -285,20 +175,6 @@ static void modules_copy(struct snapshot *snapshot, const struct seg_view *seg)
 		text_copy(module->path, from->path, sizeof(module->path));
 		snapshot->tables[SEG_TABLE_MODULES].used++;
 	}
-}
-
-/* A series whose endpoint is not finished will be whole at the next look. */
-static void series_check(struct snapshot *snapshot)
-{
-	uint32_t kept = 0;
-
-	for (uint32_t i = 0; i < snapshot->series_count; i++) {
-		if (snapshot->endpoints[snapshot->series[i].endpoint].is_used)
-			snapshot->series[kept++] = snapshot->series[i];
-		else
-			snapshot->damaged_entries++;
-	}
-	snapshot->series_count = kept;
 }
 
 static uint64_t since(uint64_t later_ns, uint64_t earlier_ns)
@@ -331,18 +207,19 @@ static int copy(struct snapshot *snapshot, const struct seg_view *seg, uint64_t 
 	if (error)
 		return error;
 	header_copy(snapshot, seg->head);
-	endpoint_times_copy(snapshot, seg);
+	snapshot_endpoint_times_copy(snapshot, seg);
 	atomic_thread_fence(memory_order_acquire);
 	threads_copy(snapshot, seg);
 	time_find(snapshot, processes_copy(snapshot, seg), changed_real_ns);
-	all_series_copy(snapshot, seg);
-	error = snapshot_tree_copy(snapshot, seg);
+	error = snapshot_requests_copy(snapshot, seg);
+	if (!error)
+		error = snapshot_tree_copy(snapshot, seg);
 	if (error)
 		return error;
 	atomic_thread_fence(memory_order_acquire);
 	modules_copy(snapshot, seg);
-	endpoints_copy(snapshot, seg);
-	series_check(snapshot);
+	snapshot_names_copy(snapshot, seg);
+	snapshot_requests_check(snapshot);
 	snapshot_tree_check(snapshot);
 	return 0;
 }
@@ -361,6 +238,44 @@ struct snapshot *snapshot_take_file(const struct seg_view *seg, uint64_t changed
 struct snapshot *snapshot_take(const struct seg_view *seg)
 {
 	return snapshot_take_file(seg, 0);
+}
+
+/* Entries have been checked already to be whole, but not for what they name. */
+static int copy_slow(struct snapshot *snapshot, const struct seg_view *seg, const struct seg_slow *entries, uint32_t count)
+{
+	int error = arrays_make(snapshot, seg);
+
+	if (error)
+		return error;
+	snapshot->slow = calloc((size_t)count + 1, sizeof(*snapshot->slow));
+	if (!snapshot->slow)
+		return -ENOMEM;
+	header_copy(snapshot, seg->head);
+	for (uint32_t i = 0; i < count; i++) {
+		if (snapshot_slow_read(&snapshot->slow[snapshot->slow_count], &entries[i], snapshot->endpoint_count))
+			snapshot->slow_count++;
+		else
+			snapshot->damaged_entries++;
+	}
+	error = snapshot_tree_copy_slow(snapshot, seg);
+	if (error)
+		return error;
+	modules_copy(snapshot, seg);
+	snapshot_names_copy(snapshot, seg);
+	snapshot_requests_check(snapshot);
+	snapshot_tree_check(snapshot);
+	return 0;
+}
+
+struct snapshot *snapshot_take_slow(const struct seg_view *seg, const struct seg_slow *entries, uint32_t count)
+{
+	struct snapshot *snapshot = calloc(1, sizeof(*snapshot));
+
+	if (snapshot && copy_slow(snapshot, seg, entries, count)) {
+		snapshot_free(snapshot);
+		return NULL;
+	}
+	return snapshot;
 }
 
 /* Counters only grow, so less than before means a damaged file. */
@@ -389,6 +304,12 @@ static void subtract_endpoints(struct snapshot *later, const struct snapshot *ea
 		SUBTRACT_ARRAY(endpoint, before, response_buckets);
 		subtract(&endpoint->request_sum_bytes, before->request_sum_bytes);
 		subtract(&endpoint->response_sum_bytes, before->response_sum_bytes);
+		SUBTRACT_ARRAY(endpoint, before, first_byte_buckets);
+		subtract(&endpoint->first_byte_sum_ns, before->first_byte_sum_ns);
+		subtract(&endpoint->streams_opened, before->streams_opened);
+		SUBTRACT_ARRAY(endpoint, before, stream_buckets);
+		subtract(&endpoint->stream_sum_ns, before->stream_sum_ns);
+		subtract(&endpoint->slow_requests, before->slow_requests);
 	}
 }
 
@@ -427,6 +348,17 @@ static void subtract_cells(struct snapshot *later, const struct snapshot *earlie
 	}
 }
 
+/* The slow requests that the earlier one did not have: those that ended in between, and are still kept. */
+static void subtract_slow(struct snapshot *later, const struct snapshot *earlier)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < later->slow_count; i++)
+		if (!snapshot_slow_is_in(earlier, &later->slow[i]))
+			later->slow[kept++] = later->slow[i];
+	later->slow_count = kept;
+}
+
 void snapshot_subtract(struct snapshot *later, const struct snapshot *earlier)
 {
 	later->is_difference = true;
@@ -442,6 +374,7 @@ void snapshot_subtract(struct snapshot *later, const struct snapshot *earlier)
 	subtract_endpoints(later, earlier);
 	subtract_series(later, earlier);
 	subtract_cells(later, earlier);
+	subtract_slow(later, earlier);
 	later->duration_ns = since(later->taken_mono_ns, earlier->taken_mono_ns);
 }
 
@@ -452,6 +385,8 @@ void snapshot_free(struct snapshot *snapshot)
 	free(snapshot->processes);
 	free(snapshot->endpoints);
 	free(snapshot->series);
+	free(snapshot->slow);
+	free(snapshot->connections);
 	free(snapshot->modules);
 	free(snapshot->frames);
 	free(snapshot->nodes);

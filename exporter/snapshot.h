@@ -4,9 +4,9 @@
  * are ended, so that whoever reads a snapshot need not check again. Texts may still be any bytes.
  *
  * What holds of every snapshot, whatever the file contained: nodes form a forest and stand in preorder (a node, then all
- * below it), no deeper than SNAPSHOT_DEPTH_MAX; every index, call, pseudo frame, error and scheme is in range, and
- * modules and endpoints that anything names have is_used set. What did not fit was left out and counted in
- * damaged_entries.
+ * below it), no deeper than SNAPSHOT_DEPTH_MAX; every index, call, pseudo frame, status, error, scheme, protocol and kind
+ * is in range, and modules, endpoints and peers that anything names have is_used set. What did not fit was left out and
+ * counted in damaged_entries.
  */
 #include "../shim/segment/segment.h"
 
@@ -34,19 +34,35 @@ struct snapshot_node {
 	uint32_t depth;  /* 1 = at the root */
 };
 
+/* A recent request of a series that brought a trace id. */
+struct snapshot_exemplar {
+	bool is_used;
+	uint64_t duration_ns, at_real_ns;
+	uint8_t trace_id[SEG_TRACE_ID_BYTES], span_id[SEG_SPAN_ID_BYTES];
+};
+
 struct snapshot_series {
 	uint32_t slot; /* as in cells */
+	uint32_t peer; /* SEG_PEER_NONE: the program served it; a peer + 1, or SEG_PEER_OTHER: it asked */
 	uint32_t endpoint, status;
 	enum seg_error error;
 	enum seg_scheme scheme;
 	uint64_t buckets[SEG_BOUNDS_MAX + 1]; /* all shards, not cumulative; [bound_count] is +Inf, those behind are 0 */
 	uint64_t sum_ns;
 	uint64_t count; /* sum of the buckets */
+	struct snapshot_exemplar exemplar;
+};
+
+struct snapshot_peer {
+	bool is_used;
+	uint16_t port; /* 0 = a unix socket */
+	char address[SEG_PEER_BYTES];
 };
 
 struct snapshot_endpoint {
 	bool is_used;
-	bool is_pending; /* it stands in for a route that is not known yet: the next look may show it */
+	bool is_pending; /* stands in for a route that was not answered yet: has no name, and counts as overflow meanwhile */
+	uint32_t final;  /* the endpoint that this one turned out to be, mostly itself; names and labels are that one's */
 	enum seg_protocol protocol;
 	enum seg_method method;
 	bool is_overflow;
@@ -54,6 +70,51 @@ struct snapshot_endpoint {
 	uint64_t cpu_samples, cpu_ns;
 	uint64_t request_buckets[SEG_SIZE_BOUNDS + 1], request_sum_bytes;
 	uint64_t response_buckets[SEG_SIZE_BOUNDS + 1], response_sum_bytes;
+	uint64_t first_byte_buckets[SEG_BOUNDS_MAX + 1], first_byte_sum_ns; /* as in series */
+	uint64_t streams_opened, stream_buckets[SEG_STREAM_BOUNDS + 1], stream_sum_ns;
+	uint64_t slow_requests;
+};
+
+struct snapshot_slow_stack {
+	uint32_t node; /* as in cells; 0 = the stack was lost */
+	uint32_t samples;
+	uint64_t weight_ns;
+};
+
+/* A slow request. Stacks stand in falling order of their time. */
+struct snapshot_slow {
+	uint32_t slot; /* place in the segment's table, and how often that was written: the same request in every snapshot */
+	uint64_t sequence;
+	uint32_t endpoint;
+	uint64_t begin_real_ns, duration_ns;
+	uint64_t first_byte_ns; /* 0 = there was no answer */
+	uint64_t request_bytes, response_bytes;
+	uint64_t cpu_ns, samples; /* of all stacks, kept or not */
+	pid_t pid, tid;
+	uint32_t status;
+	enum seg_error error;
+	enum seg_scheme scheme;
+	bool has_trace;
+	uint8_t trace_id[SEG_TRACE_ID_BYTES], span_id[SEG_SPAN_ID_BYTES];
+	char request_id[SEG_REQUEST_ID_BYTES]; /* "" = none */
+	uint32_t stack_count;
+	struct snapshot_slow_stack stacks[SEG_SLOW_STACKS];
+};
+
+/* An open connection, or a stream of HTTP/2's, of a process that has a place in the session. */
+struct snapshot_connection {
+	enum seg_connection_kind kind;
+	enum seg_protocol protocol;
+	enum seg_scheme scheme;
+	pid_t pid, tid;
+	int fd;
+	uint64_t opened_mono_ns; /* 0 = before this process had it */
+	uint64_t begin_mono_ns;  /* of the oldest request without an answer; 0 = none */
+	uint32_t endpoint;       /* of that request */
+	bool has_endpoint;       /* false: its head is not there yet, and endpoint is SEG_ENDPOINT_OTHER */
+	bool is_stream;          /* that request opened a stream */
+	uint32_t in_flight;
+	uint64_t requests, received_bytes, sent_bytes;
 };
 
 struct snapshot_module {
@@ -98,6 +159,7 @@ struct snapshot {
 	/* Sums over all processes that hold a slot; never below 0. */
 	uint64_t open_connections[SEG_PROTOCOL_COUNT];
 	uint64_t active_requests[SEG_METHOD_COUNT][2];
+	uint64_t open_streams[SEG_PROTOCOL_COUNT];
 	uint32_t thread_count, process_count;
 	struct snapshot_process *processes;
 
@@ -105,6 +167,11 @@ struct snapshot {
 	uint32_t endpoint_count;
 	struct snapshot_series *series;
 	uint32_t series_count;
+	struct snapshot_peer peers[SEG_PEERS_MAX]; /* by peer - 1 */
+	struct snapshot_slow *slow; /* the slowest come first */
+	uint32_t slow_count;
+	struct snapshot_connection *connections;
+	uint32_t connection_count;
 	struct snapshot_module *modules; /* by index */
 	uint32_t module_count;
 	struct snapshot_frame *frames; /* each different one once */
@@ -115,12 +182,21 @@ struct snapshot {
 	uint32_t cell_count;
 };
 
+/* Whose name and labels the endpoint with this id goes by. */
+static inline const struct snapshot_endpoint *snapshot_endpoint(const struct snapshot *snapshot, uint32_t id)
+{
+	return &snapshot->endpoints[snapshot->endpoints[id].final];
+}
+
 /* Copies. NULL: no memory. */
 struct snapshot *snapshot_take(const struct seg_view *seg);
 /* The same of a session's file, last changed at changed_real_ns (its mtime; 0 = not known): where all processes were
  * killed and nobody wrote down when, that is the best guess of the session's end. */
 struct snapshot *snapshot_take_file(const struct seg_view *seg, uint64_t changed_real_ns);
-/* later minus earlier of the same session, in place in later: what came between them. Gauges stay later's. Of two
- * different sessions, later stays as it is: all of it came after. */
+/* Of a segment only what tells of these slow requests: modules, endpoints, and the nodes of their stacks. entries: copies
+ * that were whole when they were made; their stacks are read from seg. */
+struct snapshot *snapshot_take_slow(const struct seg_view *seg, const struct seg_slow *entries, uint32_t count);
+/* later minus earlier of the same session, in place in later: what came between them. Gauges and what is open stay
+ * later's. Of two different sessions, later stays as it is: all of it came after. */
 void snapshot_subtract(struct snapshot *later, const struct snapshot *earlier);
 void snapshot_free(struct snapshot *snapshot);

@@ -247,6 +247,19 @@ static void cells_renumber(struct snapshot *snapshot, const struct raw_tree *raw
 	snapshot->cell_count = kept;
 }
 
+/* So do stacks of slow requests. One whose node is none shows as lost. */
+static void slow_renumber(struct snapshot *snapshot, const struct raw_tree *raw)
+{
+	for (uint32_t i = 0; i < snapshot->slow_count; i++) {
+		struct snapshot_slow *slow = &snapshot->slow[i];
+		for (uint32_t j = 0; j < slow->stack_count; j++) {
+			uint32_t *node = &slow->stacks[j].node, id = *node;
+			*node = id && id <= raw->node_count ? raw->new_node[id] : 0;
+			snapshot->damaged_entries += id && !*node;
+		}
+	}
+}
+
 static uint32_t frames_used(const struct seg_view *seg)
 {
 	const struct seg_slots *slots = &seg->slots[SEG_TABLE_FRAMES];
@@ -283,11 +296,82 @@ int snapshot_tree_copy(struct snapshot *snapshot, const struct seg_view *seg)
 	children_link(&raw);
 	nodes_number(snapshot, &raw, seg);
 	cells_renumber(snapshot, &raw);
+	slow_renumber(snapshot, &raw);
 	error = 0;
 out:
 	free(path);
 	raw_free(&raw);
 	return error;
+}
+
+/* Frames from the node up to its root, by their keys. Returns how many; 0: the node makes no sense. */
+static uint32_t path_read(const struct seg_view *seg, uint32_t node, uint64_t ret_frames[static SNAPSHOT_DEPTH_MAX])
+{
+	uint32_t nodes = seg->slots[SEG_TABLE_NODES].count, frames = seg->slots[SEG_TABLE_FRAMES].count, depth = 0;
+
+	while (node && depth < SNAPSHOT_DEPTH_MAX) {
+		uint64_t key = node <= nodes ? load(&seg->nodes[node - 1].key) : 0;
+		uint32_t frame = seg_node_frame(key);
+		if (!frame || frame > frames)
+			return 0;
+		ret_frames[depth] = load(&seg->frames[frame - 1].key);
+		if (!frame_is_sound(ret_frames[depth++], seg->slots[SEG_TABLE_MODULES].count))
+			return 0;
+		node = seg_node_parent(key);
+	}
+	return node ? 0 : depth; /* deeper than any stack: a ring */
+}
+
+/* Nodes and frames of one path, its outermost frame last; returns the leaf's id. */
+static uint32_t path_append(struct snapshot *snapshot, const uint64_t *frames, uint32_t depth)
+{
+	for (uint32_t i = depth; i; i--) {
+		bool is_root = i == depth;
+		snapshot->frames[snapshot->frame_count++] =
+			(struct snapshot_frame){ seg_frame_module(frames[i - 1]), seg_frame_offset(frames[i - 1]) };
+		snapshot->nodes[snapshot->node_count] = (struct snapshot_node){
+			.parent = is_root ? 0 : snapshot->node_count,
+			.frame = snapshot->frame_count - 1,
+			.depth = depth - i + 1,
+		};
+		snapshot->node_count++;
+	}
+	return snapshot->node_count;
+}
+
+static bool branches_reserve(struct snapshot *snapshot, uint32_t *capacity, uint32_t more)
+{
+	uint32_t larger = (snapshot->node_count + more) * 2;
+
+	if (snapshot->node_count + more <= *capacity)
+		return true;
+	struct snapshot_node *nodes = realloc(snapshot->nodes, larger * sizeof(*nodes));
+	if (nodes)
+		snapshot->nodes = nodes;
+	struct snapshot_frame *frames = nodes ? realloc(snapshot->frames, larger * sizeof(*frames)) : NULL;
+	if (!frames)
+		return false;
+	snapshot->frames = frames;
+	*capacity = larger;
+	return true;
+}
+
+int snapshot_tree_copy_slow(struct snapshot *snapshot, const struct seg_view *seg)
+{
+	uint64_t path[SNAPSHOT_DEPTH_MAX];
+	uint32_t capacity = 0;
+
+	for (uint32_t i = 0; i < snapshot->slow_count; i++) {
+		struct snapshot_slow *slow = &snapshot->slow[i];
+		for (uint32_t j = 0; j < slow->stack_count; j++) {
+			uint32_t *node = &slow->stacks[j].node, depth = path_read(seg, *node, path);
+			if (!branches_reserve(snapshot, &capacity, depth))
+				return -ENOMEM;
+			snapshot->damaged_entries += *node && !depth;
+			*node = depth ? path_append(snapshot, path, depth) : 0;
+		}
+	}
+	return 0;
 }
 
 void snapshot_tree_check(struct snapshot *snapshot)
@@ -302,11 +386,10 @@ void snapshot_tree_check(struct snapshot *snapshot)
 		snapshot->damaged_entries++;
 	}
 	for (uint32_t i = 0; i < snapshot->cell_count; i++) {
-		const struct snapshot_endpoint *endpoint = &snapshot->endpoints[snapshot->cells[i].endpoint];
-		if (endpoint->is_used)
+		if (snapshot->endpoints[snapshot->cells[i].endpoint].is_used)
 			snapshot->cells[kept++] = snapshot->cells[i];
 		else
-			snapshot->damaged_entries += !endpoint->is_pending;
+			snapshot->damaged_entries++;
 	}
 	snapshot->cell_count = kept;
 }

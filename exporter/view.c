@@ -171,7 +171,11 @@ const struct view views[] = {
 	{ "/report", "the profile as a table: top, sort, endpoint, by=function|line|module, seconds, format=text|json",
 	  type_report, view_report_render },
 	{ "/folded", "stacks as collapsed text for flame graphs: endpoint, seconds", type_text, view_folded_render },
+	{ "/requests/slow", "the slowest requests of each endpoint, with their stacks: endpoint, seconds, JSON", type_json,
+	  view_slow_render },
+	{ "/requests/active", "what waits for an answer now: endpoint, JSON", type_json, view_active_render },
 	{ "/endpoints", "requests, latency and CPU of each endpoint, JSON", type_json, view_endpoints_render },
+	{ "/connections", "what is open now, JSON", type_json, view_connections_render },
 	{ "/self", "profshim's own cost, drops, memory, processes and configuration, JSON", type_json, view_self_render },
 	{ 0 },
 };

@@ -46,6 +46,13 @@ struct view {
 	void (*render)(const struct model *model, const struct view_params *params, struct strbuf *out);
 };
 
-/* All of them, ended by a NULL path: /, /metrics, /report, /folded, /endpoints, /self. */
+/* All of them, ended by a NULL path: /, /metrics, /report, /folded, /requests/slow, /requests/active, /endpoints,
+ * /connections, /self. */
 extern const struct view views[];
 const struct view *view_find(const char *path); /* NULL = no such view */
+
+#define VIEW_LOG_LINE_BYTES 8192
+
+/* All slow requests of the model, each as one line of JSON of at most VIEW_LOG_LINE_BYTES, in the order in which they
+ * stand in the snapshot: what /requests/slow says of them, with as many of their stacks, the heaviest first, as fit. */
+void view_slow_log_render(const struct model *model, struct strbuf *out);

@@ -65,13 +65,9 @@ static int by_text(const void *a, const void *b)
 
 static char *frame_name(const struct model *model, const struct snapshot_frame *frame, const struct symbol *symbol)
 {
-	struct model_row row = { .module = frame->module, .module_name = "", .function = symbol->function,
-		                 .start = symbol->function_start };
 	struct strbuf raw = STRBUF_EMPTY, name = STRBUF_EMPTY;
 
-	if (frame->module >= SEG_MODULE_FIRST)
-		row.module_name = model_base_name(model->snapshot->modules[frame->module].path);
-	view_row_name(&row, MODEL_BY_FUNCTION, &raw);
+	view_frame_name(model, frame, symbol, &raw);
 	add_frame(&name, strbuf_text(&raw));
 	strbuf_add(&name, "");
 	if (raw.error || name.error)

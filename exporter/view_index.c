@@ -27,6 +27,19 @@ static void add_path(struct strbuf *out, const char *path, const char *summary)
 	strbuf_add(out, "</dd>\n");
 }
 
+static void add_unseen(struct strbuf *out, const struct snapshot *snapshot)
+{
+	struct strbuf line = STRBUF_EMPTY;
+
+	view_unseen(snapshot, &line);
+	if (line.length) {
+		strbuf_add(out, "<p>");
+		add_html(out, line.text);
+		strbuf_add(out, "</p>\n");
+	}
+	strbuf_discard(&line, out);
+}
+
 void view_index_render(const struct model *model, const struct view_params *params, struct strbuf *out)
 {
 	(void)params;
@@ -34,7 +47,9 @@ void view_index_render(const struct model *model, const struct view_params *para
 	add_html(out, model->snapshot->program);
 	strbuf_add(out, "</title></head>\n<body>\n<h1>profshim " PROFSHIM_VERSION ": ");
 	add_html(out, model->snapshot->program);
-	strbuf_add(out, "</h1>\n<dl>\n");
+	strbuf_add(out, "</h1>\n");
+	add_unseen(out, model->snapshot);
+	strbuf_add(out, "<dl>\n");
 	for (const struct view *view = views; view->path; view++)
 		add_path(out, view->path, view->summary);
 	add_path(out, "/-/healthy", "200 while profshim serves");

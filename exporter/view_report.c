@@ -71,7 +71,19 @@ static void add_totals(const struct model *model, const char *name, struct strbu
 	strbuf_add_rounded(out, cpu_ns, 9, 2);
 	strbuf_add(out, " seconds of CPU in ");
 	add_count(out, requests, "request", "s");
-	strbuf_add(out, "\n\n");
+	strbuf_add_char(out, '\n');
+}
+
+/* What may make the numbers too small, in one line; the end of the report tells more of it. */
+static void add_unseen_head(const struct model *model, struct strbuf *out)
+{
+	struct strbuf line = STRBUF_EMPTY;
+
+	view_unseen(model->snapshot, &line);
+	if (line.length)
+		strbuf_printf(out, "%s\n", line.text);
+	strbuf_discard(&line, out);
+	strbuf_add_char(out, '\n');
 }
 
 static void add_file(const struct model_row *row, struct strbuf *out)
@@ -259,7 +271,8 @@ static const struct {
 	{ SEG_COUNTER_UNCLASSIFIED_CONNECTIONS, "connections spoke no known protocol" },
 	{ SEG_COUNTER_LOST_POOL_FULL, "requests or connections could not be followed" },
 	{ SEG_COUNTER_OVERFLOW_ENDPOINTS, "observations went to an overflow entry" },
-	{ SEG_COUNTER_BLIND_IO_URING, "calls had effects that cannot be followed" },
+	{ SEG_COUNTER_BLIND_IO_URING, "calls or connections may have passed requests by unseen" },
+	{ SEG_COUNTER_SLOW_UNLOGGED, "slow requests are not in the log of them" },
 	{ SEG_COUNTER_CONFIG_ERRORS, "configuration values were refused, and defaults used" },
 	{ SEG_COUNTER_LOG_LOST, "log lines had nowhere to go" },
 };
@@ -306,6 +319,7 @@ static void render_text(const struct model *model, const struct view_params *par
 {
 	add_title(model, out);
 	add_totals(model, params->endpoint, out);
+	add_unseen_head(model, out);
 	add_table(model, params, table, out);
 	add_endpoints(model, params, out);
 	add_unseen(model->snapshot, out);

@@ -4,7 +4,8 @@
 static const char *const table_names[SEG_TABLE_COUNT] = {
 	[SEG_TABLE_THREADS] = "threads", [SEG_TABLE_PROCESSES] = "processes", [SEG_TABLE_FRAMES] = "frames",
 	[SEG_TABLE_NODES] = "nodes", [SEG_TABLE_CELLS] = "cells", [SEG_TABLE_MODULES] = "modules",
-	[SEG_TABLE_ENDPOINTS] = "endpoints", [SEG_TABLE_SERIES] = "series"
+	[SEG_TABLE_ENDPOINTS] = "endpoints", [SEG_TABLE_SERIES] = "series", [SEG_TABLE_PEERS] = "peers",
+	[SEG_TABLE_WORDS] = "words", [SEG_TABLE_SLOW] = "slow_requests", [SEG_TABLE_CONNECTIONS] = "connections"
 };
 static const char *const level_names[] = {
 	[SEG_LOG_ERROR] = "error", [SEG_LOG_WARN] = "warn", [SEG_LOG_INFO] = "info", [SEG_LOG_DEBUG] = "debug"
@@ -66,6 +67,7 @@ static void write_config(const struct seg_config *config, struct json_writer *js
 		json_write_seconds(json, NULL, config->bounds_ns[i]);
 	json_write_end(json);
 	json_write_seconds(json, "slow_seconds", config->slow_ns);
+	json_write_text(json, "slow_log", *config->slow_log ? config->slow_log : NULL);
 	json_write_text(json, "unwind", config->unwind);
 	json_write_text(json, "log", level_names[config->log_level]);
 	json_write_text(json, "service_name", config->service);

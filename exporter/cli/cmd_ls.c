@@ -66,7 +66,7 @@ static uint64_t requests(const struct snapshot *snapshot)
 	uint64_t count = 0;
 
 	for (uint32_t i = 0; i < snapshot->series_count; i++)
-		count += snapshot->series[i].count;
+		count += snapshot->series[i].peer == SEG_PEER_NONE ? snapshot->series[i].count : 0;
 	return count;
 }
 

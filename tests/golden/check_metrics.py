@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Checks that a made session's metrics are what scrapers accept: promtool has nothing to say of the classic format; and
 of both formats: each family is declared once and stands together, names and suffixes fit the type, no label set occurs
-twice, buckets rise to _count, and OpenMetrics ends with EOF.
+twice, buckets rise to _count, and OpenMetrics ends with EOF. Exemplars are OpenMetrics' alone: each stands behind the
+bucket that its value lies in, with labels of at most 128 characters and a time.
 
 usage: check_metrics.py GOLDEN CASE.in
 """
@@ -11,6 +12,7 @@ import subprocess
 import sys
 
 SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)$')
+EXEMPLAR = re.compile(r'(.*_bucket\{.*\} \d+) # \{(.*)\} (\d+(?:\.\d+)?) (\d+(?:\.\d+)?)$')
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)')
 SUFFIXES = {
     'counter': {True: ['_total'], False: ['']},
@@ -42,11 +44,31 @@ def check_histogram(name, series):
         assert len(parts['_sum']) == 1, f'{name}{labels}: no _sum'
 
 
+def without_exemplar(line, exemplars):
+    """The line as the classic format has it; what stands behind it goes into exemplars."""
+    match = EXEMPLAR.match(line)
+    if not match:
+        return line
+    labels = labels_of(match[2])
+    assert sum(len(key) + len(value) for key, value in labels.items()) <= 128, f'exemplar too long: {line}'
+    assert set(labels) == {'trace_id', 'span_id'}, f'labels of an exemplar: {line}'
+    exemplars.append((labels_of(SAMPLE.match(match[1])[2]), float(match[3])))
+    return match[1]
+
+
+def check_exemplars(exemplars, histograms):
+    for labels, value in exemplars:
+        le = labels.pop('le')
+        bounds = [bound for bound, _ in histograms[tuple(labels.items())]['_bucket']]
+        below = bounds.index(le) and float(bounds[bounds.index(le) - 1])
+        assert below < value <= float(le), f'{labels}: exemplar {value} at {le}'
+
+
 def check(text, is_openmetrics):
     types, helps, seen, closed = {}, set(), set(), set()
     histograms = collections.defaultdict(lambda: collections.defaultdict(lambda: collections.defaultdict(list)))
     names_of = {}
-    current = None
+    current, exemplars = None, collections.defaultdict(list)
     lines = text.split('\n')
     assert lines.pop() == '', 'no newline at the end'
     if is_openmetrics:
@@ -67,6 +89,8 @@ def check(text, is_openmetrics):
             _, _, name, unit = line.split(' ')
             assert is_openmetrics and name == current and name.endswith('_' + unit), line
         else:
+            if is_openmetrics:
+                line = without_exemplar(line, exemplars[current])
             match = SAMPLE.match(line)
             assert match, f'no sample: {line}'
             name, labels, value = match[1], labels_of(match[2] or ''), float(match[3])
@@ -85,6 +109,7 @@ def check(text, is_openmetrics):
         assert kind != 'counter' or is_openmetrics or name.endswith('_total'), name
     for name, series in histograms.items():
         check_histogram(name, series)
+        check_exemplars(exemplars[name], series)
 
 
 def main():

@@ -2,17 +2,26 @@
  *
  *   include FILE                                  relative to the file that says so
  *   view PATH?PARAMETERS, openmetrics             what is asked
- *   text program|session|listen|report|token|service|unwind|address WORDS
+ *   text program|session|listen|report|slow_log|token|service|unwind|address WORDS
  *   number hz|top|sort|seconds_ms|server|max_routes|slow_ns|bounds N
  *   process PID THREADS;  usage PID CPU_MS START_MS RESIDENT VIRTUAL OPEN MAX
  *   counter FAMILY VALUE|- N;  overhead PHASE NS;  call NAME COUNT NS
- *   accepted|receive|transmit|open PROTOCOL N;  active METHOD http|https N
+ *   accepted|receive|transmit|open|streams PROTOCOL N;  active METHOD http|https N
  *   module KEY PATH;  function KEY START END NAME|- FILE:LINE|-;  line KEY ADDRESS FILE:LINE
  *   endpoint KEY PROTOCOL METHOD NAME [overflow]  KEY _background, _idle and _OTHER are there already
  *   stack ENDPOINT SAMPLES MS ENTERED TIMES FRAME...   root first; ENTERED nodes from the leaf up get TIMES activations
  *   lost ENDPOINT SAMPLES MS                      CPU time without a stack
+ *   alias ENDPOINT ENDPOINT;  pending ENDPOINT    the first turned out to be the second; it stands in for one not known yet
  *   requests ENDPOINT STATUS ERROR|- http|https N US
+ *   peer ADDRESS PORT;  asked ENDPOINT STATUS ERROR|- http|https N US ADDRESS|_OTHER
+ *   exemplar ENDPOINT STATUS ERROR|- http|https US UNIX_MS ID    as requests; ID: a digit that trace and span are full of
+ *   first_byte ENDPOINT N US;  stream ENDPOINT opened|ended N S
  *   body ENDPOINT request|response N BYTES
+ *   slow ENDPOINT STATUS ERROR|- http|https START_MS DURATION_MS FIRST_BYTE_MS REQUEST_BYTES RESPONSE_BYTES ID|- REQUEST_ID|-
+ *   slow_stack SAMPLES MS [FRAME...]              of the last slow request; no frame: the stack was lost
+ *   connection served|asked|stream PROTOCOL http|https PID FD OPENED_MS REQUESTS RECEIVED SENT
+ *   waits ENDPOINT|- BEGIN_MS IN_FLIGHT [stream]  the last connection does; times since the session began
+ * STATUS: a number as the segment has it, code:N of gRPC, or class:XX of SQLSTATE.
  * A frame is FUNCTION, FUNCTION+0xN, {call}, [unknown], [truncated], [lost], or KEY@0xADDRESS.
  */
 #include "made_session.h"
@@ -134,6 +143,7 @@ static void set_text(struct made_session *made, const struct command *command)
 		{ "address", head->served_address, sizeof(head->served_address) },
 		{ "listen", head->config.listen, sizeof(head->config.listen) },
 		{ "report", head->config.report, sizeof(head->config.report) },
+		{ "slow_log", head->config.slow_log, sizeof(head->config.slow_log) },
 		{ "token", head->config.token, sizeof(head->config.token) },
 		{ "service", head->config.service, sizeof(head->config.service) },
 		{ "unwind", head->config.unwind, sizeof(head->config.unwind) },
@@ -222,7 +232,9 @@ static void add_by_protocol(struct made_session *made, const struct command *com
 	struct seg_thread *thread = &made->seg.threads[1];
 	char kind = command->words[0][0];
 
-	if (kind == 'o')
+	if (kind == 's')
+		made->seg.processes[0].open_streams[protocol] += (int64_t)number(command, 2);
+	else if (kind == 'o')
 		made->seg.processes[0].open_connections[protocol] += (int64_t)number(command, 2);
 	else if (kind == 'a')
 		add(&thread->accepted[protocol], number(command, 2));
@@ -390,23 +402,220 @@ static void add_stack(struct made_session *made, const struct command *command)
 	add_cpu(made, command);
 }
 
+static void set_alias(struct made_session *made, const struct command *command)
+{
+	unsigned final = index_in(command, 2, (const char *const *)made->endpoint_keys, made->endpoint_count);
+
+	made->seg.endpoints[endpoint_of(made, command)].alias = final + 1;
+}
+
+static void set_pending(struct made_session *made, const struct command *command)
+{
+	made->seg.endpoints[endpoint_of(made, command)].ready = 0;
+}
+
+static uint32_t status(const struct command *command, unsigned i)
+{
+	const char *text = word(command, i);
+
+	if (!strncmp(text, "code:", 5))
+		return (uint32_t)strtoul(text + 5, NULL, 10) + 1;
+	if (!strncmp(text, "class:", 6))
+		return seg_sqlstate_class(text[6], text[7]);
+	return (uint32_t)number(command, i);
+}
+
+static enum seg_error error_of(const struct command *command, unsigned i)
+{
+	if (!strcmp(word(command, i), "SQLSTATE"))
+		return SEG_ERROR_SQLSTATE;
+	return strcmp(word(command, i), "-") ? index_in(command, i, seg_error_names, SEG_ERROR_COUNT) : SEG_ERROR_NONE;
+}
+
+/* The series of ENDPOINT STATUS ERROR SCHEME, which stand first. */
+static uint32_t series_of(const struct made_session *made, const struct command *command, uint32_t peer)
+{
+	uint64_t key = seg_series_key(endpoint_of(made, command), status(command, 2), error_of(command, 3), scheme(command, 4));
+
+	return insert(made, command, SEG_TABLE_SERIES, seg_series_key_asked(key, peer));
+}
+
+static uint32_t bucket_of(const struct made_session *made, uint64_t ns)
+{
+	const struct seg_config *config = &made->seg.head->config;
+	uint32_t bucket = 0;
+
+	while (bucket < config->bound_count && ns > config->bounds_ns[bucket])
+		bucket++;
+	return bucket;
+}
+
+/* Half in each of two shards, the second of which begins at stride. */
+static void histogram_add(const struct made_session *made, struct seg_histogram *first, uint32_t stride, uint64_t n, uint64_t ns)
+{
+	uint32_t bucket = bucket_of(made, ns);
+
+	add(&first->buckets[bucket], n - n / 2);
+	add(&first[stride].buckets[bucket], n / 2);
+	add(&first[stride].sum_ns, n * ns);
+}
+
+static void series_add(const struct made_session *made, const struct command *command, uint32_t peer)
+{
+	histogram_add(made, &made->seg.histograms[series_of(made, command, peer)], made->seg.slots[SEG_TABLE_SERIES].count,
+	              number(command, 5), number(command, 6) * 1000);
+}
+
 static void add_requests(struct made_session *made, const struct command *command)
 {
-	struct segment *head = made->seg.head;
-	uint32_t error = SEG_ERROR_NONE;
-	if (strcmp(word(command, 3), "-"))
-		error = index_in(command, 3, seg_error_names, SEG_ERROR_COUNT);
-	uint64_t key = seg_series_key(endpoint_of(made, command), (uint32_t)number(command, 2), error, scheme(command, 4));
-	uint32_t series = insert(made, command, SEG_TABLE_SERIES, key), bucket = 0;
-	uint64_t n = number(command, 5), ns = number(command, 6) * 1000;
+	series_add(made, command, SEG_PEER_NONE);
+}
 
-	while (bucket < head->config.bound_count && ns > head->config.bounds_ns[bucket])
+static void add_peer(struct made_session *made, const struct command *command)
+{
+	uint32_t i = 0;
+
+	while (i < SEG_PEERS_MAX && made->seg.peers[i].key)
+		i++;
+	if (i == SEG_PEERS_MAX)
+		give_up(command, "too many peers");
+	struct seg_peer *peer = &made->seg.peers[i];
+	peer->key = i + 1;
+	snprintf(peer->address, sizeof(peer->address), "%s", word(command, 1));
+	peer->port = (uint16_t)number(command, 2);
+	peer->ready = 1;
+}
+
+static void add_asked(struct made_session *made, const struct command *command)
+{
+	for (uint32_t i = 0; i < SEG_PEERS_MAX; i++)
+		if (made->seg.peers[i].key && !strcmp(made->seg.peers[i].address, word(command, 7))) {
+			series_add(made, command, i + 1);
+			return;
+		}
+	if (strcmp(word(command, 7), "_OTHER"))
+		give_up(command, "no such peer");
+	series_add(made, command, SEG_PEER_OTHER);
+}
+
+/* false: there is none. */
+static bool ids(const struct command *command, unsigned i, uint8_t *trace_id, uint8_t *span_id)
+{
+	const char *text = word(command, i);
+
+	if (!strcmp(text, "-"))
+		return false;
+	memset(trace_id, (int)strtoul(text, NULL, 16) * 0x11, SEG_TRACE_ID_BYTES);
+	memset(span_id, (int)strtoul(text, NULL, 16) * 0x11, SEG_SPAN_ID_BYTES);
+	return true;
+}
+
+static void add_exemplar(struct made_session *made, const struct command *command)
+{
+	struct seg_exemplar *exemplar = &made->seg.exemplars[series_of(made, command, SEG_PEER_NONE)];
+
+	exemplar->duration_ns = number(command, 5) * 1000;
+	exemplar->at_real_ns = number(command, 6) * 1000000;
+	ids(command, 7, exemplar->trace_id, exemplar->span_id);
+	exemplar->sequence += 2;
+}
+
+static void add_first_byte(struct made_session *made, const struct command *command)
+{
+	histogram_add(made, &made->seg.first_bytes[endpoint_of(made, command)], made->seg.slots[SEG_TABLE_ENDPOINTS].count,
+	              number(command, 2), number(command, 3) * 1000);
+}
+
+static void add_streams(struct made_session *made, const struct command *command)
+{
+	struct seg_streams *streams = &made->seg.streams[endpoint_of(made, command)];
+	uint64_t n = number(command, 3), ns = number(command, 4) * 1000000000;
+	int bucket = 0;
+
+	if (!strcmp(word(command, 2), "opened")) {
+		add(&streams->opened, n);
+		return;
+	}
+	while (bucket < SEG_STREAM_BOUNDS && ns > seg_stream_bounds_ns[bucket])
 		bucket++;
-	/* Half in each of two shards. */
-	struct seg_histogram *second = &made->seg.histograms[made->seg.slots[SEG_TABLE_SERIES].count + series];
-	add(&made->seg.histograms[series].buckets[bucket], n - n / 2);
-	add(&second->buckets[bucket], n / 2);
-	add(&second->sum_ns, n * ns);
+	add(&streams->buckets[bucket], n);
+	add(&streams->sum_ns, n * ns);
+}
+
+static void add_slow(struct made_session *made, const struct command *command)
+{
+	uint32_t endpoint = endpoint_of(made, command);
+	uint32_t per_endpoint = made->seg.slots[SEG_TABLE_SLOW].count / made->seg.slots[SEG_TABLE_ENDPOINTS].count, i = 0;
+
+	while (i < per_endpoint && made->seg.slow[endpoint * per_endpoint + i].sequence)
+		i++;
+	if (i == per_endpoint)
+		give_up(command, "too many slow requests");
+	struct seg_slow *slow = made->slow = &made->seg.slow[endpoint * per_endpoint + i];
+	slow->sequence = 2;
+	slow->endpoint = endpoint;
+	slow->status = (uint16_t)status(command, 2);
+	slow->error = (uint8_t)error_of(command, 3);
+	slow->scheme = (uint8_t)scheme(command, 4);
+	slow->begin_real_ns = number(command, 5) * 1000000;
+	slow->duration_ns = number(command, 6) * 1000000;
+	slow->first_byte_ns = number(command, 7) * 1000000;
+	slow->request_bytes = number(command, 8);
+	slow->response_bytes = number(command, 9);
+	slow->has_trace = ids(command, 10, slow->trace_id, slow->span_id);
+	if (strcmp(word(command, 11), "-"))
+		snprintf(slow->request_id, sizeof(slow->request_id), "%s", word(command, 11));
+	slow->pid = 4200001;
+	slow->tid = 4200001 + i;
+	add(&made->seg.endpoints[endpoint].slow_requests, 1);
+}
+
+static void add_slow_stack(struct made_session *made, const struct command *command)
+{
+	struct seg_slow *slow = made->slow;
+	uint32_t node = 0;
+
+	if (!slow || slow->stack_count == SEG_SLOW_STACKS)
+		give_up(command, "no slow request for it");
+	for (unsigned i = 3; i < command->count; i++) {
+		uint32_t frame = insert(made, command, SEG_TABLE_FRAMES, frame_of(made, command, word(command, i))) + 1;
+		node = insert(made, command, SEG_TABLE_NODES, seg_node_key(node, frame)) + 1;
+	}
+	slow->stacks[slow->stack_count++] = (struct seg_slow_stack){ node, (uint32_t)number(command, 1), number(command, 2) * 1000000 };
+	slow->samples += (uint32_t)number(command, 1);
+	slow->cpu_ns += number(command, 2) * 1000000;
+}
+
+static void add_connection(struct made_session *made, const struct command *command)
+{
+	static const char *const kinds[] = { "served", "asked", "stream" };
+	struct seg_connection *connection = made->connection = &made->seg.connections[made->connection_count++];
+	uint32_t process = 0;
+
+	while (process < made->seg.slots[SEG_TABLE_PROCESSES].count && made->seg.processes[process].owner != number(command, 4))
+		process++;
+	connection->owner = number(command, 4) << 32 | process;
+	connection->kind = (uint8_t)index_in(command, 1, kinds, 3);
+	connection->protocol = (uint8_t)index_in(command, 2, seg_protocol_names, SEG_PROTOCOL_COUNT);
+	connection->scheme = (uint8_t)scheme(command, 3);
+	connection->tid = (uint32_t)number(command, 4);
+	connection->fd = (int32_t)number(command, 5);
+	connection->opened_mono_ns = made->seg.head->created_mono_ns + number(command, 6) * 1000000;
+	connection->requests = number(command, 7);
+	connection->received_bytes = number(command, 8);
+	connection->sent_bytes = number(command, 9);
+}
+
+static void set_waits(struct made_session *made, const struct command *command)
+{
+	struct seg_connection *connection = made->connection;
+
+	if (!connection)
+		give_up(command, "no connection");
+	connection->endpoint = strcmp(word(command, 1), "-") ? endpoint_of(made, command) : UINT32_MAX;
+	connection->begin_mono_ns = made->seg.head->created_mono_ns + number(command, 2) * 1000000;
+	connection->in_flight = (uint32_t)number(command, 3);
+	connection->is_stream = command->count > 4;
 }
 
 static void add_body(struct made_session *made, const struct command *command)
@@ -457,7 +666,10 @@ static const struct {
 	{ "overhead", add_overhead }, { "call", add_call }, { "accepted", add_by_protocol }, { "receive", add_by_protocol },
 	{ "transmit", add_by_protocol }, { "open", add_by_protocol }, { "active", add_active }, { "module", add_module },
 	{ "function", add_function }, { "line", add_line }, { "endpoint", add_endpoint }, { "stack", add_stack },
-	{ "lost", add_cpu }, { "requests", add_requests }, { "body", add_body },
+	{ "lost", add_cpu }, { "requests", add_requests }, { "body", add_body }, { "streams", add_by_protocol },
+	{ "alias", set_alias }, { "pending", set_pending }, { "peer", add_peer }, { "asked", add_asked },
+	{ "exemplar", add_exemplar }, { "first_byte", add_first_byte }, { "stream", add_streams }, { "slow", add_slow },
+	{ "slow_stack", add_slow_stack }, { "connection", add_connection }, { "waits", set_waits },
 };
 
 static void run(struct made_session *made, const char *line, const char *where)

@@ -34,7 +34,9 @@ struct made_session {
 	struct made_line lines[MADE_MAX];
 	struct made_usage usages[MADE_MAX];
 	char *module_keys[MADE_MAX], *endpoint_keys[MADE_MAX]; /* short names; by index, by id */
-	unsigned function_count, line_count, usage_count, module_count, endpoint_count;
+	unsigned function_count, line_count, usage_count, module_count, endpoint_count, connection_count;
+	struct seg_slow *slow;             /* the last one */
+	struct seg_connection *connection; /* the last one */
 	char *view;          /* "/report?top=5" */
 	bool is_openmetrics;
 };

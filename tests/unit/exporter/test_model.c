@@ -247,6 +247,7 @@ START_TEST(endpoints_of_one_name_and_protocol_are_one)
 	made_command(&made, "requests get 200 - http 3 50");
 	made_command(&made, "requests post 500 - http 4 50");
 	made_command(&made, "requests set 0 OOM http 5 50");
+	made_command(&made, "requests more 0 - http 1 50");
 	struct model *model = model_open();
 	const struct model_endpoint *first = &model->endpoints[0];
 	ck_assert_uint_eq(model->endpoint_count, 3 + 3);
@@ -258,7 +259,7 @@ START_TEST(endpoints_of_one_name_and_protocol_are_one)
 	ck_assert_uint_eq(first->requests, 7);
 	ck_assert_uint_eq(first->errors, 4);
 	ck_assert_uint_eq(first->latency.count, 7);
-	ck_assert_uint_eq(model->requests, 12);
+	ck_assert_uint_eq(model->requests, 13);
 	ck_assert(model_has_endpoint(model, "redis SET"));
 	ck_assert(!model_has_endpoint(model, "SET"));
 	uint32_t matching = 0;
@@ -269,31 +270,182 @@ START_TEST(endpoints_of_one_name_and_protocol_are_one)
 }
 END_TEST
 
+static const struct model_endpoint *endpoint(const struct model *model, const char *name)
+{
+	for (uint32_t i = 0; i < model->endpoint_count; i++)
+		if (!strcmp(model->endpoints[i].name, name))
+			return &model->endpoints[i];
+	ck_abort_msg("no endpoint %s", name);
+	return NULL;
+}
+
 START_TEST(an_http_endpoint_is_a_method_and_a_route)
 {
 	commands(functions);
+	made_command(&made, "lost a 1 1");
 	struct model *model = model_open();
-	for (uint32_t i = 0; i < model->endpoint_count; i++) {
-		if (strcmp(model->endpoints[i].name, "GET /a"))
-			continue;
-		ck_assert_str_eq(model->endpoints[i].method, "GET");
-		ck_assert_str_eq(model->endpoints[i].route, "/a");
-		ck_assert_str_eq(model->endpoints[i].protocol, "http");
+	ck_assert_str_eq(endpoint(model, "GET /a")->method, "GET");
+	ck_assert_str_eq(endpoint(model, "GET /a")->route, "/a");
+	ck_assert_str_eq(endpoint(model, "GET /a")->protocol, "http");
+	model_close(model);
+}
+END_TEST
+
+START_TEST(other_endpoints_have_their_protocol_before_their_name)
+{
+	static const char *const wanted[] = { "redis GET", "memcached get", "postgres SELECT", "mysql SELECT", "grpc a.B/C" };
+
+	made_command(&made, "endpoint r redis _OTHER GET");
+	made_command(&made, "endpoint m memcached _OTHER get");
+	made_command(&made, "endpoint p postgres _OTHER SELECT");
+	made_command(&made, "endpoint q mysql _OTHER SELECT");
+	made_command(&made, "endpoint g grpc _OTHER a.B/C");
+	for (const char *key = "rmpqg"; *key; key++) {
+		char command[] = "requests ? 0 - http 1 1";
+		*strchr(command, '?') = *key;
+		made_command(&made, command);
+	}
+	struct model *model = model_open();
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+		ck_assert_str_eq(endpoint(model, wanted[i])->method, "");
+		ck_assert_uint_eq(endpoint(model, wanted[i])->requests, 1);
+		ck_assert_int_eq(strncmp(wanted[i], endpoint(model, wanted[i])->protocol, strlen(endpoint(model, wanted[i])->protocol)), 0);
 	}
 	model_close(model);
 }
 END_TEST
 
-START_TEST(an_error_type_is_the_status_of_5xx_or_the_errors_own)
+START_TEST(what_the_program_only_asks_for_is_no_endpoint_of_its_own)
+{
+	made_command(&made, "peer 10.0.0.1 80");
+	made_command(&made, "process 4200001 1");
+	made_command(&made, "endpoint asked redis _OTHER GET");
+	made_command(&made, "endpoint both redis _OTHER SET");
+	made_command(&made, "endpoint worked http GET \"GET /cpu\"");
+	made_command(&made, "endpoint open http GET \"GET /open\"");
+	made_command(&made, "endpoint stream http GET \"GET /ws\"");
+	made_command(&made, "endpoint calling http GET \"GET /calling\"");
+	made_command(&made, "endpoint idle http GET \"GET /never\"");
+	made_command(&made, "asked asked 0 - http 9 50 10.0.0.1");
+	made_command(&made, "asked both 0 - http 9 50 10.0.0.1");
+	made_command(&made, "requests both 0 OOM http 2 50");
+	made_command(&made, "lost worked 1 10");
+	made_command(&made, "stream stream opened 1 0");
+	made_command(&made, "connection served http http 4200001 5 0 0 0 0");
+	made_command(&made, "waits open 1 1");
+	made_command(&made, "connection asked http http 4200001 6 0 0 0 0");
+	made_command(&made, "waits calling 1 1");
+	struct model *model = model_open();
+	ck_assert_uint_eq(endpoint(model, "redis SET")->requests, 2);
+	ck_assert_uint_eq(endpoint(model, "redis SET")->errors, 2);
+	ck_assert_uint_eq(endpoint(model, "redis SET")->latency.count, 2);
+	ck_assert(model_has_endpoint(model, "GET /cpu"));
+	ck_assert(model_has_endpoint(model, "GET /open"));
+	ck_assert(model_has_endpoint(model, "GET /ws"));
+	ck_assert(!model_has_endpoint(model, "redis GET"));
+	ck_assert(!model_has_endpoint(model, "GET /calling"));
+	ck_assert(!model_has_endpoint(model, "GET /never"));
+	ck_assert_uint_eq(model->requests, 2);
+	model_close(model);
+}
+END_TEST
+
+static const char *const standing_in[] = {
+	"module m /lib/m.so", "function m 0x100 0x200 f f.c:1", "number bounds 100", "endpoint a http GET \"GET /a\"",
+	"endpoint other http GET _OTHER overflow", "endpoint hop http GET x", "endpoint s http GET x", "stack a 1 10 1 1 f",
+	"stack s 2 20 1 2 f", "requests a 200 - http 3 50", "requests s 200 - http 4 50", "first_byte a 3 10", "first_byte s 4 10",
+	"stream a opened 1 0", "stream s opened 2 0", "body s request 4 100", "slow s 200 - http 1 5 1 0 0 - -", NULL
+};
+
+START_TEST(an_entry_that_turned_out_to_be_another_is_counted_there)
+{
+	commands(standing_in);
+	made_command(&made, "alias s hop");
+	made_command(&made, "alias hop a");
+	struct model *model = model_open();
+	const struct model_endpoint *a = endpoint(model, "GET /a");
+	ck_assert_uint_eq(model->endpoint_count, 3 + 1);
+	ck_assert_uint_eq(a->cpu_ns, 30000000);
+	ck_assert_uint_eq(a->cpu_samples, 3);
+	ck_assert_uint_eq(a->requests, 7);
+	ck_assert_uint_eq(a->first_byte.count, 7);
+	ck_assert_uint_eq(a->streams.opened, 3);
+	ck_assert_uint_eq(a->request_bytes, 400);
+	ck_assert_uint_eq(a->slow_requests, 1);
+	ck_assert_uint_eq(a->pending_cpu_ns, 0);
+	struct model_table table = tabulate(model, MODEL_BY_FUNCTION, "GET /a");
+	expect(row(&table, "f"), 30, 30, 3, 3);
+	model_table_free(&table);
+	model_close(model);
+}
+END_TEST
+
+START_TEST(an_entry_that_is_not_known_yet_is_overflow_until_then)
+{
+	commands(standing_in);
+	made_command(&made, "pending s");
+	struct model *model = model_open();
+	const struct model_endpoint *other = endpoint(model, "_OTHER");
+	ck_assert_uint_eq(endpoint(model, "GET /a")->cpu_ns, 10000000);
+	ck_assert_uint_eq(other->cpu_ns, 20000000);
+	ck_assert_uint_eq(other->pending_cpu_ns, 20000000);
+	ck_assert_str_eq(other->protocol, "http");
+	ck_assert_uint_eq(snapshot->damaged_entries, 0);
+	model_close(model);
+}
+END_TEST
+
+static void expect_error(const struct snapshot_series *series, enum model_family family, const char *wanted)
+{
+	char text[MODEL_STATUS_BYTES];
+	bool is_asked = series->peer != SEG_PEER_NONE;
+
+	ck_assert_str_eq(model_error_type(family, series->status, series->error, is_asked, text), wanted);
+}
+
+START_TEST(an_error_type_is_the_status_where_that_is_an_error_or_the_errors_own)
+{
+	uint32_t unique = seg_sqlstate_class('2', '3'), warning = seg_sqlstate_class('0', '1');
+	const struct {
+		enum model_family family;
+		struct snapshot_series series;
+		const char *error;
+	} cases[] = {
+		{ MODEL_FAMILY_HTTP, { .status = 200 }, "" },
+		{ MODEL_FAMILY_HTTP, { .status = 404 }, "" },
+		{ MODEL_FAMILY_HTTP, { .status = 404, .peer = 1 }, "404" },
+		{ MODEL_FAMILY_HTTP, { .status = 399, .peer = 1 }, "" },
+		{ MODEL_FAMILY_HTTP, { .status = 503 }, "503" },
+		{ MODEL_FAMILY_HTTP, { .status = 200, .error = SEG_ERROR_RESET }, "reset" },
+		{ MODEL_FAMILY_HTTP, { .status = 500, .error = SEG_ERROR_RESET }, "reset" },
+		{ MODEL_FAMILY_RPC, { .status = 0 }, "" },
+		{ MODEL_FAMILY_RPC, { .status = 0, .error = SEG_ERROR_TIMEOUT }, "timeout" },
+		{ MODEL_FAMILY_RPC, { .status = 1 }, "" },
+		{ MODEL_FAMILY_RPC, { .status = 1 + 5 }, "NOT_FOUND" },
+		{ MODEL_FAMILY_RPC, { .status = 1 + 16 }, "UNAUTHENTICATED" },
+		{ MODEL_FAMILY_RPC, { .status = 1 + 17 }, "17" },
+		{ MODEL_FAMILY_DB, { .status = 0, .error = SEG_ERROR_REDIS_OOM }, "OOM" },
+		{ MODEL_FAMILY_DB, { .status = unique, .error = SEG_ERROR_SQLSTATE }, "23" },
+		{ MODEL_FAMILY_DB, { .status = SEG_STATUS_MAX, .error = SEG_ERROR_SQLSTATE }, "ZZ" },
+		{ MODEL_FAMILY_DB, { .status = 0, .error = SEG_ERROR_SQLSTATE }, "_OTHER" },
+		{ MODEL_FAMILY_DB, { .status = warning }, "" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		expect_error(&cases[i].series, cases[i].family, cases[i].error);
+}
+END_TEST
+
+START_TEST(a_status_is_written_as_its_protocol_does)
 {
 	char text[MODEL_STATUS_BYTES];
 
-	ck_assert_str_eq(model_error_type(200, SEG_ERROR_NONE, text), "");
-	ck_assert_str_eq(model_error_type(404, SEG_ERROR_NONE, text), "");
-	ck_assert_str_eq(model_error_type(503, SEG_ERROR_NONE, text), "503");
-	ck_assert_str_eq(model_error_type(200, SEG_ERROR_RESET, text), "reset");
-	ck_assert_str_eq(model_error_type(500, SEG_ERROR_RESET, text), "reset");
-	ck_assert_str_eq(model_error_type(0, SEG_ERROR_REDIS_OOM, text), "OOM");
+	ck_assert_str_eq(model_status(MODEL_FAMILY_HTTP, 0, text), "");
+	ck_assert_str_eq(model_status(MODEL_FAMILY_HTTP, 207, text), "207");
+	ck_assert_str_eq(model_status(MODEL_FAMILY_RPC, 1, text), "OK");
+	ck_assert_str_eq(model_status(MODEL_FAMILY_RPC, 1 + 4, text), "DEADLINE_EXCEEDED");
+	ck_assert_str_eq(model_status(MODEL_FAMILY_RPC, 1 + 99, text), "99");
+	ck_assert_str_eq(model_status(MODEL_FAMILY_DB, seg_sqlstate_class('4', '2'), text), "42");
 }
 END_TEST
 
@@ -406,7 +558,12 @@ int main(void)
 	tcase_add_test(tests, time_without_a_stack_is_lost_only_where_drops_were_counted);
 	tcase_add_test(tests, endpoints_of_one_name_and_protocol_are_one);
 	tcase_add_test(tests, an_http_endpoint_is_a_method_and_a_route);
-	tcase_add_test(tests, an_error_type_is_the_status_of_5xx_or_the_errors_own);
+	tcase_add_test(tests, other_endpoints_have_their_protocol_before_their_name);
+	tcase_add_test(tests, what_the_program_only_asks_for_is_no_endpoint_of_its_own);
+	tcase_add_test(tests, an_entry_that_turned_out_to_be_another_is_counted_there);
+	tcase_add_test(tests, an_entry_that_is_not_known_yet_is_overflow_until_then);
+	tcase_add_test(tests, an_error_type_is_the_status_where_that_is_an_error_or_the_errors_own);
+	tcase_add_test(tests, a_status_is_written_as_its_protocol_does);
 	tcase_add_test(tests, quantiles_are_those_of_histogram_quantile);
 	tcase_add_test(tests, tables_are_sorted_by_what_is_asked_and_then_by_name);
 	tcase_add_test(tests, a_full_tree_is_tabulated_in_linear_time);

@@ -113,6 +113,7 @@ START_TEST(an_endpoint_that_is_not_there_is_told_by_all_means)
 	struct strbuf out = STRBUF_EMPTY;
 
 	made_command(&made, "endpoint a http GET \"GET /a\"");
+	made_command(&made, "requests a 200 - http 1 1");
 	struct snapshot *snapshot = snapshot_take(&made.seg);
 	struct model *model = model_build(snapshot, &names);
 	struct view_params params = defaults();
@@ -136,7 +137,8 @@ END_TEST
 
 START_TEST(views_are_found_by_their_exact_path)
 {
-	static const char *const paths[] = { "/", "/metrics", "/report", "/folded", "/endpoints", "/self" };
+	static const char *const paths[] = { "/", "/metrics", "/report", "/folded", "/requests/slow", "/requests/active", "/endpoints",
+		                             "/connections", "/self" };
 
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
 		ck_assert_str_eq(view_find(paths[i])->path, paths[i]);

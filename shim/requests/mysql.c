@@ -662,7 +662,10 @@ static enum mysql_event first_of_answer(struct mysql_server *server)
 		server->any_sequence = true;
 		return head_byte(server, 0) == FIRST_OK ? end_answer(server, false) : MYSQL_MORE;
 	case MYSQL_STREAM:
-		return is_end_of_rows(server) ? end_answer(server, false) : MYSQL_MORE;
+		if (is_end_of_rows(server))
+			return end_answer(server, false);
+		server->phase = PHASE_IDLE;
+		return MYSQL_STREAMS;
 	}
 	return end_answer(server, false);
 }

@@ -25,6 +25,7 @@ enum mysql_event {
 	MYSQL_GREETING,
 	MYSQL_READY,      /* the session begins */
 	MYSQL_WANTS_FILE, /* mysql_send_file is due */
+	MYSQL_STREAMS,    /* the answer has begun, and lasts for as long as both like: what follows has no event */
 	MYSQL_ANSWER,     /* the answer to what was expected (or to nothing) is over: is_error, sqlstate, statement */
 };
 
@@ -41,8 +42,7 @@ enum mysql_answer {
 	MYSQL_ROWS,         /* rows, or column definitions, up to EOF */
 	MYSQL_DEFINITIONS,  /* of a prepared statement: a number, and as many definitions as it says */
 	MYSQL_AUTHENTICATION,
-	MYSQL_STREAM,       /* packets up to EOF, for as long as both like */
-	MYSQL_OPAQUE,       /* from now on another protocol is spoken */
+	MYSQL_STREAM,       /* a stream of packets, or another protocol */
 };
 
 /* X(number, NAME, answer); any other number is _OTHER and answered by one packet, an error. */
@@ -79,8 +79,8 @@ enum mysql_answer {
 	X(0x1d, DAEMON, ONE_PACKET)                                                                                    \
 	X(0x1e, BINLOG_DUMP_GTID, STREAM)                                                                              \
 	X(0x1f, RESET_CONNECTION, ONE_PACKET)                                                                          \
-	X(0x20, CLONE, OPAQUE)                                                                                         \
-	X(0x21, SUBSCRIBE_GROUP_REPLICATION_STREAM, OPAQUE)                                                            \
+	X(0x20, CLONE, STREAM)                                                                                         \
+	X(0x21, SUBSCRIBE_GROUP_REPLICATION_STREAM, STREAM)                                                            \
 	X(0xfa, STMT_BULK_EXECUTE, RESULTS)                                                                            \
 	X(0xfe, MULTI, RESULTS)
 

@@ -5,6 +5,23 @@
 
 #include <string.h>
 
+/* 48 MiB: connections that have prepared something. */
+static struct pool pool = POOL_OF(struct prepared, 16384);
+
+struct prepared *prepared_take(void)
+{
+	struct prepared *prepared = pool_take(&pool);
+
+	if (prepared)
+		prepared_clear(prepared);
+	return prepared;
+}
+
+void prepared_give(struct prepared *prepared)
+{
+	pool_give(&pool, prepared);
+}
+
 static uint32_t place_of(uint64_t name)
 {
 	return (uint32_t)((name * 0x9e3779b97f4a7c15ULL) >> 55) % PREPARED_PLACES;

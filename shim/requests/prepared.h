@@ -1,7 +1,7 @@
 #pragma once
 /* prepared - the verbs of a connection's prepared statements and portals, by the names or numbers that the protocol gives
  * them.
- * Context: call. Pure: memory is the struct's own, and bounded.
+ * Context: call. Memory is bounded, and comes from a pool.
  *
  * Room for PREPARED_MAX names. Beyond that the new one takes the place of one that was not used while some 200 others were
  * prepared: one that the program forgot, or dropped by SQL, which is not followed. Only if more than PREPARED_MAX are used
@@ -28,6 +28,10 @@ struct prepared {
 
 #define PREPARED_USED 0x80u
 #define PREPARED_VERB_MAX 126u
+
+/* An empty one; NULL: there is no memory. */
+struct prepared *prepared_take(void);
+void prepared_give(struct prepared *prepared);
 
 void prepared_clear(struct prepared *prepared);
 

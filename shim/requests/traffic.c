@@ -7,10 +7,12 @@
 #include "endpoint.h"
 #include "listing.h"
 #include "memcached.h"
+#include "mysql.h"
 #include "peer.h"
 #include "slow.h"
 #include "traffic_http2.h"
 #include "traffic_memcached.h"
+#include "traffic_sql.h"
 
 #include <errno.h>
 #include <string.h>
@@ -458,6 +460,7 @@ static bool begins_like_http(const struct http1 *http)
 static const struct traffic_protocol *protocol_of_byte(unsigned char first)
 {
 	switch (first) {
+	case 0x00: return &traffic_postgres; /* a length below 64 KiB, of which there are four bytes */
 	case 0x16: return &traffic_tls; /* a handshake record, RFC 8446 clause 5.1 */
 	case 0x80: return &traffic_memcached; /* its binary protocol's magic byte */
 	default: return NULL;
@@ -531,6 +534,11 @@ static void undecided_answered(struct conn *conn, const char *bytes, size_t n, s
 {
 	if (traffic_http2_is_greeting(bytes, n)) {
 		become_greeted(conn, call);
+		conn->as->answered(conn, bytes, n, call);
+		return;
+	}
+	if (!conn->asked_bytes && mysql_greets(bytes, n) != MYSQL_NOT) {
+		traffic_follow(conn, &traffic_mysql);
 		conn->as->answered(conn, bytes, n, call);
 		return;
 	}

@@ -287,6 +287,7 @@ static void say_server(const struct mysql_server *at, enum mysql_event event, st
 	case MYSQL_GREETING: say(said, "greeting %llx;", (unsigned long long)at->capabilities); break;
 	case MYSQL_READY: say(said, "ready;"); break;
 	case MYSQL_WANTS_FILE: say(said, "file;"); break;
+	case MYSQL_STREAMS: say(said, "streams;"); break;
 	case MYSQL_ANSWER:
 		if (at->is_error)
 			say(said, "error %.2s;", at->sqlstate);
@@ -449,7 +450,7 @@ START_TEST(definitions_of_a_prepared_statement_are_counted)
 }
 END_TEST
 
-START_TEST(a_list_of_fields_and_a_stream_end_with_eof)
+START_TEST(a_list_of_fields_ends_with_eof_and_a_stream_when_it_likes)
 {
 	static struct wire wire;
 
@@ -457,10 +458,11 @@ START_TEST(a_list_of_fields_and_a_stream_end_with_eof)
 	assert_answer(&wire, MYSQL_COM_FIELD_LIST, 0, "ok;");
 	MY_ANSWER(&wire, COLUMN, END_OK);
 	assert_answer(&wire, MYSQL_COM_FIELD_LIST, CAN_DEPRECATE_EOF, "ok;");
-	MY_ANSWER(&wire, P("\0event"), P("\0\xef\1event"), END);
+	MY_ANSWER(&wire, END);
 	assert_answer(&wire, MYSQL_COM_BINLOG_DUMP, 0, "ok;");
-	MY_ANSWER(&wire, P("\0event"), ERROR);
-	assert_answer(&wire, MYSQL_COM_BINLOG_DUMP_GTID, 0, "error 42;");
+	MY_ANSWER(&wire, P("\0event"), P("\0\xef\1event"), ERROR);
+	assert_answer(&wire, MYSQL_COM_BINLOG_DUMP_GTID, 0, "streams;");
+	assert_answer(&wire, MYSQL_COM_CLONE, 0, "streams;");
 }
 END_TEST
 
@@ -664,7 +666,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, metadata_may_be_left_out);
 	tcase_add_test(tcase, an_open_cursor_ends_with_the_definitions);
 	tcase_add_test(tcase, definitions_of_a_prepared_statement_are_counted);
-	tcase_add_test(tcase, a_list_of_fields_and_a_stream_end_with_eof);
+	tcase_add_test(tcase, a_list_of_fields_ends_with_eof_and_a_stream_when_it_likes);
 	tcase_add_test(tcase, a_change_of_user_is_an_exchange);
 	tcase_add_test(tcase, a_file_is_wanted_and_then_answered);
 	tcase_add_test(tcase, reports_of_progress_are_no_errors);

@@ -190,7 +190,12 @@ static const char plain_words[] =
 	"yesterday yield yml your zero zip zone ";
 
 #define INDEX_BITS 13 /* places; the vocabulary takes less than a third of them */
-enum { WORD_MAX = 24, PARTS_MAX = 6, DASHED_PARTS_MAX = 4 };
+enum {
+	WORD_MAX = 24,
+	LETTERS_MAX = 18, /* of an unknown word; more are random ones, or a sentence without blanks */
+	PARTS_MAX = 6,
+	DASHED_PARTS_MAX = 4,
+};
 
 /* List << LIST_SHIFT | offset in it + 1; 0 = free. */
 static uint16_t places[1 << INDEX_BITS];
@@ -376,6 +381,7 @@ static void look_at_part(struct parts *parts, const char *s, size_t n)
 	parts->is_plural = n > 3 && (s[n - 1] | 0x20) == 's' && !memchr("sui", s[n - 2] | 0x20, 3);
 	if (n > sizeof(word)) {
 		parts->unknown++;
+		parts->is_strange = true;
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {
@@ -386,7 +392,7 @@ static void look_at_part(struct parts *parts, const char *s, size_t n)
 	place = n > 1 ? find_form(word, n) : 0;
 	bool is_known = place || n == 1 || is_version(word, n) || (!has_digit && n >= 6 && is_glued(word, n, 3));
 	parts->unknown += !is_known || (n == 1 && has_digit);
-	parts->is_strange |= has_digit && !is_known;
+	parts->is_strange |= !is_known && (has_digit || n > LETTERS_MAX);
 	if (parts->count == 1)
 		parts->is_action = place >> LIST_SHIFT != LIST_PLAIN && place == find(word, n); /* not "matches" */
 	else if (parts->count == 2)

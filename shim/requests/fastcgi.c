@@ -159,6 +159,13 @@ struct fastcgi_step fastcgi_read(struct fastcgi *fastcgi, const char *bytes, siz
 	}
 }
 
+bool fastcgi_is_within(const struct fastcgi *fastcgi)
+{
+	bool is_due = fastcgi->state == RECORD_PADDING && !fastcgi->padding_bytes;
+
+	return fastcgi->state != RECORD_BROKEN && !is_due && (fastcgi->state != RECORD_HEADER || fastcgi->kept_bytes);
+}
+
 bool fastcgi_skip(struct fastcgi *fastcgi, size_t n)
 {
 	if (fastcgi->state != RECORD_CONTENT || n > fastcgi->content_bytes)

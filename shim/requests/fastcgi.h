@@ -60,6 +60,9 @@ struct fastcgi_step {
 /* Goes on to the next event. Call until FASTCGI_MORE; with no bytes it tells what is due without any. */
 struct fastcgi_step fastcgi_read(struct fastcgi *fastcgi, const char *bytes, size_t n);
 
+/* A record has begun and is not over. */
+bool fastcgi_is_within(const struct fastcgi *fastcgi);
+
 /* n bytes of the content of a stream passed that cannot be shown. False: they are not the inside of one record's. */
 bool fastcgi_skip(struct fastcgi *fastcgi, size_t n);
 

@@ -29,6 +29,7 @@ struct request {
 	bool is_answered;       /* its response is over while its body is still being received; counted already */
 	bool is_broken;         /* could not be parsed */
 	bool is_rpc;            /* its endpoint is a method of gRPC */
+	bool is_https;          /* its client came over TLS, though this connection has none; FastCGI */
 	bool is_active;         /* counted in the gauge of active requests */
 	bool opens_stream;      /* after its answer the connection is no more made of requests */
 	bool is_stream;         /* its answer is one, counted in the gauge of open streams */

@@ -10,6 +10,7 @@
 #include "mysql.h"
 #include "peer.h"
 #include "slow.h"
+#include "traffic_fastcgi.h"
 #include "traffic_http2.h"
 #include "traffic_memcached.h"
 #include "traffic_sql.h"
@@ -145,15 +146,15 @@ void traffic_forget(struct conn *conn)
 	conn->listing = LISTING_NONE; /* the entry is the other process's */
 }
 
-static enum seg_scheme scheme_of(const struct conn *conn)
+static enum seg_scheme scheme_of(const struct conn *conn, const struct request *request)
 {
-	return conn->is_tls ? SEG_SCHEME_TLS : SEG_SCHEME_PLAIN;
+	return conn->is_tls || request->is_https ? SEG_SCHEME_TLS : SEG_SCHEME_PLAIN;
 }
 
 void traffic_move_gauges(const struct conn *conn, const struct request *request, int direction)
 {
 	if (request->is_active)
-		observe_active(request->method, scheme_of(conn), direction);
+		observe_active(request->method, scheme_of(conn, request), direction);
 	if (request->is_stream)
 		observe_stream_moved(conn->protocol, direction);
 }
@@ -273,7 +274,7 @@ void traffic_head_http(struct conn *conn, struct request *request, enum seg_meth
 	}
 	request->endpoint = endpoint_of_http(method, target, (uint32_t)n, &request->candidate);
 	request->is_active = true;
-	observe_active(method, scheme_of(conn), 1);
+	observe_active(method, scheme_of(conn, request), 1);
 }
 
 void traffic_head_rpc(struct conn *conn, struct request *request, const char *path, size_t n)
@@ -380,7 +381,7 @@ void traffic_finish(struct conn *conn, struct request *request, const struct tra
 		.endpoint = request->endpoint,
 		.status = outcome->status,
 		.error = outcome->error,
-		.scheme = (uint8_t)scheme_of(conn),
+		.scheme = (uint8_t)scheme_of(conn, request),
 		.peer = conn->peer,
 		.duration_ns = duration_ns(request, call),
 	};
@@ -391,7 +392,7 @@ void traffic_finish(struct conn *conn, struct request *request, const struct tra
 	if (has_bodies(conn, request))
 		observe_response_body(request->endpoint, outcome->response_bytes);
 	if (request->is_active)
-		observe_active(request->method, scheme_of(conn), -1);
+		observe_active(request->method, scheme_of(conn, request), -1);
 	request->is_active = false;
 	request->is_answered = true;
 	request_drop_trace(request);
@@ -461,6 +462,7 @@ static const struct traffic_protocol *protocol_of_byte(unsigned char first)
 {
 	switch (first) {
 	case 0x00: return &traffic_postgres; /* a length below 64 KiB, of which there are four bytes */
+	case 0x01: return &traffic_fastcgi; /* its version */
 	case 0x16: return &traffic_tls; /* a handshake record, RFC 8446 clause 5.1 */
 	case 0x80: return &traffic_memcached; /* its binary protocol's magic byte */
 	default: return NULL;

@@ -1,5 +1,6 @@
 #include "../../../shim/requests/fastcgi.h"
 #include "check_main.h"
+#include "fastcgi_wire.h"
 #include "guarded.h"
 
 #include <stdarg.h>
@@ -132,95 +133,19 @@ static const char *events_bytewise(bool is_response, const char *bytes, size_t n
 	return side.log.text;
 }
 
-/* Bytes being made. */
-struct bytes {
-	char text[8192];
-	size_t n;
-};
-
-static struct bytes made;
-
-static void add(const void *bytes, size_t n)
-{
-	ck_assert_uint_le(made.n + n, sizeof(made.text));
-	memcpy(made.text + made.n, bytes, n);
-	made.n += n;
-}
-
-static void add_record(unsigned type, unsigned id, const char *content, size_t n, unsigned padding)
-{
-	uint8_t header[8] = { 1, (uint8_t)type, (uint8_t)(id >> 8), (uint8_t)id, (uint8_t)(n >> 8), (uint8_t)n, (uint8_t)padding };
-
-	add(header, sizeof(header));
-	add(content, n);
-	for (unsigned i = 0; i < padding; i++)
-		add("p", 1);
-}
-
-static void add_text(unsigned type, unsigned id, const char *text)
-{
-	add_record(type, id, text, strlen(text), (unsigned)(8 - strlen(text) % 8) % 8);
-}
-
-static void add_begin(unsigned id)
-{
-	add_record(FASTCGI_BEGIN_REQUEST, id, "\0\1\1\0\0\0\0\0", 8, 0);
-}
-
-static void add_end(unsigned id, char protocol_status)
-{
-	char body[8] = { 0, 0, 0, 0, protocol_status };
-
-	add_record(FASTCGI_END_REQUEST, id, body, 8, 0);
-}
-
-/* Name-value pairs, "NAME=value" each; lengths above 127 and those of names that begin with '+' take four bytes. */
-static size_t pairs_of(char *out, const char *const *pairs)
-{
-	size_t n = 0;
-
-	for (; *pairs; pairs++) {
-		bool is_wide = **pairs == '+';
-		const char *name = *pairs + is_wide, *value = strchr(name, '=') + 1;
-		size_t lengths[2] = { (size_t)(value - name) - 1, strlen(value) };
-		for (int i = 0; i < 2; i++) {
-			if (is_wide || lengths[i] > 127) {
-				uint32_t length = (uint32_t)lengths[i] | 1u << 31;
-				for (int shift = 24; shift >= 0; shift -= 8)
-					out[n++] = (char)(length >> shift);
-			} else {
-				out[n++] = (char)lengths[i];
-			}
-		}
-		memcpy(out + n, name, lengths[0]);
-		memcpy(out + n + lengths[0], value, lengths[1]);
-		n += lengths[0] + lengths[1];
-	}
-	return n;
-}
-
-/* PARAMS in records of at most step bytes. */
-static void add_params(unsigned id, size_t step, const char *const *pairs)
-{
-	char content[4096];
-	size_t n = pairs_of(content, pairs);
-
-	for (size_t i = 0; i < n; i += step)
-		add_record(FASTCGI_PARAMS, id, content + i, n - i < step ? n - i : step, 3);
-	add_record(FASTCGI_PARAMS, id, "", 0, 0);
-}
+static struct wire made;
 
 static void assert_events(bool is_response, const char *expected)
 {
-	struct bytes whole = made;
+	struct wire whole = made;
 
-	ck_assert_str_eq(events_of(is_response, whole.text, whole.n, whole.n, whole.n), expected);
-	ck_assert_str_eq(events_bytewise(is_response, whole.text, whole.n), expected);
+	ck_assert_str_eq(events_of(is_response, whole.bytes, whole.n, whole.n, whole.n), expected);
+	ck_assert_str_eq(events_bytewise(is_response, whole.bytes, whole.n), expected);
 	for (size_t i = 0; i <= whole.n; i++)
-		ck_assert_str_eq(events_of(is_response, whole.text, whole.n, i, i), expected);
+		ck_assert_str_eq(events_of(is_response, whole.bytes, whole.n, i, i), expected);
 	for (size_t i = 0; i <= whole.n && whole.n < 500; i += 7)
 		for (size_t j = i; j <= whole.n; j += 5)
-			ck_assert_str_eq(events_of(is_response, whole.text, whole.n, i, j), expected);
+			ck_assert_str_eq(events_of(is_response, whole.bytes, whole.n, i, j), expected);
 }
 
 #define TRACEPARENT "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -239,10 +164,10 @@ START_TEST(a_request_as_nginx_sends_it_is_read)
 	static const size_t steps[] = { 4096, 64, 31, 7 };
 
 	made.n = 0;
-	add_begin(1);
-	add_params(1, steps[_i], nginx_pairs);
-	add_text(FASTCGI_STDIN, 1, "hello");
-	add_text(FASTCGI_STDIN, 1, "");
+	wire_begin(&made, 1);
+	wire_params(&made, 1, steps[_i], nginx_pairs);
+	wire_text(&made, FASTCGI_STDIN, 1, "hello");
+	wire_text(&made, FASTCGI_STDIN, 1, "");
 	assert_events(false, "begin 1\nPOST /users/17 https tracedabc-1\nstdin 5\n");
 }
 END_TEST
@@ -253,12 +178,12 @@ START_TEST(one_request_after_another_over_a_kept_connection)
 	static const char *const second[] = { "REQUEST_METHOD=HEAD", "REQUEST_URI=/b?x", "HTTPS=", NULL };
 
 	made.n = 0;
-	add_begin(1);
-	add_params(1, 4096, first);
-	add_text(FASTCGI_STDIN, 1, "");
-	add_begin(1);
-	add_params(1, 4096, second);
-	add_text(FASTCGI_STDIN, 1, "");
+	wire_begin(&made, 1);
+	wire_params(&made, 1, 4096, first);
+	wire_text(&made, FASTCGI_STDIN, 1, "");
+	wire_begin(&made, 1);
+	wire_params(&made, 1, 4096, second);
+	wire_text(&made, FASTCGI_STDIN, 1, "");
 	assert_events(false, "begin 1\nGET /a\nstdin 0\nbegin 1\nHEAD /b\nstdin 0\n");
 }
 END_TEST
@@ -268,21 +193,21 @@ START_TEST(two_requests_interleaved_do_not_mix)
 	static const char *const first[] = { "REQUEST_METHOD=GET", "REQUEST_URI=/first", NULL };
 	static const char *const second[] = { "REQUEST_METHOD=PUT", "REQUEST_URI=/second", NULL };
 	char one[128], two[128];
-	size_t n = pairs_of(one, first), m = pairs_of(two, second);
+	size_t n = wire_pairs(one, first), m = wire_pairs(two, second);
 
 	made.n = 0;
-	add_begin(1);
-	add_begin(2);
+	wire_begin(&made, 1);
+	wire_begin(&made, 2);
 	for (size_t i = 0; i < n || i < m; i += 5) {
 		if (i < n)
-			add_record(FASTCGI_PARAMS, 1, one + i, n - i < 5 ? n - i : 5, 0);
+			wire_record(&made, FASTCGI_PARAMS, 1, one + i, n - i < 5 ? n - i : 5, 0);
 		if (i < m)
-			add_record(FASTCGI_PARAMS, 2, two + i, m - i < 5 ? m - i : 5, 1);
+			wire_record(&made, FASTCGI_PARAMS, 2, two + i, m - i < 5 ? m - i : 5, 1);
 	}
-	add_record(FASTCGI_PARAMS, 2, "", 0, 0);
-	add_record(FASTCGI_PARAMS, 1, "", 0, 0);
-	add_record(FASTCGI_ABORT_REQUEST, 2, "", 0, 0);
-	add_record(FASTCGI_ABORT_REQUEST, 1, "xx", 2, 6);
+	wire_record(&made, FASTCGI_PARAMS, 2, "", 0, 0);
+	wire_record(&made, FASTCGI_PARAMS, 1, "", 0, 0);
+	wire_record(&made, FASTCGI_ABORT_REQUEST, 2, "", 0, 0);
+	wire_record(&made, FASTCGI_ABORT_REQUEST, 1, "xx", 2, 6);
 	assert_events(false, "begin 1\nbegin 2\nPUT /second\nGET /first\nabort 2\nabort 1\n");
 }
 END_TEST
@@ -290,14 +215,14 @@ END_TEST
 START_TEST(management_records_are_no_requests)
 {
 	made.n = 0;
-	add_record(FASTCGI_GET_VALUES, 0, "\x0e\0FCGI_MAX_CONNS", 16, 0);
-	add_record(FASTCGI_GET_VALUES, 0, "", 0, 0);
-	add_begin(1);
+	wire_record(&made, FASTCGI_GET_VALUES, 0, "\x0e\0FCGI_MAX_CONNS", 16, 0);
+	wire_record(&made, FASTCGI_GET_VALUES, 0, "", 0, 0);
+	wire_begin(&made, 1);
 	assert_events(false, "management 9\nmanagement 9\nbegin 1\n");
 	made.n = 0;
-	add_record(FASTCGI_GET_VALUES_RESULT, 0, "\x0e\1FCGI_MAX_CONNS1", 17, 7);
-	add_record(FASTCGI_UNKNOWN_TYPE, 0, "\7\0\0\0\0\0\0\0", 8, 0);
-	add_end(1, 0);
+	wire_record(&made, FASTCGI_GET_VALUES_RESULT, 0, "\x0e\1FCGI_MAX_CONNS1", 17, 7);
+	wire_record(&made, FASTCGI_UNKNOWN_TYPE, 0, "\7\0\0\0\0\0\0\0", 8, 0);
+	wire_end(&made, 1, 0);
 	assert_events(true, "management 10\nmanagement 11\nend 1: 0, 0 + 0\n");
 }
 END_TEST
@@ -330,7 +255,7 @@ static const struct {
 START_TEST(parameters_tell_method_and_target)
 {
 	char content[2048], told[256];
-	size_t n = pairs_of(content, params[_i].pairs);
+	size_t n = wire_pairs(content, params[_i].pairs);
 
 	for (size_t i = 0; i <= n; i++) {
 		struct trace_context trace = { 0 };
@@ -350,7 +275,7 @@ START_TEST(ids_are_left_alone_where_nobody_wants_them)
 	struct fastcgi_params read = { 0 };
 	char content[256];
 
-	fastcgi_read_params(&read, content, pairs_of(content, pairs));
+	fastcgi_read_params(&read, content, wire_pairs(content, pairs));
 	ck_assert_uint_eq(read.target_bytes, 1);
 }
 END_TEST
@@ -361,7 +286,7 @@ START_TEST(a_target_is_cut_at_its_bound)
 	const char *const pairs[] = { pair, "REQUEST_METHOD=GET", NULL };
 
 	memset(pair + 13, 'x', 2500);
-	size_t n = pairs_of(content, pairs);
+	size_t n = wire_pairs(content, pairs);
 	for (size_t i = 0; i <= n; i += 13) {
 		struct fastcgi_params read = { 0 };
 		fastcgi_read_params(&read, guarded(content, i), i);
@@ -375,21 +300,21 @@ END_TEST
 START_TEST(an_answer_as_php_fpm_sends_it_is_read)
 {
 	made.n = 0;
-	add_text(FASTCGI_STDERR, 1, "PHP message: Status: 500\n");
-	add_text(FASTCGI_STDOUT, 1, "X-Powered-By: PHP/8.2.7\r\nContent-type: text/html; charset=UTF-8\r\n\r\nhello");
-	add_text(FASTCGI_STDOUT, 1, " world");
-	add_text(FASTCGI_STDOUT, 1, "");
-	add_end(1, 0);
+	wire_text(&made, FASTCGI_STDERR, 1, "PHP message: Status: 500\n");
+	wire_text(&made, FASTCGI_STDOUT, 1, "X-Powered-By: PHP/8.2.7\r\nContent-type: text/html; charset=UTF-8\r\n\r\nhello");
+	wire_text(&made, FASTCGI_STDOUT, 1, " world");
+	wire_text(&made, FASTCGI_STDOUT, 1, "");
+	wire_end(&made, 1, 0);
 	assert_events(true, "end 1: 0, 200 + 11\n");
 	made.n = 0;
-	add_text(FASTCGI_STDOUT, 1, "Status: 404 Not Found\r\nContent-type: text/html\r\n\r\n");
-	add_end(1, 0);
-	add_text(FASTCGI_STDOUT, 2, "Content-type: text/plain\r\nStatus: 5");
-	add_text(FASTCGI_STDOUT, 1, "Location: http://a/\r\n\r\n");
-	add_text(FASTCGI_STDOUT, 2, "03 Busy\r\n\r\nx");
-	add_end(2, 0);
-	add_end(1, 0);
-	add_end(1, 3);
+	wire_text(&made, FASTCGI_STDOUT, 1, "Status: 404 Not Found\r\nContent-type: text/html\r\n\r\n");
+	wire_end(&made, 1, 0);
+	wire_text(&made, FASTCGI_STDOUT, 2, "Content-type: text/plain\r\nStatus: 5");
+	wire_text(&made, FASTCGI_STDOUT, 1, "Location: http://a/\r\n\r\n");
+	wire_text(&made, FASTCGI_STDOUT, 2, "03 Busy\r\n\r\nx");
+	wire_end(&made, 2, 0);
+	wire_end(&made, 1, 0);
+	wire_end(&made, 1, 3);
 	assert_events(true, "end 1: 0, 404 + 0\nend 2: 0, 503 + 1\nend 1: 0, 302 + 0\nend 1: 3, 0 + 0\n");
 }
 END_TEST
@@ -471,11 +396,11 @@ START_TEST(content_may_pass_unseen_within_a_record)
 	struct fastcgi fastcgi = { 0 };
 
 	made.n = 0;
-	add_record(FASTCGI_STDIN, 1, "", 0, 0);
-	made.text[4] = 1; /* 256 bytes of content */
-	made.text[6] = 2;
+	wire_record(&made, FASTCGI_STDIN, 1, "", 0, 0);
+	made.bytes[4] = 1; /* 256 bytes of content */
+	made.bytes[6] = 2;
 	ck_assert(!fastcgi_skip(&fastcgi, 1));
-	ck_assert_int_eq(fastcgi_read(&fastcgi, made.text, 8).event, FASTCGI_RECORD);
+	ck_assert_int_eq(fastcgi_read(&fastcgi, made.bytes, 8).event, FASTCGI_RECORD);
 	ck_assert(!fastcgi_skip(&fastcgi, 257));
 	ck_assert(fastcgi_skip(&fastcgi, 100));
 	ck_assert(fastcgi_skip(&fastcgi, 156));

@@ -57,7 +57,7 @@ static _Atomic uint64_t *make_words(void)
 		munmap(made, count * sizeof(*made));
 		return nothing;
 	}
-	atomic_store_explicit(&tls_is_used, true, memory_order_relaxed);
+	atomic_store_explicit(&tls_is_used, true, memory_order_relaxed); /* by a greeting, without a TLS library */
 	return made;
 }
 
@@ -222,9 +222,11 @@ bool tls_takes_failure_slowly(int fd, int error, bool is_at_end)
 /* A session without a descriptor, a descriptor without a session, and a record: they belong together. */
 static bool is_own_record(int fd, const unsigned char *bytes, size_t n)
 {
-	if (tls_is_own_slowly(fd))
-		return true;
-	if (!tls_thread.session || tls_thread.fd >= 0 || word_of(fd) & SESSION_MASK || !is_record(bytes, n))
+	bool is_own = tls_is_own_slowly(fd);
+
+	if (!tls_thread.session || tls_thread.fd >= 0)
+		return is_own;
+	if (!is_own && (word_of(fd) & SESSION_MASK || !is_record(bytes, n)))
 		return false;
 	tls_thread.fd = fd;
 	learn(tls_thread.session, fd);
@@ -238,7 +240,11 @@ bool tls_takes_slowly(int fd, const struct iovec *iov, size_t iov_count, size_t 
 
 	if (tls_thread.depth && is_own_record(fd, first, n))
 		return true;
-	if (word_of(fd) & IS_OPEN)
+	uint64_t word = word_of(fd);
+	if (word & IS_OPEN)
+		return true;
+	/* Of a handshake whose call was left for another stack meanwhile. */
+	if (word & SESSION_MASK && is_record(first, n))
 		return true;
 	note_greeting(fd, first, n);
 	return false;
@@ -272,6 +278,8 @@ bool tls_begin(struct tls_call *call, enum seg_call number, const struct tls_sou
 {
 	if (!hook_enter(&call->hook, number))
 		return false;
+	if (!atomic_load_explicit(&tls_is_used, memory_order_relaxed))
+		atomic_store_explicit(&tls_is_used, true, memory_order_relaxed);
 	call->source = source;
 	call->library = library;
 	call->object = session;
@@ -280,6 +288,7 @@ bool tls_begin(struct tls_call *call, enum seg_call number, const struct tls_sou
 	call->outer = tls_thread;
 	uint64_t address = call->key ? (uintptr_t)session : 0;
 	int fd = address ? find_descriptor(call, address) : -1;
+	call->fd = fd;
 	tls_thread = (struct tls_thread){ .depth = call->outer.depth + 1, .fd = fd, .session = address };
 	if (fd >= 0 && direction == TLS_SENDS)
 		conn_sending(fd);
@@ -308,12 +317,14 @@ static int find_by_greeting(const struct tls_call *call)
 void tls_returned(struct tls_call *call, bool is_open)
 {
 	struct tls_thread within = tls_thread;
+	/* Else the program left this call for another stack, and what is noted is another call's. */
+	bool is_own = call->key && within.session == (uintptr_t)call->object;
 
 	hook_returned(&call->hook);
 	tls_thread = call->outer;
-	call->error = within.error;
-	call->is_at_end = within.is_at_end;
-	call->fd = within.fd;
+	call->error = is_own ? within.error : 0;
+	call->is_at_end = is_own && within.is_at_end;
+	call->fd = is_own ? within.fd : call->fd;
 	if (call->fd < 0 && is_open && call->key)
 		call->fd = find_by_greeting(call);
 	if (call->fd < 0 || !conn_is_tracked(call->fd)) {

@@ -33,7 +33,7 @@ struct tls_thread {
 };
 extern __thread struct tls_thread tls_thread __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
-extern _Atomic bool tls_is_used __attribute__((visibility("hidden"))); /* something is known of some descriptor */
+extern _Atomic bool tls_is_used __attribute__((visibility("hidden"))); /* a session or a greeting was seen */
 
 /* --- for the hooks of sockets --- */
 

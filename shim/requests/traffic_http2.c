@@ -42,6 +42,11 @@ struct stream {
 	bool has_head;
 	bool is_connect;         /* its answer's body is a stream of something else */
 	bool is_event_stream;
+	/* The program asks, and what it asked is not told yet: the thread that sends is behind the one that receives. */
+	bool is_early;
+	bool is_early_reset;
+	uint32_t early_code;
+	uint64_t early_end_ns;   /* when the answer ended or was reset, 0 = not yet */
 };
 
 /* 64 MiB: a quarter of a million streams in flight. */
@@ -219,6 +224,9 @@ static bool begin(struct conn *conn)
 	http->buckets = heap_zalloc(BUCKETS_FIRST, sizeof(*http->buckets));
 	http->bucket_count = http->buckets ? BUCKETS_FIRST : 0;
 	bool has_decoders = http2_begin(&http->asked, true, 0) && http2_begin(&http->answered, false, 0);
+	/* What the program allows the server may be told later than what the server makes of it. */
+	if (conn->is_client)
+		http2_allow_table(&http->answered, HPACK_TABLE_BYTES_MAX);
 	if (http->buckets && has_decoders)
 		return true;
 	traffic_give_up(conn, SEG_COUNTER_LOST_POOL_FULL);
@@ -386,12 +394,26 @@ static void reset(struct conn *conn, struct stream *stream, uint32_t code, struc
 		fail(conn, stream, stream->status, SEG_ERROR_RESET, call);
 }
 
+/* What gRPC's own clients and servers make of a connection that is gone. */
+static uint8_t grpc_status_of_end(const struct conn *conn, enum seg_error error)
+{
+	if (error == SEG_ERROR_PARSE)
+		return GRPC_INTERNAL;
+	/* The error of a client that did not wait any longer is a timeout. */
+	return conn->is_client && error != SEG_ERROR_TIMEOUT ? GRPC_UNAVAILABLE : GRPC_CANCELLED;
+}
+
 static void fail_all(struct conn *conn, enum seg_error error, struct traffic_call *call)
 {
 	struct stream *stream;
 
 	while ((stream = state_of(conn)->oldest))
-		fail(conn, stream, stream->request.is_rpc ? 0 : stream->status, error, call);
+		if (stream->is_early)
+			stream_remove(conn, stream);
+		else if (stream->request.is_rpc)
+			fail(conn, stream, (uint16_t)(1 + grpc_status_of_end(conn, error)), SEG_ERROR_NONE, call);
+		else
+			fail(conn, stream, stream->status, error, call);
 }
 
 /* whose work it is */
@@ -485,11 +507,33 @@ static void on_request_begin(struct conn *conn, uint64_t begin_ns)
 		thread_count(SEG_COUNTER_LOST_HPACK);
 		return;
 	}
-	struct stream *stream = stream_add(http, id);
+	struct stream *stream = stream_find(http, id);
+	if (!stream)
+		stream = stream_add(http, id);
 	if (stream)
 		traffic_begin_request(conn, &stream->request, begin_ns);
 	else
 		thread_count(SEG_COUNTER_LOST_POOL_FULL);
+}
+
+static void on_answer_end(struct conn *conn, struct stream *stream, struct traffic_call *call);
+
+/* The head of what was answered before. False: the answer was a reset, and the stream is gone. */
+static bool catch_up(struct conn *conn, struct stream *stream, struct traffic_call *call)
+{
+	uint64_t now_ns = call->now_ns;
+	bool is_reset = stream->is_early_reset;
+
+	stream->is_early = false;
+	if (!stream->early_end_ns)
+		return true;
+	call->now_ns = stream->early_end_ns;
+	if (is_reset)
+		reset(conn, stream, stream->early_code, call);
+	else
+		on_answer_end(conn, stream, call);
+	call->now_ns = now_ns;
+	return !is_reset;
 }
 
 static void take_head(struct conn *conn, struct stream *stream, const struct http2_fields *fields)
@@ -524,6 +568,8 @@ static void on_request_head(struct conn *conn, struct traffic_call *call)
 	if (!stream->has_head && !stream->request.is_answered && http->asked.fields->has_method) {
 		take_head(conn, stream, http->asked.fields);
 		stream->received_call = http->received_calls;
+		if (stream->is_early && !catch_up(conn, stream, call))
+			return;
 	}
 	tell_received(conn, stream, call);
 	if (http->asked.ends_stream)
@@ -544,12 +590,34 @@ static void on_request_data(struct conn *conn, struct traffic_call *call)
 	on_request_end(conn, stream);
 }
 
+/* The stream that an answer's frame is of. */
+static struct stream *answered_stream(struct conn *conn)
+{
+	struct http2_conn *http = state_of(conn);
+	uint32_t id = http->answered.stream;
+	struct stream *stream = stream_find(http, id);
+
+	if (stream || !conn->is_client || id <= http->last_asked || id % 2 == 0 || !http->answered.hpack)
+		return stream;
+	stream = stream_add(http, id);
+	if (stream)
+		stream->is_early = true;
+	return stream;
+}
+
 static void on_reset(struct conn *conn, const struct http2 *side, struct traffic_call *call)
 {
-	struct stream *stream = stream_find(state_of(conn), side->stream);
+	struct stream *stream = side == &state_of(conn)->answered ? answered_stream(conn) : stream_find(state_of(conn), side->stream);
 
-	if (stream)
+	if (!stream)
+		return;
+	if (!stream->is_early) {
 		reset(conn, stream, side->code, call);
+		return;
+	}
+	stream->is_early_reset = true;
+	stream->early_code = side->code;
+	stream->early_end_ns = call->now_ns;
 }
 
 static enum seg_counter lost_by(enum http2_broken broken)
@@ -644,6 +712,10 @@ static bool http2_asked_unseen(struct conn *conn, size_t n, struct traffic_call 
 
 static void on_answer_end(struct conn *conn, struct stream *stream, struct traffic_call *call)
 {
+	if (stream->is_early) {
+		stream->early_end_ns = call->now_ns;
+		return;
+	}
 	finish(conn, stream, status_of(stream), SEG_ERROR_NONE, call);
 	tell_next(conn, stream, call);
 	if (stream->request.is_read)
@@ -668,7 +740,7 @@ static void on_answer_head(struct conn *conn, struct traffic_call *call)
 {
 	struct http2_conn *http = state_of(conn);
 	const struct http2 *answered = &http->answered;
-	struct stream *stream = stream_find(http, answered->stream);
+	struct stream *stream = answered_stream(conn);
 
 	if (!stream || stream->request.is_answered)
 		return;
@@ -684,7 +756,7 @@ static void on_answer_head(struct conn *conn, struct traffic_call *call)
 static void on_answer_data(struct conn *conn, struct traffic_call *call)
 {
 	struct http2_conn *http = state_of(conn);
-	struct stream *stream = stream_find(http, http->answered.stream);
+	struct stream *stream = answered_stream(conn);
 
 	if (!stream || stream->request.is_answered)
 		return;

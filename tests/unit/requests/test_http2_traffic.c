@@ -724,6 +724,55 @@ START_TEST(what_the_program_asks_is_counted_by_method_and_by_call)
 }
 END_TEST
 
+START_TEST(an_answer_may_be_told_before_what_it_answers)
+{
+	static struct wire asked;
+
+	begin_asking();
+	asked.n = 0;
+	put_block(&asked, HEADERS, END_HEADERS | END_STREAM, 1, ":method: GET\n:path: /a");
+	put_block(&asked, HEADERS, END_HEADERS, 3, ":method: POST\n:path: /s.S/M" CALL);
+	put_frame(&asked, DATA, END_STREAM, 3, "message", 7);
+	put_block(&asked, HEADERS, END_HEADERS | END_STREAM, 5, ":method: POST\n:path: /s.S/M" CALL);
+	put_block(&asked, HEADERS, END_HEADERS | END_STREAM, 7, ":method: PUT\n:path: /a");
+	receive_head(7, 0, ":status: 200");
+	receive_head(3, 0, ":status: 200" IS_GRPC);
+	receive_data(3, 0, "message");
+	receive_head(3, END_STREAM, "grpc-status: 9");
+	receive_head(1, END_STREAM, ":status: 301");
+	struct wire *wire = nothing();
+	put_frame(wire, RST_STREAM, 0, 5, "\0\0\0\7", 4);
+	receive(wire);
+	ck_assert_uint_eq(all(), 0);
+	room_send_n(5, asked.bytes, asked.n);
+	ck_assert_uint_eq(http("GET _OTHER", 301, SEG_ERROR_NONE), 1);
+	ck_assert_uint_eq(grpc("s.S/M", 9), 1);
+	ck_assert_uint_eq(grpc("s.S/M", 14), 1);
+	ck_assert_uint_eq(all(), 3);
+	receive_data(7, END_STREAM, "late");
+	ck_assert_uint_eq(http("PUT _OTHER", 200, SEG_ERROR_NONE), 1);
+	receive_head(9, END_STREAM, ":status: 200"); /* nobody ever asks */
+	room_close(5);
+	ck_assert_uint_eq(all(), 4);
+	ck_assert(room_is_balanced());
+}
+END_TEST
+
+START_TEST(calls_that_are_open_when_their_connection_ends_have_a_status)
+{
+	begin_asking();
+	reply_head(1, END_STREAM, ":method: POST\n:path: /s.S/M" CALL);
+	conn_received(5, NULL, 0, 0, room_now_ns);
+	room_close(5);
+	ck_assert_uint_eq(grpc("s.S/M", 14), 1);
+	begin();
+	receive_head(1, END_STREAM, ":method: POST\n:path: /s.S/M" CALL);
+	room_close(5);
+	ck_assert_uint_eq(grpc("s.S/M", 1), 1);
+	ck_assert(room_is_balanced());
+}
+END_TEST
+
 START_TEST(a_push_is_no_request_of_the_program)
 {
 	struct wire *wire = nothing(), block = { .n = 0 };
@@ -905,6 +954,8 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, an_answer_that_cannot_be_decoded_is_told_and_nothing_is_counted);
 	tcase_add_test(tcase, a_table_grows_where_the_other_side_allows_it);
 	tcase_add_test(tcase, what_the_program_asks_is_counted_by_method_and_by_call);
+	tcase_add_test(tcase, an_answer_may_be_told_before_what_it_answers);
+	tcase_add_test(tcase, calls_that_are_open_when_their_connection_ends_have_a_status);
 	tcase_add_test(tcase, a_push_is_no_request_of_the_program);
 	tcase_add_test(tcase, a_receiving_call_works_for_the_first_stream_that_it_completed);
 	tcase_add_test(tcase, a_loop_that_answers_in_order_goes_on_to_the_next_stream);

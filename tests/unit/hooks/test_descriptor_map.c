@@ -13,31 +13,29 @@ static void make_empty(void)
 	memset(&map, 0, sizeof(map));
 }
 
+static int count_in(int set, uint64_t key)
+{
+	int count = 0;
+
+	for (int way = 0; way < DESCRIPTOR_MAP_WAYS; way++)
+		count += map.entries[set][way] >> DESCRIPTOR_MAP_FD_BITS == key;
+	return count;
+}
+
 /* Keys that share a set: found by looking, since how they are spread is the map's business. */
 static void find_neighbours(uint64_t *ret_keys, int count)
 {
-	int found = 0;
+	int found = 0, set = 0;
 
 	make_empty();
 	descriptor_map_set(&map, 1, 1);
+	while (!count_in(set, 1))
+		set++;
 	for (uint64_t key = 2; found < count; key++) {
 		descriptor_map_set(&map, key, 1);
-		int taken = 0;
-		for (int set = 0; set < DESCRIPTOR_MAP_SETS && !taken; set++) {
-			int in_set = 0;
-			bool has_first = false, has_key = false;
-			for (int way = 0; way < DESCRIPTOR_MAP_WAYS; way++) {
-				uint64_t entry = map.entries[set][way];
-				in_set += entry != 0;
-				has_first |= entry >> DESCRIPTOR_MAP_FD_BITS == 1;
-				has_key |= entry >> DESCRIPTOR_MAP_FD_BITS == key;
-			}
-			if (has_first && has_key)
-				taken = in_set;
-		}
-		descriptor_map_remove(&map, key);
-		if (taken)
+		if (count_in(set, key))
 			ret_keys[found++] = key;
+		descriptor_map_remove(&map, key);
 	}
 	make_empty();
 }

@@ -30,8 +30,7 @@ enum kind {
 	KIND_EXECUTE,
 	KIND_GROUP, /* ends with a Sync and has no Execute */
 	KIND_MASK = 0x0f,
-	KIND_COMPLETED = 0x10,  /* its answer is there, but for ReadyForQuery */
-	KIND_COPY_ENDED = 0x20, /* the client sent all of its data before it was told to */
+	KIND_COPY_ENDED = 0x10, /* the client sent all of its data before it was told to */
 };
 
 /* Operations that are no verbs. */
@@ -393,11 +392,7 @@ static void on_complete(struct conn *conn, struct traffic_call *call)
 	struct request *request = request_oldest(&conn->queue);
 
 	state_of(conn)->is_copy_in = false;
-	if (!request || kind_of(request) != KIND_EXECUTE)
-		return;
-	if (request->detail)
-		request->kind |= KIND_COMPLETED;
-	else
+	if (request && kind_of(request) == KIND_EXECUTE && !request->detail) /* else ReadyForQuery is its end */
 		finish(conn, request, SEG_ERROR_NONE, call);
 }
 
@@ -457,8 +452,7 @@ static void fail(struct conn *conn, struct request *request, uint16_t status, st
 		request->status = status;
 	if (!is_extended && kind_of(request) != KIND_CONNECT && !state->server.is_fatal)
 		return; /* ReadyForQuery is still to come */
-	/* One that was complete failed at its Sync, of which nothing more is passed over. */
-	state->is_skipping = is_extended && !(request->kind & KIND_COMPLETED);
+	state->is_skipping = is_extended;
 	finish(conn, request, SEG_ERROR_NONE, call);
 }
 

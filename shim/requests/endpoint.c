@@ -32,6 +32,7 @@
 #define INDEX_BITS 12 /* of entries' numbers; at most every second place is taken */
 #define STAND_INS 64u /* entries; more candidates at once share the overflow entry */
 #define STAND_IN_SETTLED (1ULL << 63)
+#define OVERFLOW_ENTRIES (SEG_METHOD_COUNT + SEG_PROTOCOL_COUNT) /* at most */
 #define ALIAS_HOPS 16 /* an alias may become one of another */
 
 /* W, R: any thread; relaxed: each word is whole by itself. */
@@ -146,7 +147,7 @@ static void write_entry(uint32_t endpoint, const struct name *name, bool is_over
 /* Room is kept for every overflow entry, whatever the configuration allows. */
 static uint32_t routes_max(void)
 {
-	uint32_t room = table_end() - SEG_ENDPOINT_FIRST - SEG_METHOD_COUNT - SEG_PROTOCOL_COUNT;
+	uint32_t room = table_end() - SEG_ENDPOINT_FIRST - OVERFLOW_ENTRIES;
 
 	return seg.head->config.max_routes < room ? seg.head->config.max_routes : room;
 }
@@ -170,12 +171,12 @@ static void unreserve_route(void)
 }
 
 /* SEG_NOT_FOUND: the table has no more room. */
-static uint32_t append(uint64_t key, bool *ret_is_new)
+static uint32_t append(uint64_t key, bool is_overflow, bool *ret_is_new)
 {
 	struct seg_slots slots = seg.slots[SEG_TABLE_ENDPOINTS];
 	uint32_t begin = atomic_load_explicit(&indexed_end, memory_order_acquire);
 
-	slots.count = table_end();
+	slots.count = table_end() - (is_overflow ? 0 : OVERFLOW_ENTRIES);
 	return seg_table_append(&slots, begin, key, ret_is_new);
 }
 
@@ -187,7 +188,7 @@ static uint32_t claim_route(uint64_t key)
 		/* Whoever took the last place may have brought this very key. */
 		return index_find(key);
 	}
-	uint32_t endpoint = append(key, &is_new);
+	uint32_t endpoint = append(key, false, &is_new);
 	if (!is_new) /* another brought it meanwhile, or there is no room: the place was not needed */
 		unreserve_route();
 	return endpoint;
@@ -226,7 +227,7 @@ static uint32_t intern(const struct name *name, bool is_overflow)
 	uint32_t endpoint = index_find(key);
 
 	if (endpoint == SEG_NOT_FOUND)
-		endpoint = is_overflow ? append(key, NULL) : claim_route(key);
+		endpoint = is_overflow ? append(key, true, NULL) : claim_route(key);
 	if (endpoint != SEG_NOT_FOUND)
 		write_entry(endpoint, name, is_overflow);
 	return endpoint;
@@ -276,6 +277,7 @@ void endpoint_init(void)
 	const void *random = (const void *)getauxval(AT_RANDOM);
 
 	route_words_init();
+	route_trie_init();
 	if (random)
 		memcpy(&path_seed, random, sizeof(path_seed));
 	memset(paths, 0, sizeof(paths));
@@ -409,7 +411,7 @@ static uint32_t intern_instead(const struct name *name)
 	bool is_new = false;
 
 	if (endpoint == SEG_NOT_FOUND)
-		endpoint = append(key, &is_new);
+		endpoint = append(key, false, &is_new);
 	if (is_new)
 		atomic_fetch_add_explicit(&seg.head->routes_count, 1, memory_order_relaxed);
 	if (endpoint != SEG_NOT_FOUND)

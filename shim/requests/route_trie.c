@@ -11,7 +11,7 @@
  *
  * A word that was itself followed by ids ("/kunden/42") names a collection, whatever the language: it counts as known.
  * And a word of the vocabulary beside a {name} may be one more name (a repository called "docs"): it is, once both are
- * known to be followed by the same word.
+ * known to be followed by the same words.
  */
 #include "route_trie.h"
 
@@ -30,11 +30,17 @@ enum {
 	STATE_HAS_IDS = 8,       /* some word behind this node varies by its form */
 	STATE_HAS_WORDS = 16,    /* odd words are {name}, but others stayed as they are */
 	STATE_INSTANCE = 32,     /* a word that turned out to be one more {name} */
+	STATE_SHARED = 64,       /* the {name} beside the word before is followed by this word, too */
+	STATE_SHARED_SHIFT = 8,  /* from here on: how many of the words behind this one are so shared; 8 bits */
 	STATE_KINDS_SHIFT = 16,  /* from here on: the kinds that a variable's node was seen as */
 };
 
-/* struct seg_word's children: plain words, and odd ones by weight. */
-enum { ODD_SHIFT = 16, ODD_WEIGHT = 2, STRANGE_WEIGHT = 3 };
+/* struct seg_word's children, of each sort: plain words, actions, and odd words by weight. */
+enum { PLAIN_SHIFT = 0, ACTION_SHIFT = 10, ODD_SHIFT = 20, PLAIN_MAX = 1 << 9, ACTION_MAX = 1 << 9, ODD_MAX = 1 << 11 };
+enum { ODD_WEIGHT = 2, STRANGE_WEIGHT = 3 };
+struct children {
+	uint32_t plain, actions, odd;
+};
 
 /* What led to a node, and from how much weight of odd, or number of plain words on what follows varies. Behind a prefix
  * stand the names of interfaces: public ones have a few hundred. */
@@ -89,7 +95,7 @@ uint32_t route_trie_changes(void)
 
 static void note_change(struct route_walk *walk)
 {
-	struct seg_word *changes = insert(CHANGES_KEY, NULL);
+	struct seg_word *changes = find(CHANGES_KEY);
 
 	if (changes)
 		atomic_fetch_add_explicit(&changes->children, 1, memory_order_relaxed);
@@ -104,14 +110,18 @@ static uint64_t root_key(void)
 	return seg_key_of_bytes(created, sizeof(created), 0);
 }
 
+void route_trie_init(void)
+{
+	insert(CHANGES_KEY, NULL);
+	insert(root_key(), NULL);
+}
+
 void route_walk_begin(struct route_walk *walk, bool is_learning)
 {
 	*walk = (struct route_walk){ .is_learning = is_learning, .came_by = BY_PREFIX };
 	if (!seg.words)
 		return;
 	walk->key = root_key();
-	if (is_learning)
-		insert(walk->key, NULL);
 }
 
 /* The label of s's beginning, as its kind; ROUTE_KIND_COUNT = it does not begin with one. */
@@ -190,33 +200,52 @@ static uint64_t child_key(const struct route_walk *walk, const char *text, size_
 	return seg_key_of_bytes(text, (uint32_t)n, walk->key);
 }
 
-static void move_on(struct route_walk *walk, struct seg_word *node, uint64_t key, enum came_by came_by, uint32_t weight)
+static void move_on(struct route_walk *walk, struct seg_word *node, uint64_t key, enum came_by came_by, enum route_word word)
 {
 	walk->before = node;
 	walk->before_came_by = walk->came_by;
 	walk->twin = 0;
 	walk->key = key;
 	walk->came_by = (uint8_t)came_by;
-	walk->weight = (uint8_t)weight;
+	walk->word = (uint8_t)word;
+}
+
+static struct children children_of(const struct seg_word *node)
+{
+	uint32_t all = atomic_load_explicit(&node->children, memory_order_relaxed);
+
+	return (struct children){ all & (PLAIN_MAX * 2 - 1), all >> ACTION_SHIFT & (ACTION_MAX * 2 - 1), all >> ODD_SHIFT };
+}
+
+static uint32_t weight_of(enum route_word word)
+{
+	return word == ROUTE_WORD_ODD ? ODD_WEIGHT : word == ROUTE_WORD_STRANGE ? STRANGE_WEIGHT : 0;
+}
+
+/* One more; far beyond all limits it does not matter any more. */
+static void children_add(struct seg_word *node, enum route_word word)
+{
+	struct children children = children_of(node);
+	uint32_t one = word == ROUTE_WORD_PLAIN ? 1u << PLAIN_SHIFT : word == ROUTE_WORD_ACTION ? 1u << ACTION_SHIFT : weight_of(word) << ODD_SHIFT;
+
+	if (children.plain < PLAIN_MAX && children.actions < ACTION_MAX && children.odd < ODD_MAX)
+		atomic_fetch_add_explicit(&node->children, one, memory_order_relaxed);
 }
 
 static bool too_many(const struct route_walk *walk, const struct seg_word *node)
 {
-	uint32_t children = atomic_load_explicit(&node->children, memory_order_relaxed);
-	uint32_t odd = children >> ODD_SHIFT, plain = children & ((1u << ODD_SHIFT) - 1);
+	struct children children = children_of(node);
 	bool has_ids = state_of(node) & STATE_HAS_IDS;
 	uint32_t limit = has_ids ? limits[walk->came_by].odd_weight_beside_ids : limits[walk->came_by].odd_weight;
 
-	return odd >= limit && odd >= plain;
+	return children.odd >= limit && children.odd >= children.plain;
 }
 
 static void judge(struct route_walk *walk, struct seg_word *node)
 {
-	uint32_t plain = atomic_load_explicit(&node->children, memory_order_relaxed) & ((1u << ODD_SHIFT) - 1);
-
 	if (too_many(walk, node) && state_add(node, STATE_VARIES))
 		note_change(walk);
-	if (plain >= limits[walk->came_by].plain && state_add(node, STATE_VARIES | STATE_ALL_VARY))
+	if (children_of(node).plain >= limits[walk->came_by].plain && state_add(node, STATE_VARIES | STATE_ALL_VARY))
 		note_change(walk);
 }
 
@@ -224,10 +253,12 @@ static void judge(struct route_walk *walk, struct seg_word *node)
  * where an interface begins: a user's name may be followed by ids as well. */
 static void is_collection(struct route_walk *walk, struct seg_word *node)
 {
-	if (walk->before_came_by != BY_PREFIX || !walk->weight || !walk->before || !state_add(node, STATE_COLLECTION))
+	uint32_t weight = weight_of((enum route_word)walk->word);
+
+	if (walk->before_came_by != BY_PREFIX || !weight || !walk->before || !state_add(node, STATE_COLLECTION))
 		return;
-	atomic_fetch_sub_explicit(&walk->before->children, (uint32_t)walk->weight << ODD_SHIFT, memory_order_relaxed);
-	atomic_fetch_add_explicit(&walk->before->children, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&walk->before->children, weight << ODD_SHIFT, memory_order_relaxed);
+	children_add(walk->before, ROUTE_WORD_PLAIN);
 }
 
 static void learn_variable(struct route_walk *walk, struct seg_word *node, uint64_t key, uint32_t kinds)
@@ -245,7 +276,7 @@ static void learn_variable(struct route_walk *walk, struct seg_word *node, uint6
 	is_collection(walk, node);
 	if (!state_add(node, STATE_HAS_IDS))
 		return;
-	if (atomic_load_explicit(&node->children, memory_order_relaxed) >> ODD_SHIFT)
+	if (children_of(node).odd)
 		note_change(walk); /* some may be strange */
 	judge(walk, node);
 }
@@ -262,7 +293,7 @@ static size_t step_variable(struct route_walk *walk, struct seg_word *node, uint
 	if (n > room)
 		return 0;
 	memcpy(segment, label, n);
-	move_on(walk, node, key, BY_VARIABLE, 0);
+	move_on(walk, node, key, BY_VARIABLE, ROUTE_WORD_PLAIN);
 	return n;
 }
 
@@ -291,36 +322,43 @@ static bool varies(const struct route_walk *walk, const struct seg_word *node, c
 	return word != ROUTE_WORD_PLAIN || plain_vary(walk, state);
 }
 
-/* The node before the present one is a word beside a {name}, and the one reached by the same word from that name is known,
- * too: /repos/docs/issues, where there is /repos/{name}/issues. So the word before is a name. */
-static void look_for_twin(struct route_walk *walk, struct seg_word *node, const char *text, size_t n)
+/* Enough of the words behind a word are also behind the {name} beside it. Where an interface begins, and for an action,
+ * that takes most of them: /{name}/settings does not make /account/settings one more of it. */
+static bool is_one_of_names(const struct route_walk *walk, const struct seg_word *node)
 {
-	if (!walk->twin || !find(seg_key_of_bytes(text, (uint32_t)n, walk->twin)))
-		return;
-	if (state_add(node, STATE_INSTANCE))
-		note_change(walk);
+	uint32_t shared = state_of(node) >> STATE_SHARED_SHIFT & 0xff;
+	struct children children = children_of(node);
+	uint32_t all = children.plain + children.actions + children.odd / ODD_WEIGHT;
+
+	if (walk->before_came_by != BY_PREFIX && walk->word == ROUTE_WORD_PLAIN)
+		return shared > 0;
+	return shared >= 3 && shared * 4 >= all * 3;
 }
 
-static uint32_t weight_of(enum route_word word)
+/* The node before the present one is a word beside a {name}, and the word that follows is known behind that name, too:
+ * /repos/docs/issues, where there is /repos/{name}/issues. */
+static void look_for_twin(struct route_walk *walk, struct seg_word *node, uint64_t key, const char *text, size_t n)
 {
-	return word == ROUTE_WORD_ODD ? ODD_WEIGHT : word == ROUTE_WORD_STRANGE ? STRANGE_WEIGHT : 0;
+	struct seg_word *child = find(key);
+
+	if (!child || !find(seg_key_of_bytes(text, (uint32_t)n, walk->twin)))
+		return;
+	if (state_add(child, STATE_SHARED) && (state_of(node) >> STATE_SHARED_SHIFT & 0xff) < 0xf0)
+		atomic_fetch_add_explicit(&node->state, 1u << STATE_SHARED_SHIFT, memory_order_relaxed);
+	if (is_one_of_names(walk, node) && state_add(node, STATE_INSTANCE))
+		note_change(walk);
 }
 
 static void learn_word(struct route_walk *walk, struct seg_word *node, uint64_t key, enum route_word word)
 {
 	bool is_new;
 	struct seg_word *child = insert(key, &is_new);
-	uint32_t weight = weight_of(word);
 
 	if (!child || !is_new)
 		return;
 	if (walk->came_by == BY_VARIABLE && state_of(walk->before) & STATE_HAS_WORDS)
 		note_change(walk); /* it may be the twin of one that is known */
-	if (word == ROUTE_WORD_ACTION)
-		return;
-	uint32_t children = atomic_load_explicit(&node->children, memory_order_relaxed);
-	if ((children >> ODD_SHIFT) + weight < 1u << 15 && (children & 0xffff) < 1u << 15)
-		atomic_fetch_add_explicit(&node->children, weight ? weight << ODD_SHIFT : 1, memory_order_relaxed);
+	children_add(node, word);
 	judge(walk, node);
 }
 
@@ -356,10 +394,10 @@ size_t route_walk_step(struct route_walk *walk, char *segment, size_t n, size_t 
 	enum route_word word = word_of(&shape);
 	uint64_t key = child_key(walk, shape.text, shape.n);
 	bool is_known_to_vary = varies(walk, node, find(key), word);
-	if (walk->is_learning && node)
-		look_for_twin(walk, node, shape.text, shape.n);
 	if (walk->is_learning && node && !is_known_to_vary)
 		learn_word(walk, node, key, word);
+	if (walk->is_learning && node && walk->twin)
+		look_for_twin(walk, node, key, shape.text, shape.n);
 	if (is_known_to_vary || varies(walk, node, find(key), word)) {
 		/* Strange beside ids: one that has not quite their form. */
 		enum route_kind kind = word == ROUTE_WORD_STRANGE && state_of(node) & STATE_HAS_IDS ? ROUTE_KIND_TOKEN : ROUTE_KIND_NAME;
@@ -374,7 +412,7 @@ size_t route_walk_step(struct route_walk *walk, char *segment, size_t n, size_t 
 	uint64_t twin = is_beside_names ? child_key(walk, "{}", 2) : 0;
 	if (twin && walk->is_learning)
 		state_add(node, STATE_HAS_WORDS);
-	move_on(walk, node, key, came_by_word(walk, shape.text, shape.n), weight_of(word));
+	move_on(walk, node, key, came_by_word(walk, shape.text, shape.n), word);
 	walk->twin = twin;
 	return n <= room ? n : 0;
 }

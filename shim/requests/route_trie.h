@@ -1,6 +1,6 @@
 #pragma once
 /* route_trie - what the paths of a session have taught: which places in them vary from request to request.
- * Context: call.
+ * Context: call, but for route_trie_init: setup.
  * Overlap: any number of walks of any threads and processes: the trie is a table of the segment, so that the workers of a
  * server agree; its entries are claimed by one compare-and-swap and never freed, and what is known of a node only grows.
  *
@@ -27,13 +27,16 @@ enum route_kind {
 };
 extern const char *const route_kind_labels[ROUTE_KIND_COUNT]; /* "{id}" */
 
+/* Takes the entries that the trie cannot do without, before others take their places; once the segment is open. */
+void route_trie_init(void);
+
 /* A walk down the trie along one path, a segment a step. */
 struct route_walk {
 	uint64_t key;        /* of the node it has come to */
 	uint64_t twin;       /* of the {name} beside the word that led there; 0 = that is no word beside a name */
 	uint8_t came_by;     /* enum in route_trie.c */
 	uint8_t before_came_by;
-	uint8_t weight;      /* of the last word among its siblings; 0 = it counts for nothing */
+	uint8_t word;        /* enum route_word: the word that led there, if it was one */
 	bool is_learning;
 	bool has_changed;    /* learning changed where other paths lead */
 	struct seg_word *before; /* the node before it, NULL = not in the trie */

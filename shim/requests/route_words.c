@@ -390,8 +390,8 @@ static void look_at_part(struct parts *parts, const char *s, size_t n)
 		parts->has_lower |= is_letter(s[i]) && !is_upper(s[i]);
 	}
 	place = n > 1 ? find_form(word, n) : 0;
-	bool is_known = place || n == 1 || is_version(word, n) || (!has_digit && n >= 6 && is_glued(word, n, 3));
-	parts->unknown += !is_known || (n == 1 && has_digit);
+	bool is_known = place || (n == 1 && !has_digit) || is_version(word, n) || (!has_digit && n >= 6 && is_glued(word, n, 3));
+	parts->unknown += !is_known;
 	parts->is_strange |= !is_known && (has_digit || n > LETTERS_MAX);
 	if (parts->count == 1)
 		parts->is_action = place >> LIST_SHIFT != LIST_PLAIN && place == find(word, n); /* not "matches" */

@@ -1,7 +1,7 @@
 #pragma once
 /* exporter - what libprofshim-exporter.so offers to the process it is opened in.
  * Context: profshim's background thread (setup), with the hooks told that the thread is ours.
- * These two functions are its only exports; the shim finds them by dlsym. Neither ever exits or aborts.
+ * These functions are its only exports; the shim finds them by dlsym. None ever exits or aborts.
  */
 #include "../shim/segment/segment.h"
 
@@ -24,9 +24,12 @@ struct exporter_host {
 	void (*descriptor_closed)(int fd);
 };
 
-/* Serves HTTP at config.listen (or just ticks, if that is "off") and writes the reports that signals ask for, until tick
- * says stop. Tries the next 15 ports when the port is taken. 0, or -errno: could not begin at all (logged). */
+/* Serves HTTP at config.listen (or just ticks, if that is "off"), writes the reports that signals ask for, and logs slow
+ * requests to config.slow_log, until tick says stop. Tries the next 15 ports when the port is taken. 0, or -errno: could not begin at all (logged). */
 EXPORTER_EXPORT int profshim_exporter_serve(const struct exporter_host *host);
 
 /* Writes one report to config.report now. 0 or -errno (logged). */
 EXPORTER_EXPORT int profshim_exporter_report(const struct exporter_host *host);
+
+/* At the session's end: logs the slow requests that nobody has logged yet. May overlap with a server. 0 or -errno (logged). */
+EXPORTER_EXPORT int profshim_exporter_finish(const struct exporter_host *host);

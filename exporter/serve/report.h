@@ -1,17 +1,14 @@
 #pragma once
 /* report - puts the bytes of a report where config.report says: the program's stderr, or a file of its own.
- * Context: the exporter's threads, inside the profiled program. Never waits for longer than REPORT_PATIENCE_MS on
- * somebody who does not read, and raises no SIGPIPE.
+ * Context: the exporter's threads, inside the profiled program. Descriptor 2 is the program's: it may be closed or mean
+ * something else by now, and a report must not end up in a client's connection.
  */
 #include "../exporter.h"
 
 #include <stddef.h>
 #include <sys/types.h>
 
-enum {
-	REPORT_PATH_BYTES = 4096,  /* PATH_MAX of the kernel */
-	REPORT_PATIENCE_MS = 1000, /* a terminal or a pipe's reader that takes nothing for so long is stuck */
-};
+enum { REPORT_PATH_BYTES = 4096 }; /* PATH_MAX of the kernel */
 
 /* pattern with %p = pid, %n = number, %% = %; 0 or -ENAMETOOLONG. */
 int report_path(char ret_path[static REPORT_PATH_BYTES], const char *pattern, pid_t pid, uint32_t number);

@@ -1,11 +1,12 @@
-/* The two functions that libprofshim-exporter.so exports, and the loop behind the first: housekeeping of the host every
- * tick, reports that signals asked for, and HTTP. Everything runs on the caller's thread and nothing in here waits but
+/* The functions that libprofshim-exporter.so exports, and the loop behind the first: housekeeping of the host every tick,
+ * reports that signals asked for, the log of slow requests, and HTTP. Everything runs on the caller's thread and nothing in here waits but
  * one poll, of EXPORTER_TICK_MS at most.
  */
 #include "../exporter.h"
 #include "http.h"
 #include "reading.h"
 #include "report.h"
+#include "slow_log.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -16,6 +17,7 @@
 struct server {
 	const struct exporter_host *host;
 	struct reading reading;
+	struct slow_log slow_log;
 	struct http *http;       /* NULL: off, or no address to be had */
 	uint64_t next_tick_ns;
 	uint64_t cpu_ns;         /* of this thread, when last accounted for */
@@ -93,6 +95,7 @@ static bool tick(struct server *server)
 		return true;
 	server->next_tick_ns = now_ns + EXPORTER_TICK_MS * 1000000ull;
 	account_cpu(server);
+	slow_log_turn(&server->slow_log);
 	return server->host->tick();
 }
 
@@ -132,10 +135,12 @@ int profshim_exporter_serve(const struct exporter_host *host)
 		return result;
 	}
 	atomic_store_explicit(&host->seg.head->server_pid, (uint32_t)getpid(), memory_order_relaxed);
+	slow_log_init(&server.slow_log, host, &server.reading.names);
 	if (http_new(&server.http, host, &server.reading))
 		host->log(SEG_LOG_ERROR, "not enough memory to serve HTTP; reports by signal still work");
 	serve(&server);
 	http_free(server.http);
+	slow_log_turn(&server.slow_log);
 	reading_deinit(&server.reading);
 	return 0;
 }
@@ -156,4 +161,20 @@ int profshim_exporter_report(const struct exporter_host *host)
 	result = write_report(host, &reading, number);
 	reading_deinit(&reading);
 	return result;
+}
+
+int profshim_exporter_finish(const struct exporter_host *host)
+{
+	struct reading reading;
+	struct slow_log slow_log;
+	int result = reading_init(&reading, &host->seg);
+
+	if (result) {
+		host->log(SEG_LOG_ERROR, "not enough memory for the last slow requests");
+		return result;
+	}
+	slow_log_init(&slow_log, host, &reading.names);
+	slow_log_finish(&slow_log);
+	reading_deinit(&reading);
+	return 0;
 }

@@ -193,7 +193,7 @@
 	X(LOST_HPACK, "profshim_requests_lost_total", "reason", "no_hpack", "")                                        \
 	X(LOST_COMPRESSED, "profshim_requests_lost_total", "reason", "compressed", "")                                 \
 	X(SLOW_UNLOGGED, "profshim_slow_requests_unlogged_total", "", "",                                              \
-	  "Slow requests that came too fast for the log of them.")                                                     \
+	  "Slow requests that are not in PROFSHIM_SLOW_LOG: they came too fast, or it could not be written.")              \
 	X(OVERFLOW_ENDPOINTS, "profshim_label_overflow_total", "family", "endpoint",                                   \
 	  "Observations that went to the overflow label set, by family of label sets.")                                \
 	X(OVERFLOW_SERIES, "profshim_label_overflow_total", "family", "series", "")                                    \

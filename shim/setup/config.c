@@ -225,6 +225,12 @@ static bool parse_slow(struct config *config, const char *value)
 	return parse_duration(value, &config->shared.slow_ns);
 }
 
+/* Absolute, since whoever serves writes it, wherever that process has gone to. */
+static bool parse_slow_log(struct config *config, const char *value)
+{
+	return *value == '/' && value[strlen(value) - 1] != '/' && parse_text(value, config->shared.slow_log);
+}
+
 static bool parse_directory(struct config *config, const char *value)
 {
 	return *value == '/' && parse_long_text(value, config->directory);
@@ -305,6 +311,7 @@ static const struct variable variables[] = {
 	{ "PROFSHIM_MAX_ROUTES", parse_max_routes, "a whole number from 1 to 400" },
 	{ "PROFSHIM_BUCKETS", parse_buckets, "at most 30 rising numbers of seconds, separated by commas" },
 	{ "PROFSHIM_SLOW", parse_slow, "a duration such as 1s, 250ms or 0.5" },
+	{ "PROFSHIM_SLOW_LOG", parse_slow_log, "an absolute path of a file, at most 255 bytes" },
 	{ "PROFSHIM_DIR", parse_directory, "an absolute path" },
 	{ "PROFSHIM_MEMORY", parse_memory, "a size such as 32M, at least 8M, at most 4G" },
 	{ "PROFSHIM_UNWIND", parse_unwind, "auto, tables, libunwind or fp" },

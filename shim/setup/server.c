@@ -265,6 +265,35 @@ void server_ask_for_report(void)
 	}
 }
 
+static bool is_slow_log_due(void)
+{
+	const struct segment *head = seg.head;
+
+	return head->config.slow_log[0] && atomic_load_explicit(&head->slow_events_logged, memory_order_relaxed) <
+						   atomic_load_explicit(&head->slow_events_begun, memory_order_relaxed);
+}
+
+void server_finish_slow_log(void)
+{
+	serve_function *finish = is_slow_log_due() ? find_exporter("profshim_exporter_finish") : NULL;
+
+	if (!finish)
+		return;
+	fill_host();
+	finish(&host);
+}
+
+void server_wait_for_slow_log(void)
+{
+	int pauses = server_thread_count() ? REPORT_WAIT_MS / REPORT_PAUSE_MS : 0;
+
+	for (; pauses && is_slow_log_due(); pauses--)
+		sleep_ms(REPORT_PAUSE_MS);
+	if (is_slow_log_due())
+		log_line(SEG_LOG_WARN, "the last slow requests are not logged: process %d ends by _exit and no thread of it logs them",
+			 (int)getpid());
+}
+
 void server_stop(void)
 {
 	atomic_store_explicit(&is_stopping, true, memory_order_relaxed);

@@ -29,6 +29,11 @@ void server_report_now(void);
 /* Asks the serving thread for that report and waits for it, at most 2 s: for an end in which nothing may be allocated. */
 void server_ask_for_report(void);
 
+/* At the session's end, so that no slow request is left out of the log of them: logs them from the calling thread, or waits
+ * until the serving thread did, at most 2 s. */
+void server_finish_slow_log(void);
+void server_wait_for_slow_log(void);
+
 /* Tells the thread to stop serving, since the program's end has begun. Does not wait. */
 void server_stop(void);
 

@@ -333,9 +333,12 @@ static bool begin_end(void)
 	return true;
 }
 
-static void finish_end(void)
+/* log_slow: what logs the last slow requests of the session, NULL where others go on with it. */
+static void finish_end(void (*log_slow)(void))
 {
 	conn_process_ends(clock_now_ns());
+	if (log_slow)
+		log_slow();
 	process_leave(SEG_COUNTER_EXIT_CLEAN);
 	atomic_store_explicit(&shim_state, SHIM_OFF, memory_order_release);
 	self.own_depth--;
@@ -350,7 +353,7 @@ void shim_process_ends(void)
 	bool is_last = process_is_last();
 	if (is_last && seg.head->config.report_at_exit)
 		server_ask_for_report();
-	finish_end();
+	finish_end(is_last ? server_wait_for_slow_log : NULL);
 	if (is_last)
 		session_discard();
 	errno = saved_errno;
@@ -364,7 +367,7 @@ __attribute__((destructor)) static void shim_destructor(void)
 	bool is_last = process_is_last();
 	if (is_last && seg.head->config.report_at_exit)
 		server_report_now();
-	finish_end();
+	finish_end(is_last ? server_finish_slow_log : NULL);
 	if (is_last && !session_discard())
 		session_prune();
 }

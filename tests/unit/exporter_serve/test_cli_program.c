@@ -187,7 +187,7 @@ START_TEST(run_sets_a_variable_for_each_option)
 {
 	/* env is not preloaded: the library would hide its own variables from nobody, but must exist to be loaded. */
 	profshim("run --listen unix:/tmp/x --hz 7 --signal none --report /r.%p --report-at-exit --top 3 --sort name --exe none "
-	         "--routes /a/{b} --max-routes 9 --buckets 1,2 --slow 2s --dir /tmp --memory 16M --unwind fp --token t "
+	         "--routes /a/{b} --max-routes 9 --buckets 1,2 --slow 2s --slow-log /tmp/slow --dir /tmp --memory 16M --unwind fp --token t "
 	         "--log error --service shop env");
 	ck_assert_int_eq(code, 0);
 	assert_contains("PROFSHIM_LISTEN=unix:/tmp/x\n");
@@ -202,6 +202,7 @@ START_TEST(run_sets_a_variable_for_each_option)
 	assert_contains("PROFSHIM_MAX_ROUTES=9\n");
 	assert_contains("PROFSHIM_BUCKETS=1,2\n");
 	assert_contains("PROFSHIM_SLOW=2s\n");
+	assert_contains("PROFSHIM_SLOW_LOG=/tmp/slow\n");
 	assert_contains("PROFSHIM_DIR=/tmp\n");
 	assert_contains("PROFSHIM_MEMORY=16M\n");
 	assert_contains("PROFSHIM_UNWIND=fp\n");

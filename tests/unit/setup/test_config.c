@@ -33,6 +33,7 @@ START_TEST(an_empty_environment_gives_the_documented_defaults)
 	ck_assert_uint_eq(config.shared.sort, SEG_SORT_TOTTIME);
 	ck_assert_uint_eq(config.shared.max_routes, 256);
 	ck_assert_uint_eq(config.shared.slow_ns, 1000000000);
+	ck_assert_str_eq(config.shared.slow_log, "");
 	ck_assert_uint_eq(config.memory_bytes, 32 << 20);
 	ck_assert_str_eq(config.shared.unwind, "auto");
 	ck_assert_str_eq(config.shared.service, "server");
@@ -47,7 +48,8 @@ static const char *const accepted[] = {
 	"PROFSHIM_LISTEN=unix:/run/p.sock", "PROFSHIM_HZ=0", "PROFSHIM_HZ=10000", "PROFSHIM_SIGNAL=none", "PROFSHIM_SIGNAL=SIGUSR2",
 	"PROFSHIM_REPORT=/tmp/%p.%n", "PROFSHIM_REPORT_AT_EXIT=1", "PROFSHIM_TOP=1", "PROFSHIM_SORT=name", "PROFSHIM_EXE=nginx:*redis*",
 	"PROFSHIM_ROUTES=/a/{b}", "PROFSHIM_MAX_ROUTES=1", "PROFSHIM_BUCKETS=0.001", "PROFSHIM_BUCKETS=0.00005,.1,1,10.5",
-	"PROFSHIM_SLOW=250ms", "PROFSHIM_SLOW=0.5", "PROFSHIM_SLOW=2m", "PROFSHIM_DIR=/tmp", "PROFSHIM_MEMORY=64M", "PROFSHIM_MEMORY=1G",
+	"PROFSHIM_SLOW=250ms", "PROFSHIM_SLOW=0.5", "PROFSHIM_SLOW=2m", "PROFSHIM_SLOW_LOG=/var/log/slow.json",
+	"PROFSHIM_DIR=/tmp", "PROFSHIM_MEMORY=64M", "PROFSHIM_MEMORY=1G",
 	"PROFSHIM_UNWIND=fp", "PROFSHIM_TOKEN=x", "PROFSHIM_LOG=debug", "OTEL_SERVICE_NAME=shop", "PROFSHIM_HZ=", "PATH=/bin",
 	"XDG_RUNTIME_DIR=relative",
 };
@@ -65,7 +67,7 @@ static const char *const refused[] = {
 	"PROFSHIM_SORT=time", "PROFSHIM_MAX_ROUTES=0", "PROFSHIM_MAX_ROUTES=401", "PROFSHIM_BUCKETS=1,1", "PROFSHIM_BUCKETS=2,1",
 	"PROFSHIM_BUCKETS=0", "PROFSHIM_BUCKETS=1,", "PROFSHIM_BUCKETS=1;2",
 	"PROFSHIM_BUCKETS=1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31", "PROFSHIM_SLOW=soon",
-	"PROFSHIM_SLOW=0", "PROFSHIM_SLOW=1h", "PROFSHIM_DIR=relative", "PROFSHIM_MEMORY=1M", "PROFSHIM_MEMORY=32MB",
+	"PROFSHIM_SLOW=0", "PROFSHIM_SLOW=1h", "PROFSHIM_SLOW_LOG=slow.json", "PROFSHIM_SLOW_LOG=/var/log/", "PROFSHIM_DIR=relative", "PROFSHIM_MEMORY=1M", "PROFSHIM_MEMORY=32MB",
 	"PROFSHIM_MEMORY=99999999999999999999", "PROFSHIM_UNWIND=magic", "PROFSHIM_LOG=loud", "PROFSHIM_HERTZ=99",
 };
 
@@ -106,6 +108,23 @@ START_TEST(durations_have_units)
 }
 END_TEST
 
+START_TEST(the_path_of_the_slow_log_is_kept_as_it_is)
+{
+	char entry[400] = "PROFSHIM_SLOW_LOG=/";
+
+	read_one("PROFSHIM_SLOW_LOG=/tmp/100%/%p.json");
+	ck_assert_str_eq(config.shared.slow_log, "/tmp/100%/%p.json");
+	memset(entry + strlen(entry), 'a', SEG_TEXT_BYTES - 2);
+	read_one(entry);
+	ck_assert_uint_eq(config.problem_count, 0);
+	ck_assert_uint_eq(strlen(config.shared.slow_log), SEG_TEXT_BYTES - 1);
+	strcat(entry, "a");
+	read_one(entry);
+	ck_assert_uint_eq(config.problem_count, 1);
+	ck_assert_str_eq(config.shared.slow_log, "");
+}
+END_TEST
+
 START_TEST(more_problems_than_are_kept_are_still_counted)
 {
 	char *environment[CONFIG_PROBLEMS_MAX + 3];
@@ -142,6 +161,7 @@ int main(void)
 			    sizeof(refused) / sizeof(refused[0]));
 	tcase_add_test(tests, buckets_are_exact_nanoseconds);
 	tcase_add_test(tests, durations_have_units);
+	tcase_add_test(tests, the_path_of_the_slow_log_is_kept_as_it_is);
 	tcase_add_test(tests, more_problems_than_are_kept_are_still_counted);
 	tcase_add_test(tests, programs_are_chosen_by_globs_of_path_or_base_name);
 	int failed = run_tests(runner);

@@ -179,6 +179,127 @@ START_TEST(an_rpc_is_called_by_its_service_and_method_once_it_is_implemented)
 }
 END_TEST
 
+/* A candidate for target, and the entry that stands in for it. */
+static uint32_t ask(const char *target, uint32_t *ret_candidate)
+{
+	uint32_t endpoint = endpoint_of_http(SEG_METHOD_GET, target, (uint32_t)strlen(target), ret_candidate);
+
+	ck_assert_uint_ne(*ret_candidate, 0);
+	return endpoint;
+}
+
+static const char *shown_name(uint32_t endpoint)
+{
+	while (seg.endpoints[endpoint].alias)
+		endpoint = seg.endpoints[endpoint].alias - 1;
+	return seg.endpoints[endpoint].ready ? seg.endpoints[endpoint].name : "";
+}
+
+START_TEST(time_spent_before_the_answer_is_the_routes)
+{
+	uint32_t candidate;
+
+	room_open(256);
+	uint32_t stand_in = ask("/slow", &candidate);
+	ck_assert_str_eq(shown_name(stand_in), "");
+	seg.endpoints[stand_in].cpu_samples += 3;
+	uint32_t slow = endpoint_settle(candidate, true);
+	ck_assert_str_eq(seg.endpoints[slow].name, "GET /slow");
+	ck_assert_uint_ne(slow, stand_in);
+	ck_assert_str_eq(shown_name(stand_in), "GET /slow");
+	/* What has time of its own stands in for nothing else. */
+	for (int i = 0; i < 200; i++) {
+		ck_assert_uint_ne(ask("/other", &candidate), stand_in);
+		endpoint_settle(candidate, false);
+	}
+	stand_in = ask("/missing", &candidate);
+	seg.endpoints[stand_in].cpu_samples++;
+	endpoint_settle(candidate, false);
+	ck_assert_str_eq(shown_name(stand_in), "GET _OTHER");
+	stand_in = ask("/forgotten", &candidate);
+	seg.endpoints[stand_in].cpu_samples++;
+	endpoint_forget(candidate);
+	ck_assert_str_eq(shown_name(stand_in), "GET _OTHER");
+}
+END_TEST
+
+START_TEST(more_candidates_than_can_be_stood_in_for_share_the_overflow_entry)
+{
+	uint32_t candidates[200], without = 0;
+	char target[32];
+
+	room_open(256);
+	for (int i = 0; i < 200; i++) {
+		sprintf(target, "/%s", letters(i));
+		without += seg.endpoints[ask(target, &candidates[i])].is_overflow;
+	}
+	ck_assert_uint_eq(without, 200 - 64);
+	for (int i = 0; i < 200; i++) {
+		sprintf(target, "GET /%s", letters(i));
+		ck_assert_str_eq(seg.endpoints[endpoint_settle(candidates[i], true)].name, target);
+	}
+	ck_assert_uint_eq(room_counter(SEG_COUNTER_OVERFLOW_ENDPOINTS), 0);
+}
+END_TEST
+
+START_TEST(many_requests_for_one_new_route_make_it_once)
+{
+	uint32_t candidates[100];
+
+	room_open(256);
+	for (int i = 0; i < 100; i++)
+		ask("/a", &candidates[i]);
+	uint32_t endpoint = endpoint_settle(candidates[0], true);
+	for (int i = 1; i < 100; i++)
+		ck_assert_uint_eq(endpoint_settle(candidates[i], i % 2), i % 2 ? endpoint : endpoint_of_http_method(SEG_METHOD_GET));
+	ck_assert_uint_eq(seg.head->routes_count, 1);
+}
+END_TEST
+
+START_TEST(a_killed_process_leaves_its_time_to_the_overflow_entry_and_its_stand_ins_to_others)
+{
+	uint32_t candidate, stand_in = 0;
+
+	room_open(256);
+	pid_t child = fork();
+	if (!child) {
+		for (int i = 0; i < 64; i++)
+			seg.endpoints[ask("/never-answered", &candidate)].cpu_samples += i == 0;
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+	ck_assert_uint_eq(seg.endpoints[ask("/a", &candidate)].is_overflow, 1); /* finds them used, and reaps */
+	for (int i = 0; i < 256; i++) {
+		stand_in = ask("/b", &candidate);
+		endpoint_forget(candidate);
+	}
+	ck_assert_uint_eq(seg.endpoints[stand_in].is_overflow, 0);
+	uint32_t others = 0;
+	for (uint32_t i = SEG_ENDPOINT_FIRST; i < seg.slots[SEG_TABLE_ENDPOINTS].count; i++)
+		others += seg.endpoints[i].cpu_samples && strcmp(shown_name(i), "GET _OTHER") == 0;
+	ck_assert_uint_eq(others, 1);
+}
+END_TEST
+
+START_TEST(a_child_of_fork_leaves_its_parents_stand_ins_alone)
+{
+	uint32_t candidate;
+
+	room_open(256);
+	uint32_t stand_in = ask("/a", &candidate);
+	pid_t child = fork();
+	if (!child) {
+		endpoint_forget(candidate);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+	ck_assert_str_eq(shown_name(stand_in), "");
+	seg.endpoints[stand_in].cpu_samples++;
+	endpoint_settle(candidate, true);
+	ck_assert_str_eq(shown_name(stand_in), "GET /a");
+}
+END_TEST
+
 START_TEST(an_entry_left_without_text_by_a_killed_writer_is_written_again)
 {
 	room_open(256);
@@ -287,6 +408,11 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, an_rpc_is_called_by_its_service_and_method_once_it_is_implemented);
 	tcase_add_test(tcase, routes_beyond_the_cap_go_to_the_overflow_entry_of_their_method);
 	tcase_add_test(tcase, a_cap_larger_than_the_table_leaves_room_for_all_overflow_entries);
+	tcase_add_test(tcase, time_spent_before_the_answer_is_the_routes);
+	tcase_add_test(tcase, more_candidates_than_can_be_stood_in_for_share_the_overflow_entry);
+	tcase_add_test(tcase, many_requests_for_one_new_route_make_it_once);
+	tcase_add_test(tcase, a_killed_process_leaves_its_time_to_the_overflow_entry_and_its_stand_ins_to_others);
+	tcase_add_test(tcase, a_child_of_fork_leaves_its_parents_stand_ins_alone);
 	tcase_add_test(tcase, an_entry_left_without_text_by_a_killed_writer_is_written_again);
 	tcase_add_test(tcase, targets_of_no_form_are_other);
 	tcase_add_test(tcase, a_name_fills_its_room_and_no_more);

@@ -38,8 +38,7 @@ void thread_attach(void)
 	self.is_exclusive = index != 0;
 	if (index)
 		slot->path_depth = 0;
-	self.pending_count = 0;
-	self.work = (struct work){ SEG_ENDPOINT_BACKGROUND, 0 };
+	work_thread_begin(index);
 	/* Last: a handler that interrupts sees either nothing or everything. */
 	atomic_signal_fence(memory_order_release);
 	self.slot = slot;
@@ -78,5 +77,5 @@ void thread_forget(void)
 	self.tid = 0;
 	self.timer = -1;
 	self.in_handler = 0;
-	self.pending_count = 0;
+	work_forked();
 }

@@ -11,7 +11,10 @@
 
 #include <stdbool.h>
 
-enum { THREAD_PENDING_MAX = 16 };
+enum {
+	THREAD_PENDING_MAX = 512, /* 12 KiB; two seconds of samples without two alike, at 250 a second (HZ=250) */
+	THREAD_PENDING_FEW = 4,   /* of threads without a slot of their own */
+};
 
 /* Whose CPU time it is: an endpoint and, where one is known, the very request. */
 struct work {
@@ -19,11 +22,12 @@ struct work {
 	uint64_t request;  /* number of the request in its process, 0 = none */
 };
 
-/* A sample whose request is not known yet: see work.h. */
+/* Samples alike whose request is not known yet: see work.h. */
 struct thread_pending {
 	uint32_t node;
-	uint32_t entered; /* nodes newly entered, counted from the leaf up */
-	uint64_t weight_ns;
+	uint32_t entered; /* nodes newly entered by each of them, counted from the leaf up */
+	uint32_t samples;
+	uint64_t weight_ns; /* of all together */
 };
 
 struct thread {
@@ -32,14 +36,21 @@ struct thread {
 	uint32_t own_depth;       /* > 0: profshim's own code runs on this thread; hooks pass through */
 	uint32_t in_handler;      /* the sampling handler runs on this thread */
 	uint32_t call;            /* 1 + enum seg_call of the interposed call in progress, 0 = none */
-	struct work work;         /* who gets the CPU time */
+	struct work work;         /* who gets the CPU time; this and what follows up to place: work.h */
+	uint32_t is_answered;     /* work is a request that this thread has answered */
+	uint32_t heir;            /* work is that of who made this thread: its entry in work.c, 0 = it is its own */
+	uint32_t pending_count;
+	uint32_t pending_max;
+	uint64_t place;           /* where it rested last before it began what it does now, 0 = not known */
 	uint32_t shard;           /* of histograms */
 	uint32_t tid;             /* 0 = thread_attach was not called */
 	int32_t timer;            /* kernel's id of the CPU timer, -1 = none; owned by sampling/timer */
 	uint64_t stack_low;       /* lowest and one past the highest address of the stack; 0 = not known */
 	uint64_t stack_high;
-	uint32_t pending_count;
-	struct thread_pending pending[THREAD_PENDING_MAX];
+	uint32_t random;          /* of what is merged */
+	uint64_t pending_ns;      /* sum of the weights of what is pending */
+	struct thread_pending *pending; /* few, or the slot's own place (work.c) */
+	struct thread_pending few[THREAD_PENDING_FEW];
 };
 
 extern __thread struct thread self __attribute__((tls_model("initial-exec"), visibility("hidden")));
@@ -54,7 +65,8 @@ void thread_attach(void);
 /* Gives the slot back. Later calls of the thread count nowhere until thread_attach. */
 void thread_detach(void);
 
-/* In the child of fork: the slot is the parent's, and so are the timer and what is pending. */
+/* In the child of fork: the slot is the parent's, and so are the timer and what is pending. What the thread works for it
+ * goes on with (work.h). */
 void thread_forget(void);
 
 /* The gauges of this process, NULL when no slot was free. W: setup (process.c). */

@@ -1,20 +1,64 @@
 #pragma once
 /* work - whose CPU time it is that this thread spends: the one word in which requests and samples meet.
- * Context: signal. The hooks set it in calls, the handler reads it.
+ * Context: signal; work_init: setup. The hooks set it in calls, the handler reads it.
  *
- * An event loop learns late what it works for: it returns from its wait, accepts, receives, and only then is the head of
- * a request known. Samples of that stretch are kept back (WORK_PENDING) and credited when the request is known, or to
- * _idle when the thread goes to wait with nothing found. Once a response has ended its endpoint stays the thread's until
- * the next event: what a server does after its last byte (log, free, keep-alive) is work for that request.
+ * A thread learns late what it works for. An event loop wakes, accepts, receives, and only then is the head of a request
+ * known; a worker that gets a request which another thread has read touches no socket until it answers. Samples of such
+ * a stretch are kept back (WORK_PENDING) and credited when the request is known, all of them, or to nobody when the
+ * stretch ends with nothing found:
+ *   _idle         what a loop did between two waits for events;
+ *   _background   what a thread did between two rests inside the process (a queue's condition variable), and what those
+ *                 do that never served.
+ *
+ * A stretch ends where the thread comes back to the place where it rested before it, or rests anywhere once it has
+ * answered. Elsewhere it waits in the middle of its work (an upstream's answer, a resolver, a lock) and goes on with it.
+ * Once a response has ended its endpoint stays the thread's until the next event: what a server does after its last
+ * byte (log, free, keep-alive) is work for that request. Not so where another thread had read the request: then the next
+ * one is in the thread's hands without any event.
+ *
+ * A thread that is made by one that serves a request works for that request, until it waits for anything or the request
+ * is answered; so does the child of a fork.
  */
 #include "thread.h"
 
+#include <stddef.h>
+
 #define WORK_PENDING UINT32_MAX
 
+/* Not known yet. For a loop, the request whose bytes come next; for a worker one that it will answer: what it sends
+ * elsewhere meanwhile tells nothing. */
 #define WORK_NONE ((struct work){ WORK_PENDING, 0 })
+#define WORK_JOB ((struct work){ WORK_PENDING, UINT64_MAX })
+
+/* Where a thread rests: an address, or WORK_PLACE_DESCRIPTOR with a number, or WORK_PLACE_MANY. */
+#define WORK_PLACE_DESCRIPTOR (1ULL << 63)
+#define WORK_PLACE_MANY (1ULL << 62) /* a set of descriptors: a loop's, never in the middle of something */
+
+/* CPU time that is kept back at most, for a stretch: longer than anybody waits for an answer. What takes longer is no
+ * request, and the time goes to _background. */
+#define WORK_PENDING_NS_MAX 100000000000ULL
+
+/* Setup: so many bytes of memory, all zero, for what threads keep back, once the segment is open. Without it each keeps
+ * back a few stacks only. */
+size_t work_bytes(void);
+void work_init(void *memory);
+
+/* The rest of work_set: what is pending goes to work. */
+void work_settle(struct work work);
+
+/* The thread is no heir any more. */
+void work_release_heir(void);
 
 /* From now on the thread does this work; what was pending goes to it, too. */
-void work_set(struct work work);
+static inline void work_set(struct work work)
+{
+	self.work = work;
+	self.is_answered = 0;
+	/* First the word, then the backlog: a handler that comes between credits directly and adds nothing to it. */
+	atomic_signal_fence(memory_order_seq_cst);
+	if (__builtin_expect(self.pending_count | self.heir, 0))
+		work_settle(work);
+}
 
 /* Its endpoint is one of the entries that stand for no request, or not known. */
 static inline bool work_is_request(struct work work)
@@ -22,25 +66,82 @@ static inline bool work_is_request(struct work work)
 	return work.endpoint != WORK_PENDING && work.endpoint >= SEG_ENDPOINT_OTHER;
 }
 
-/* From now on the thread works for a request that is not known yet. What was pending stays so. */
+/* It does something for a request that it will answer, but has not read. */
+static inline bool work_is_job(void)
+{
+	return self.work.endpoint == WORK_PENDING && self.work.request;
+}
+
+/* From now on the thread works for a request that is not known yet: WORK_NONE or WORK_JOB. What was pending stays so. */
+static inline void work_set_unknown(struct work work)
+{
+	self.work = work;
+	self.is_answered = 0;
+	if (__builtin_expect(self.heir, 0))
+		work_release_heir();
+}
+
 static inline void work_set_pending(void)
 {
-	self.work = WORK_NONE;
+	work_set_unknown(WORK_NONE);
 }
 
-/* The thread goes to wait for events: if it ever worked for requests, what comes is the loop's own. */
-static inline void work_wait(void)
+/* The thread's work was for nobody: what is pending goes to this entry, and what comes is pending again. */
+void work_abandon(uint32_t endpoint);
+
+/* The rest of work_wait and work_rest, of a thread that works for a request, or may. */
+void work_pause(uint64_t place, uint32_t nobody);
+
+/* The thread goes to wait for events at place; to rest inside the process until another thread has something for it. */
+static inline void work_wait(uint64_t place)
 {
-	if (self.work.endpoint != SEG_ENDPOINT_BACKGROUND && self.work.endpoint != SEG_ENDPOINT_IDLE)
-		work_set((struct work){ SEG_ENDPOINT_IDLE, 0 });
+	if (self.work.endpoint >= SEG_ENDPOINT_OTHER)
+		work_pause(place, SEG_ENDPOINT_IDLE);
+	else
+		self.place = place;
 }
 
-/* The wait is over and brought events: what follows is for a request that is not known yet. */
+static inline void work_rest(uint64_t place)
+{
+	if (self.work.endpoint >= SEG_ENDPOINT_OTHER)
+		work_pause(place, SEG_ENDPOINT_BACKGROUND);
+	else
+		self.place = place;
+}
+
+/* The wait is over and brought events; the rest is over and somebody woke the thread. If it ever served, what follows is
+ * for a request that is not known yet. */
 static inline void work_woke(void)
 {
 	if (self.work.endpoint == SEG_ENDPOINT_IDLE)
-		work_set_pending();
+		self.work = WORK_NONE;
 }
+
+static inline void work_rested(void)
+{
+	if (self.work.endpoint == SEG_ENDPOINT_IDLE)
+		self.work = WORK_JOB;
+}
+
+/* The thread makes another one: what that inherits, 0 = nothing; and the new thread, or nobody, takes it. */
+uint32_t work_bequeath(void);
+void work_inherit(uint32_t heir, struct work work);
+void work_disinherit(uint32_t heir);
+
+/* How many threads work for what they inherited. */
+extern _Atomic uint32_t work_heir_count __attribute__((visibility("hidden")));
+void work_end_inheritances(uint64_t request);
+
+/* This request is answered, or never will be: who inherited it works for nobody. */
+static inline void work_request_ended(uint64_t request)
+{
+	if (__builtin_expect(atomic_load_explicit(&work_heir_count, memory_order_relaxed), 0))
+		work_end_inheritances(request);
+}
+
+/* For thread.c: the calling thread has this slot, 0 = none of its own; and it is the only one of a new process. */
+void work_thread_begin(uint32_t slot);
+void work_forked(void);
 
 /* Credits a sample at node to what the thread works for; entered: how many nodes, from the leaf up, are new since the
  * thread's last sample. node 0: the stack was lost, only the endpoint is credited. In the handler. */

@@ -106,6 +106,8 @@ static void accepted(struct hook *hook, int fd)
 	if (fd >= 0) {
 		descriptor_begins(fd);
 		conn_accepted(fd, hook->end_ns);
+	} else {
+		conn_accept_failed();
 	}
 	hook_leave(hook);
 }
@@ -140,6 +142,7 @@ HOOK int accept(int listener, struct sockaddr *restrict address, socklen_t *rest
 	became_server();
 	if (!hook_enter(&hook, SEG_CALL_ACCEPT))
 		return real.accept(listener, address, bytes);
+	conn_accepting();
 	int fd = real.accept(listener, address, bytes);
 	accepted(&hook, fd);
 	return fd;
@@ -152,6 +155,7 @@ HOOK int accept4(int listener, struct sockaddr *restrict address, socklen_t *res
 	became_server();
 	if (!hook_enter(&hook, SEG_CALL_ACCEPT4))
 		return raise_own(real.accept4(listener, address, bytes, flags));
+	conn_accepting();
 	int fd = real.accept4(listener, address, bytes, flags);
 	accepted(&hook, fd);
 	return fd;

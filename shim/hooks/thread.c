@@ -1,4 +1,5 @@
-/* thread - pthread_create: a thread is sampled from its first instruction in the program's own code on. */
+/* thread - pthread_create: a thread is sampled from its first instruction in the program's own code on, and begins with the
+ * request that the one who made it works for. */
 #include "hook.h"
 
 #include "../setup/shim.h"
@@ -9,6 +10,8 @@ struct start {
 	void *(*routine)(void *);
 	void *argument;
 	size_t stack_bytes; /* as its attributes have it, 0 = the usual size */
+	uint32_t heir;      /* of the work of its creator: base/work.h */
+	struct work work;
 	_Atomic bool is_taken;
 };
 
@@ -42,6 +45,8 @@ static struct start *take_start(void *(*routine)(void *), void *argument, size_t
 		starts[i].routine = routine;
 		starts[i].argument = argument;
 		starts[i].stack_bytes = stack_bytes;
+		starts[i].work = self.work;
+		starts[i].heir = work_bequeath();
 		return &starts[i];
 	}
 	return NULL;
@@ -55,12 +60,17 @@ static void give_back(struct start *start)
 static void *run_thread(void *taken)
 {
 	const struct start *mine = taken;
-	struct start start = { .routine = mine->routine, .argument = mine->argument, .stack_bytes = mine->stack_bytes };
+	struct start start = { .routine = mine->routine, .argument = mine->argument, .stack_bytes = mine->stack_bytes,
+			       .heir = mine->heir, .work = mine->work };
 
 	give_back(taken);
 	note_stack(start.stack_bytes);
 	if (atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE)
 		shim_thread_begin();
+	if (self.slot)
+		work_inherit(start.heir, start.work);
+	else
+		work_disinherit(start.heir);
 	return start.routine(start.argument);
 }
 
@@ -74,8 +84,10 @@ HOOK int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restri
 	struct start *start = take_start(routine, argument, stack_bytes_of(attributes));
 	int result = start ? real.pthread_create(thread, attributes, run_thread, start) :
 			     real.pthread_create(thread, attributes, routine, argument);
-	if (start && result != 0)
+	if (start && result != 0) {
+		work_disinherit(start->heir);
 		give_back(start);
+	}
 	hook_done(&hook);
 	return result;
 }

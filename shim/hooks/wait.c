@@ -21,10 +21,60 @@ static void begin_wait(void)
 static bool enter(struct hook *hook, enum seg_call call)
 {
 	begin_wait();
-	if (!hook_enter(hook, call))
-		return false;
-	work_wait();
-	return true;
+	return hook_enter(hook, call);
+}
+
+enum { PLACE_DESCRIPTORS = 3, PLACE_BITS = 20 };
+
+#define PLACE_SET (WORK_PLACE_DESCRIPTOR | 1ULL << 61)
+
+/* A few descriptors are what something in the middle of a request waits for; then their numbers are the place. */
+struct place {
+	uint64_t numbers;
+	int count;
+};
+
+static void place_add(struct place *place, int fd)
+{
+	if (place->count < PLACE_DESCRIPTORS)
+		place->numbers = place->numbers << PLACE_BITS | ((uint32_t)fd & ((1u << PLACE_BITS) - 1));
+	place->count++;
+}
+
+static uint64_t place_known(const struct place *place)
+{
+	return place->count > PLACE_DESCRIPTORS ? WORK_PLACE_MANY : PLACE_SET | place->numbers;
+}
+
+/* For a thread that never served it does not matter, and what it passes is not touched. */
+static bool is_place_wanted(void)
+{
+	return self.work.endpoint != SEG_ENDPOINT_BACKGROUND;
+}
+
+static void wait_for_epoll(int epoll)
+{
+	work_wait(WORK_PLACE_DESCRIPTOR | (uint32_t)epoll);
+}
+
+static void wait_for_array(const struct pollfd *fds, nfds_t count)
+{
+	struct place place = { 0 };
+
+	for (nfds_t i = 0; is_place_wanted() && i < count && place.count <= PLACE_DESCRIPTORS; i++)
+		if (fds[i].fd >= 0)
+			place_add(&place, fds[i].fd);
+	work_wait(place_known(&place));
+}
+
+static void wait_for_sets(int count, const fd_set *reads, const fd_set *writes)
+{
+	struct place place = { 0 };
+
+	for (int fd = 0; is_place_wanted() && fd < count && fd < FD_SETSIZE && place.count <= PLACE_DESCRIPTORS; fd++)
+		if ((reads && FD_ISSET(fd, reads)) || (writes && FD_ISSET(fd, writes)))
+			place_add(&place, fd);
+	work_wait(place_known(&place));
 }
 
 static int leave(struct hook *hook, int result)
@@ -49,6 +99,7 @@ HOOK int epoll_wait(int epoll, struct epoll_event *events, int max, int timeout_
 
 	if (!enter(&hook, SEG_CALL_EPOLL_WAIT))
 		return real.epoll_wait(epoll, events, max, timeout_ms);
+	wait_for_epoll(epoll);
 	return leave(&hook, real.epoll_wait(epoll, events, max, timeout_ms));
 }
 
@@ -58,6 +109,7 @@ HOOK int epoll_pwait(int epoll, struct epoll_event *events, int max, int timeout
 
 	if (!enter(&hook, SEG_CALL_EPOLL_PWAIT))
 		return real.epoll_pwait(epoll, events, max, timeout_ms, mask);
+	wait_for_epoll(epoll);
 	return leave(&hook, real.epoll_pwait(epoll, events, max, timeout_ms, mask));
 }
 
@@ -72,6 +124,7 @@ HOOK int epoll_pwait2(int epoll, struct epoll_event *events, int max, const stru
 		return missing();
 	if (!enter(&hook, SEG_CALL_EPOLL_PWAIT2))
 		return real.epoll_pwait2(epoll, events, max, timeout, mask);
+	wait_for_epoll(epoll);
 	return leave(&hook, real.epoll_pwait2(epoll, events, max, timeout, mask));
 }
 
@@ -81,6 +134,7 @@ HOOK int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 
 	if (!enter(&hook, SEG_CALL_POLL))
 		return real.poll(fds, count, timeout_ms);
+	wait_for_array(fds, count);
 	return leave(&hook, real.poll(fds, count, timeout_ms));
 }
 
@@ -90,6 +144,7 @@ HOOK int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
 
 	if (!enter(&hook, SEG_CALL_PPOLL))
 		return real.ppoll(fds, count, timeout, mask);
+	wait_for_array(fds, count);
 	return leave(&hook, real.ppoll(fds, count, timeout, mask));
 }
 
@@ -103,6 +158,7 @@ HOOK int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t fds
 
 	if (!enter(&hook, SEG_CALL_POLL_CHK))
 		return real.__poll_chk(fds, count, timeout_ms, fds_bytes);
+	wait_for_array(fds, count);
 	return leave(&hook, real.__poll_chk(fds, count, timeout_ms, fds_bytes));
 }
 
@@ -112,6 +168,7 @@ HOOK int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *ti
 
 	if (!enter(&hook, SEG_CALL_PPOLL_CHK))
 		return real.__ppoll_chk(fds, count, timeout, mask, fds_bytes);
+	wait_for_array(fds, count);
 	return leave(&hook, real.__ppoll_chk(fds, count, timeout, mask, fds_bytes));
 }
 
@@ -122,6 +179,7 @@ HOOK int select(int count, fd_set *restrict reads, fd_set *restrict writes, fd_s
 
 	if (!enter(&hook, SEG_CALL_SELECT))
 		return real.select(count, reads, writes, errors, timeout);
+	wait_for_sets(count, reads, writes);
 	return leave(&hook, real.select(count, reads, writes, errors, timeout));
 }
 
@@ -132,5 +190,6 @@ HOOK int pselect(int count, fd_set *restrict reads, fd_set *restrict writes, fd_
 
 	if (!enter(&hook, SEG_CALL_PSELECT))
 		return real.pselect(count, reads, writes, errors, timeout, mask);
+	wait_for_sets(count, reads, writes);
 	return leave(&hook, real.pselect(count, reads, writes, errors, timeout, mask));
 }

@@ -39,8 +39,11 @@ static struct pool conns = POOL_OF(struct conn, 256 * 1024);
 static uint32_t generation;   /* how many forks this process is away from the first; W: conn_forked, alone */
 static _Atomic uint32_t forks; /* of this process; relaxed */
 
-/* What the thread worked for when it last began to receive. */
-static __thread struct work work_before __attribute__((tls_model("initial-exec")));
+/* What the thread worked for when it last began to receive or accept. */
+static __thread struct {
+	struct work work;
+	uint32_t is_answered;
+} interrupted __attribute__((tls_model("initial-exec")));
 
 bool conn_init(void)
 {
@@ -339,6 +342,39 @@ static void conn_new(int fd, const struct peer_address *server, uint64_t now_ns)
 	conn_install(fd, conn, now_ns);
 }
 
+/* What an heir worked for it does not come back to: it has begun something of its own. */
+static inline void remember_work(void)
+{
+	interrupted.work = self.heir ? (struct work){ SEG_ENDPOINT_BACKGROUND, 0 } : self.work;
+	interrupted.is_answered = self.is_answered;
+}
+
+static void return_to_work(void)
+{
+	if (interrupted.work.endpoint == WORK_PENDING)
+		self.work = interrupted.work;
+	else
+		work_set(interrupted.work);
+	self.is_answered = interrupted.is_answered;
+}
+
+void conn_accepting(void)
+{
+	if (!table.count)
+		return;
+	remember_work();
+	/* It accepted before, and nothing came of it on this thread. */
+	if (self.pending_count)
+		work_abandon(SEG_ENDPOINT_IDLE);
+	work_set_pending();
+}
+
+void conn_accept_failed(void)
+{
+	if (table.count)
+		return_to_work();
+}
+
 void conn_accepted(int fd, uint64_t now_ns)
 {
 	if (!table.count)
@@ -484,6 +520,12 @@ static void happen(struct conn *conn, const struct conn_event *event, struct tra
 	}
 }
 
+static inline void note_reader(struct conn *conn, const struct conn_event *event, uint32_t tid)
+{
+	if (event->kind == CONN_RECEIVED || event->kind == CONN_RECEIVED_UNSEEN)
+		conn->reader = tid;
+}
+
 static void go_through(struct conn *conn, const struct late *late)
 {
 	struct traffic_call call = call_at(late->event.now_ns);
@@ -492,6 +534,7 @@ static void go_through(struct conn *conn, const struct late *late)
 	/* What the program asks is asked for the work of the thread that asked. */
 	if (conn->is_client)
 		self.work = late->work;
+	note_reader(conn, &late->event, late->tid);
 	happen(conn, &late->event, &call);
 	traffic_call_end(conn, &call);
 	self.work = own;
@@ -509,6 +552,19 @@ static void tell_late(struct conn *conn)
 	}
 }
 
+/* The thread has answered. What it does next is for the same request still, or for another of the pipeline that these
+ * calls made known; if other threads read for it, for a request that it will answer next. */
+static void move_on(const struct conn *conn, const struct traffic_call *call)
+{
+	bool is_read_here = conn->reader == self.tid;
+	bool is_next = work_is_request(self.work) && self.work.request != call->answered;
+
+	if (!is_read_here)
+		work_set_unknown(WORK_JOB);
+	else if (!is_next)
+		self.is_answered = 1;
+}
+
 /* What the program did with fd, for the connection; and what the thread works for now. */
 static void tell(int fd, const struct conn_event *event)
 {
@@ -517,22 +573,28 @@ static void tell(int fd, const struct conn_event *event)
 	if (!conn)
 		return;
 	struct traffic_call call = call_at(event->now_ns);
+	note_reader(conn, event, self.tid);
 	happen(conn, event, &call);
 	traffic_call_end(conn, &call);
 	if (call.work.endpoint != WORK_PENDING)
 		work_set(call.work);
+	if (call.answered)
+		move_on(conn, &call);
 	conn_release(conn, event->now_ns);
 }
 
-/* Work that may be weak: then what the thread does for a request stays so. */
+/* Work that may be weak: then what the thread does for a request stays so, known or not. */
 static void take_up(struct work work)
 {
+	bool is_weak = work.endpoint & TRAFFIC_WORK_WEAK;
+
 	if (work.endpoint == WORK_PENDING)
 		return;
-	if (!(work.endpoint & TRAFFIC_WORK_WEAK))
+	work.endpoint &= ~TRAFFIC_WORK_WEAK;
+	if (self.work.endpoint == work.endpoint && self.work.request == work.request)
+		return;
+	if (!is_weak || !(work_is_request(self.work) || work_is_job()))
 		work_set(work);
-	else if (!work_is_request(self.work))
-		work_set((struct work){ work.endpoint & ~TRAFFIC_WORK_WEAK, work.request });
 }
 
 void conn_receiving(int fd)
@@ -542,7 +604,7 @@ void conn_receiving(int fd)
 	if (!conn)
 		return;
 	struct work work = traffic_work_receiving(conn);
-	work_before = self.work;
+	remember_work();
 	if (work.endpoint != WORK_PENDING)
 		take_up(work);
 	else if (!conn->is_client)
@@ -554,8 +616,8 @@ static void restore_work(struct conn *conn)
 {
 	bool is_within_request = work_is_request(traffic_work_receiving(conn));
 
-	if (!is_within_request && !conn->is_client && work_before.endpoint != WORK_PENDING)
-		work_set(work_before);
+	if (!is_within_request && !conn->is_client)
+		return_to_work();
 }
 
 void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns)

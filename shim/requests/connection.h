@@ -9,16 +9,20 @@
  * The hooks call these with thread.own_depth raised, after the real call, with its result; all times are clock_now_ns.
  *
  * Whose work it is (base/work.h):
- *   accepted          pending: the request is still to come.
+ *   accepting         pending: the request is still to come. What was pending before goes to _idle: this thread accepts and
+ *                     others serve.
+ *   accept failed     what it was before.
  *   receiving         the endpoint whose body is half received, else pending; a stream's; _background if not understood.
  *   received          HTTP: the first request whose line these bytes complete, in whose order a server works;
  *                     Redis: one of the commands these bytes complete, drawn by lot. None complete: unchanged.
  *   receive failed, or the peer's end, with nothing half received: what the thread worked for before it received. A
  *                     loop that reads until EAGAIN before (or after) it answers keeps its request this way.
  *   sending           the oldest request without an answer; Redis: the command drawn by lot. A stream's, and _background
- *                     if not understood, only where the thread does not already work for a request: so what a request
- *                     sends to the streams of others stays that request's.
- *   sent              if that ended a response and another request of the pipeline is already there: that one.
+ *                     if not understood, only where the thread does not already work for a request, known or not: so what
+ *                     a request sends to the streams of others stays that request's.
+ *   sent              if that ended a response: the next request of the pipeline, if it is already there; if not, still the
+ *                     same. Where another thread received last on this connection, neither: the thread answers what others
+ *                     read, and works for what it will answer next.
  *   closing           unchanged.
  * Where the program is the client its work stays what it is:
  *   connecting, sending  unchanged, and remembered with what is asked; after a wait that told nothing: that for which the
@@ -43,8 +47,10 @@ void conn_forking(void);
  * child's gauges from their first use in the child. */
 void conn_forked(void);
 
-/* accept gave fd. */
+/* accept is about to be called: what comes of it is not known yet. It gave fd; it failed. */
+void conn_accepting(void);
 void conn_accepted(int fd, uint64_t now_ns);
+void conn_accept_failed(void);
 
 /* connect made fd a connection to the server at address, or began to. Stream sockets only. */
 void conn_connecting(int fd, const struct sockaddr *address, socklen_t bytes, uint64_t now_ns);

@@ -23,6 +23,7 @@ static bool leave_piece(_Atomic(struct late *) *list, const struct conn_event *e
 		return false;
 	late->event = *event;
 	late->work = self.work;
+	late->tid = self.tid;
 	late->opens = opens;
 	late->event.iov = &late->own;
 	late->event.iov_count = n ? 1 : 0;

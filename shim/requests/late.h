@@ -33,6 +33,7 @@ struct late {
 	struct late *next;
 	struct conn_event event; /* its iov is own */
 	struct work work;        /* of the thread that left it */
+	uint32_t tid;            /* of that thread */
 	uint32_t opens;          /* of the connection, when it was left */
 	struct iovec own;
 	char bytes[];

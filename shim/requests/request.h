@@ -19,7 +19,7 @@ struct request {
 	struct work behalf;     /* asked by the program: the work for which it was asked, and which goes on with the answer */
 	uint32_t endpoint;      /* REQUEST_NO_ENDPOINT: its head is not known yet, or broken */
 	uint32_t candidate;     /* endpoint.h: its route was never answered before; 0 = endpoint is final */
-	uint32_t ordinal;       /* number in its connection, from 1 */
+	uint32_t ordinal;       /* tells it from all other requests of its connection */
 	uint32_t trace;         /* number of its request_trace, 0 = it brought no ids */
 	uint32_t detail;        /* the protocol's own */
 	uint16_t status;        /* SQL: of an error that passed before its end, as in the key of a series; 0 = none */

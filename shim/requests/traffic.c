@@ -72,7 +72,7 @@ void traffic_begin(struct conn *conn, int fd, const struct peer_address *server,
 	atomic_store_explicit(&conn->fd, fd, memory_order_relaxed);
 	conn->failure = 0;
 	conn->listing = listing_claim(is_client ? SEG_CONNECTION_ASKED : SEG_CONNECTION_SERVED, fd, now_ns);
-	conn->requests_count = 0;
+	conn->reader = 0;
 	conn->stream = REQUEST_NO_ENDPOINT;
 	conn->behalf = is_client && work_is_request(self.work) ? self.work : WORK_NONE;
 	forget_nothing_asked(conn);
@@ -251,6 +251,8 @@ void traffic_begin_request(struct conn *conn, struct request *request, uint64_t 
 		return;
 	if (work_is_request(self.work))
 		conn->behalf = self.work;
+	else if (work_is_job()) /* for a request, but not for that of the last time */
+		conn->behalf = WORK_NONE;
 	request->behalf = conn->behalf;
 }
 
@@ -398,7 +400,10 @@ void traffic_finish(struct conn *conn, struct request *request, const struct tra
 	request_drop_trace(request);
 	if (conn->listing)
 		listing_add(&listing_entry(conn->listing)->requests, 1);
-	call->has_answered |= !conn->is_client;
+	if (conn->is_client)
+		return;
+	call->answered = request_number(conn, request);
+	work_request_ended(call->answered);
 }
 
 void traffic_retire(struct conn *conn, struct request *request)
@@ -409,7 +414,8 @@ void traffic_retire(struct conn *conn, struct request *request)
 
 void traffic_drop(struct conn *conn, struct request *request)
 {
-	(void)conn;
+	if (!conn->is_client)
+		work_request_ended(request_number(conn, request));
 	if (request->candidate)
 		endpoint_forget(request->candidate);
 	request->candidate = 0;

@@ -84,7 +84,8 @@ struct conn {
 	_Atomic int32_t fd;     /* its newest number; relaxed */
 	int32_t failure;         /* errno of the last call that failed for good */
 	uint32_t listing;       /* listing.h */
-	uint32_t requests_count; /* ordinal of the newest request */
+	uint32_t requests_count; /* ordinal of the newest request; goes on where the object's last connection ended */
+	uint32_t reader;        /* tid of the thread that last received */
 
 	uint32_t stream;        /* the endpoint whose stream the connection is now, REQUEST_NO_ENDPOINT = none */
 	uint64_t stream_ns;     /* since when */
@@ -121,7 +122,7 @@ struct traffic_call {
 	uint64_t now_ns;
 	struct work work;  /* what the thread works for from now on; WORK_NONE = no news */
 	uint32_t commands; /* Redis: received in this call */
-	bool has_answered; /* a response that the program sends ended in this call */
+	uint64_t answered; /* number of the last request whose response, sent by the program, ended in this call; 0 = none */
 	struct observe_run run;
 };
 

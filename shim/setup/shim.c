@@ -29,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum {
@@ -229,12 +230,21 @@ static void set_routes(bool is_first)
 	thread_count(SEG_COUNTER_CONFIG_ERRORS);
 }
 
+static void keep_back_samples(void)
+{
+	void *memory = mmap(NULL, work_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (memory != MAP_FAILED)
+		work_init(memory);
+}
+
 /* The segment is open: takes part in the session. What the configuration got wrong is counted once, by its first process. */
 static void begin(bool is_first)
 {
 	bool has_place = process_enter();
 	has_thread_key = pthread_key_create(&thread_key, on_thread_end) == 0;
 	modules_refresh();
+	keep_back_samples();
 	thread_attach();
 	count_place(has_place);
 	if (is_first)

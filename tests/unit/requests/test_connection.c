@@ -514,6 +514,9 @@ END_TEST
 
 /* whose work */
 
+/* Where an event loop waits, and where a worker does. */
+enum { LOOP = 1000, QUEUE = 2000, ELSEWHERE = 3000 };
+
 static const char *work(void)
 {
 	return room_endpoint_name(self.work.endpoint);
@@ -547,7 +550,7 @@ START_TEST(the_thread_works_for_the_request_from_its_head_to_the_next_event)
 	conn_receiving(5);
 	conn_received(5, NULL, 0, 0, room_now_ns);
 	ck_assert_str_eq(work(), "GET /a");
-	work_wait();
+	work_wait(LOOP);
 	ck_assert_str_eq(work(), "_idle");
 }
 END_TEST
@@ -612,6 +615,7 @@ START_TEST(a_request_that_writes_to_the_streams_of_others_keeps_its_work)
 {
 	room_open(256);
 	room_know("POST /say");
+	work_wait(LOOP);
 	room_accept(5);
 	room_receive(5, "GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
 	room_send(5, "HTTP/1.1 101 Switching Protocols\r\n\r\n");
@@ -619,11 +623,11 @@ START_TEST(a_request_that_writes_to_the_streams_of_others_keeps_its_work)
 	room_receive(6, "POST /say HTTP/1.1\r\n\r\n");
 	conn_sending(5);
 	ck_assert_str_eq(work(), "POST /say");
-	work_wait();
+	work_wait(LOOP);
 	work_woke();
 	conn_sending(5);
 	ck_assert_str_eq(work(), "GET /ws");
-	work_wait();
+	work_wait(LOOP);
 	conn_receiving(5);
 	ck_assert_str_eq(work(), "GET /ws");
 }
@@ -640,6 +644,238 @@ START_TEST(what_is_not_understood_is_work_outside_of_any_request)
 	room_accept(6);
 	room_receive(6, "GET /a HTTP/1.1\r\n\r\n");
 	conn_sending(5);
+	ck_assert_str_eq(work(), "GET /a");
+}
+END_TEST
+
+/* What a second thread does, one step after the other. */
+struct worker {
+	void (*act)(void);
+	char work[64]; /* what it works for then */
+	uint32_t tid;
+};
+
+static void *run_worker(void *argument)
+{
+	struct worker *worker = argument;
+
+	thread_attach();
+	work_set((struct work){ SEG_ENDPOINT_IDLE, 0 }); /* it has served before */
+	work_rest(QUEUE);
+	work_rested();
+	worker->act();
+	snprintf(worker->work, sizeof(worker->work), "%s%s", work(), work_is_job() ? " (of a job)" : "");
+	thread_detach();
+	return NULL;
+}
+
+static const char *work_of_another_thread(void (*act)(void))
+{
+	static struct worker worker;
+	pthread_t thread;
+
+	worker.act = act;
+	ck_assert_int_eq(pthread_create(&thread, NULL, run_worker, &worker), 0);
+	pthread_join(thread, NULL);
+	return worker.work;
+}
+
+static uint64_t cpu_ns(const char *endpoint)
+{
+	return seg.endpoints[room_endpoint(SEG_PROTOCOL_HTTP, endpoint)].cpu_ns;
+}
+
+static void answer_in_two_calls(void)
+{
+	work_credit(0, 0, 1000);
+	work_wait(ELSEWHERE);
+	work_woke();
+	work_credit(0, 0, 1000);
+	room_send(5, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+	ck_assert_str_eq(work(), "GET /a");
+	room_send(5, "ok");
+	work_credit(0, 0, 1000);
+	ck_assert(work_is_job());
+	conn_sending(6);
+	work_credit(0, 0, 1000);
+	room_answer(6, 0);
+}
+
+START_TEST(a_thread_that_answers_what_another_has_read_works_for_what_it_answers_next)
+{
+	room_open(256);
+	room_know("GET /a");
+	room_know("GET /b");
+	uint64_t a = cpu_ns("GET /a"), b = cpu_ns("GET /b");
+	work_wait(LOOP);
+	room_accept(5);
+	room_accept(6);
+	room_receive(5, "GET /a HTTP/1.1\r\n\r\n");
+	room_receive(6, "GET /b HTTP/1.1\r\n\r\n");
+	ck_assert_str_eq(work_of_another_thread(answer_in_two_calls), "_pending (of a job)");
+	ck_assert_uint_eq(cpu_ns("GET /a") - a, 2000);
+	ck_assert_uint_eq(cpu_ns("GET /b") - b, 2000);
+	ck_assert_str_eq(work(), "GET /b"); /* the thread that reads */
+	work_wait(LOOP);
+	ck_assert_str_eq(work(), "_idle");
+}
+END_TEST
+
+static void answer_both(void)
+{
+	room_answer(5, 0);
+	ck_assert(work_is_job());
+	room_answer(5, 0);
+}
+
+START_TEST(a_pipeline_that_another_thread_has_read_is_not_the_next_thing_to_do)
+{
+	room_open(256);
+	room_know("GET /a");
+	room_know("GET /b");
+	room_accept(5);
+	room_receive(5, "GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n");
+	ck_assert_str_eq(work_of_another_thread(answer_both), "_pending (of a job)");
+}
+END_TEST
+
+static void read_and_answer(void)
+{
+	conn_receiving(5);
+	work_credit(0, 0, 1000);
+	conn_receive_failed(5, EAGAIN, room_now_ns);
+	ck_assert(work_is_job());
+	room_receive(5, "GET /a HTTP/1.1\r\n\r\n");
+	work_credit(0, 0, 1000);
+	room_answer(5, 0);
+	work_credit(0, 0, 1000);
+}
+
+START_TEST(a_worker_that_gets_the_connection_works_for_what_it_reads)
+{
+	room_open(256);
+	room_know("GET /a");
+	uint64_t a = cpu_ns("GET /a");
+	room_accept(5);
+	ck_assert_str_eq(work_of_another_thread(read_and_answer), "GET /a");
+	ck_assert_uint_eq(cpu_ns("GET /a") - a, 3000);
+}
+END_TEST
+
+static void write_to_a_stream_and_answer(void)
+{
+	work_credit(0, 0, 1000);
+	room_send(5, "to one who only listens");
+	ck_assert(work_is_job());
+	room_answer(6, 0);
+}
+
+START_TEST(what_a_worker_sends_to_the_streams_of_others_is_its_jobs)
+{
+	room_open(256);
+	room_know("POST /say");
+	uint64_t say = cpu_ns("POST /say");
+	room_accept(5);
+	room_receive(5, "GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
+	room_send(5, "HTTP/1.1 101 Switching Protocols\r\n\r\n");
+	room_accept(6);
+	room_receive(6, "POST /say HTTP/1.1\r\n\r\n");
+	work_of_another_thread(write_to_a_stream_and_answer);
+	ck_assert_uint_eq(cpu_ns("POST /say") - say, 1000);
+}
+END_TEST
+
+static void ask(int fd)
+{
+	room_send(fd, "GET /of-another HTTP/1.1\r\n\r\n");
+}
+
+static void hear(int fd)
+{
+	room_receive(fd, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+}
+
+static void ask_before_answering(void)
+{
+	ask(7); /* a connection that another request used last */
+	ck_assert(work_is_job());
+	work_wait(ELSEWHERE);
+	work_woke();
+	conn_receiving(7);
+	ck_assert(work_is_job());
+	hear(7);
+	work_credit(0, 0, 1000);
+	room_answer(5, 0);
+}
+
+START_TEST(what_a_worker_asks_of_others_is_its_jobs)
+{
+	room_open(256);
+	room_know("GET /a");
+	room_know("GET /b");
+	room_accept(6);
+	room_receive(6, "GET /b HTTP/1.1\r\n\r\n");
+	room_connect(7, 1);
+	ask(7);
+	hear(7);
+	room_answer(6, 0);
+	uint64_t a = cpu_ns("GET /a");
+	room_accept(5);
+	room_receive(5, "GET /a HTTP/1.1\r\n\r\n");
+	ck_assert_str_eq(work_of_another_thread(ask_before_answering), "_pending (of a job)");
+	ck_assert_uint_eq(cpu_ns("GET /a") - a, 1000);
+}
+END_TEST
+
+START_TEST(an_upstream_call_in_the_middle_is_work_for_the_request)
+{
+	room_open(256);
+	room_know("GET /a");
+	room_know("GET /b");
+	work_wait(LOOP);
+	room_accept(5);
+	room_accept(6);
+	room_receive(5, "GET /a HTTP/1.1\r\n\r\n");
+	room_connect(7, 1);
+	ask(7);
+	work_wait(ELSEWHERE); /* a thread for each connection, which waits for the upstream only */
+	work_woke();
+	hear(7);
+	ck_assert_str_eq(work(), "GET /a");
+	ask(7);
+	work_wait(LOOP); /* a loop, which serves others meanwhile */
+	work_woke();
+	room_receive(6, "GET /b HTTP/1.1\r\n\r\n");
+	ck_assert_str_eq(work(), "GET /b");
+	room_answer(6, 0);
+	work_wait(LOOP);
+	work_woke();
+	conn_receiving(7);
+	ck_assert_str_eq(work(), "GET /a");
+	hear(7);
+	room_answer(5, 0);
+	ck_assert_str_eq(work(), "GET /a");
+	work_wait(ELSEWHERE);
+	ck_assert_str_eq(work(), "_idle");
+}
+END_TEST
+
+START_TEST(a_thread_that_only_accepts_is_idle)
+{
+	room_open(256);
+	room_know("GET /a");
+	conn_accepting();
+	conn_accepted(5, room_now_ns);
+	work_credit(0, 0, 1000);
+	conn_accepting();
+	ck_assert_str_eq(work(), "_pending");
+	ck_assert_uint_eq(seg.endpoints[SEG_ENDPOINT_IDLE].cpu_ns, 1000);
+	conn_accepted(6, room_now_ns);
+	room_receive(6, "GET /a HTTP/1.1\r\n\r\n");
+	ck_assert_str_eq(work(), "GET /a");
+	conn_accepting(); /* EAGAIN, as event loops ask for */
+	ck_assert_str_eq(work(), "_pending");
+	conn_accept_failed();
 	ck_assert_str_eq(work(), "GET /a");
 }
 END_TEST
@@ -671,6 +907,13 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, sending_is_work_for_the_oldest_request_without_an_answer);
 	tcase_add_test(tcase, a_request_that_writes_to_the_streams_of_others_keeps_its_work);
 	tcase_add_test(tcase, what_is_not_understood_is_work_outside_of_any_request);
+	tcase_add_test(tcase, a_thread_that_answers_what_another_has_read_works_for_what_it_answers_next);
+	tcase_add_test(tcase, a_pipeline_that_another_thread_has_read_is_not_the_next_thing_to_do);
+	tcase_add_test(tcase, a_worker_that_gets_the_connection_works_for_what_it_reads);
+	tcase_add_test(tcase, what_a_worker_sends_to_the_streams_of_others_is_its_jobs);
+	tcase_add_test(tcase, what_a_worker_asks_of_others_is_its_jobs);
+	tcase_add_test(tcase, an_upstream_call_in_the_middle_is_work_for_the_request);
+	tcase_add_test(tcase, a_thread_that_only_accepts_is_idle);
 }
 
 int main(void)

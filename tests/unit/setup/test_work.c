@@ -7,7 +7,15 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { PERIOD_NS = 1000, ALPHA = SEG_ENDPOINT_FIRST, BETA };
+enum { PERIOD_NS = 1000, ALPHA = SEG_ENDPOINT_FIRST, BETA, REQUEST = 77 };
+
+/* Where a loop waits, where a worker rests, and other places. */
+enum { LOOP = 1000, QUEUE = 2000, ELSEWHERE = 3000 };
+
+static void work_for(uint32_t endpoint)
+{
+	work_set((struct work){ endpoint, REQUEST });
+}
 
 static void set_up(void)
 {
@@ -17,6 +25,7 @@ static void set_up(void)
 	seg_format(base, bytes, 1);
 	seg_publish(base);
 	ck_assert_int_eq(seg_view_init(&seg, base, bytes), SEG_OK);
+	work_init(mmap(NULL, work_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 	thread_attach();
 }
 
@@ -40,7 +49,7 @@ static uint64_t cpu_ns(uint32_t endpoint)
 
 START_TEST(a_thread_that_never_served_works_in_the_background)
 {
-	work_wait();
+	work_wait(LOOP);
 	work_woke();
 	work_credit(node_of(0, 1), 1, PERIOD_NS);
 	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), PERIOD_NS);
@@ -65,11 +74,12 @@ END_TEST
 
 START_TEST(samples_for_nothing_are_the_loops_own)
 {
+	work_wait(LOOP);
 	work_set((struct work){ ALPHA, 0 });
-	work_wait();
+	work_wait(LOOP);
 	work_woke();
 	work_credit(node_of(0, 1), 1, PERIOD_NS);
-	work_wait();
+	work_wait(LOOP);
 	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_IDLE), PERIOD_NS);
 	ck_assert_uint_eq(cpu_ns(ALPHA), 0);
 }
@@ -86,14 +96,262 @@ START_TEST(the_endpoint_stays_until_the_next_event)
 }
 END_TEST
 
-START_TEST(a_backlog_that_is_full_loses_no_time)
+START_TEST(a_wait_in_the_middle_of_a_request_is_still_that_request)
+{
+	work_wait(LOOP);
+	work_set_pending();
+	work_for(ALPHA);
+	work_wait(ELSEWHERE); /* an upstream's answer */
+	work_woke();
+	work_credit(0, 0, PERIOD_NS);
+	work_rest(ELSEWHERE); /* a lock's condition */
+	work_rested();
+	work_credit(0, 0, PERIOD_NS);
+	work_wait(LOOP);
+	work_woke();
+	work_credit(0, 0, PERIOD_NS);
+	ck_assert_uint_eq(cpu_ns(ALPHA), 2 * PERIOD_NS);
+	work_for(BETA);
+	work_wait(WORK_PLACE_MANY);
+	ck_assert_uint_eq(self.work.endpoint, SEG_ENDPOINT_IDLE);
+	ck_assert_uint_eq(cpu_ns(BETA), PERIOD_NS);
+}
+END_TEST
+
+START_TEST(who_has_answered_rests_wherever_it_rests)
+{
+	work_wait(LOOP);
+	work_for(ALPHA);
+	self.is_answered = 1;
+	work_wait(ELSEWHERE);
+	ck_assert_uint_eq(self.work.endpoint, SEG_ENDPOINT_IDLE);
+	work_for(BETA);
+	ck_assert_uint_eq(self.is_answered, 0);
+	work_wait(ELSEWHERE); /* where it rested last */
+	ck_assert_uint_eq(self.work.endpoint, SEG_ENDPOINT_IDLE);
+}
+END_TEST
+
+START_TEST(what_a_worker_did_between_two_rests_without_an_answer_is_background)
+{
+	work_set_unknown(WORK_JOB);
+	work_credit(0, 0, PERIOD_NS);
+	work_rest(QUEUE);
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), 0); /* it may be in the middle of its first */
+	self.place = QUEUE;
+	work_rest(QUEUE);
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), PERIOD_NS);
+	work_rested();
+	ck_assert(work_is_job());
+	work_credit(0, 0, PERIOD_NS);
+	work_wait(ELSEWHERE);
+	work_woke();
+	work_credit(0, 0, PERIOD_NS);
+	ck_assert(work_is_job());
+	work_for(ALPHA);
+	ck_assert_uint_eq(cpu_ns(ALPHA), 2 * PERIOD_NS);
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_IDLE), 0);
+}
+END_TEST
+
+START_TEST(a_rest_that_nobody_ended_is_idle)
+{
+	work_for(ALPHA);
+	self.is_answered = 1;
+	work_rest(QUEUE); /* until a timeout */
+	work_credit(0, 0, PERIOD_NS);
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_IDLE), PERIOD_NS);
+}
+END_TEST
+
+START_TEST(what_was_for_nobody_can_be_told_without_a_rest)
 {
 	work_set_pending();
-	for (int i = 0; i < THREAD_PENDING_MAX + 3; i++)
-		work_credit(node_of(0, 1), 0, PERIOD_NS);
-	work_set((struct work){ ALPHA, 0 });
-	ck_assert_uint_eq(cpu_ns(ALPHA), THREAD_PENDING_MAX * PERIOD_NS);
-	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_IDLE), 3 * PERIOD_NS);
+	work_credit(0, 0, PERIOD_NS);
+	work_abandon(SEG_ENDPOINT_IDLE);
+	work_credit(0, 0, PERIOD_NS);
+	work_for(ALPHA);
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_IDLE), PERIOD_NS);
+	ck_assert_uint_eq(cpu_ns(ALPHA), PERIOD_NS);
+}
+END_TEST
+
+/* what is kept back */
+
+START_TEST(samples_alike_share_a_place)
+{
+	uint32_t leaf = node_of(node_of(0, 1), 2);
+
+	work_set_pending();
+	for (int i = 0; i < 10 * THREAD_PENDING_MAX; i++) {
+		work_credit(leaf, 2, PERIOD_NS);
+		work_credit(leaf, 0, 2 * PERIOD_NS);
+	}
+	ck_assert_uint_eq(self.pending_count, 2);
+	work_for(ALPHA);
+	ck_assert_uint_eq(cpu_ns(ALPHA), 30 * THREAD_PENDING_MAX * PERIOD_NS);
+	ck_assert_uint_eq(atomic_load(&cell_of(leaf, ALPHA)->samples), 20 * THREAD_PENDING_MAX);
+	ck_assert_uint_eq(atomic_load(&cell_of(leaf, ALPHA)->weight_ns), 30 * THREAD_PENDING_MAX * PERIOD_NS);
+	ck_assert_uint_eq(atomic_load(&cell_of(leaf, ALPHA)->activations), 10 * THREAD_PENDING_MAX);
+}
+END_TEST
+
+static uint64_t weight_of_nodes(uint32_t first, uint32_t count, uint32_t endpoint)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		sum += atomic_load(&cell_of(node_of(0, first + i), endpoint)->weight_ns);
+	return sum;
+}
+
+START_TEST(a_backlog_that_is_full_loses_no_time)
+{
+	enum { ROUNDS = 20 };
+
+	work_set_pending();
+	/* Half of the time in as many stacks as there is room for, and half in others. */
+	for (uint32_t round = 0; round < ROUNDS; round++)
+		for (uint32_t i = 1; i <= 2 * THREAD_PENDING_MAX; i++)
+			work_credit(node_of(0, i), 0, PERIOD_NS);
+	work_for(ALPHA);
+	uint64_t all_ns = 2 * ROUNDS * THREAD_PENDING_MAX * PERIOD_NS;
+	uint64_t first_ns = weight_of_nodes(1, THREAD_PENDING_MAX, ALPHA);
+	ck_assert_uint_eq(cpu_ns(ALPHA), all_ns);
+	ck_assert_uint_eq(first_ns + weight_of_nodes(1 + THREAD_PENDING_MAX, THREAD_PENDING_MAX, ALPHA), all_ns);
+	ck_assert_uint_eq(seg.endpoints[ALPHA].cpu_samples, all_ns / PERIOD_NS);
+	/* What was there first has no right to stay. */
+	ck_assert_uint_gt(first_ns, all_ns / 10 * 3);
+	ck_assert_uint_lt(first_ns, all_ns / 10 * 7);
+}
+END_TEST
+
+START_TEST(a_thread_without_a_slot_of_its_own_keeps_back_all_time_in_a_few_stacks)
+{
+	thread_detach();
+	for (uint32_t i = 1; i < seg.slots[SEG_TABLE_THREADS].count; i++)
+		atomic_store(&seg.threads[i].owner, 1);
+	thread_attach();
+	work_set_pending();
+	for (uint32_t i = 1; i <= 100; i++)
+		work_credit(node_of(0, i), 1, PERIOD_NS);
+	work_for(ALPHA);
+	ck_assert_uint_eq(cpu_ns(ALPHA), 100 * PERIOD_NS);
+	ck_assert_uint_eq(weight_of_nodes(1, 100, ALPHA), 100 * PERIOD_NS);
+}
+END_TEST
+
+START_TEST(nobody_waits_so_long_for_an_answer)
+{
+	work_set_unknown(WORK_JOB);
+	for (int i = 0; i < 100; i++)
+		work_credit(0, 0, 1000000000);
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), 0);
+	work_credit(0, 0, 1000000000);
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), 101000000000);
+	ck_assert(work_is_job());
+	work_credit(0, 0, PERIOD_NS);
+	work_for(ALPHA);
+	ck_assert_uint_eq(cpu_ns(ALPHA), PERIOD_NS);
+}
+END_TEST
+
+/* what is inherited */
+
+/* As if this thread had been made by one that works for ALPHA. */
+static uint32_t inherit(void)
+{
+	work_for(ALPHA);
+	uint32_t heir = work_bequeath();
+	work_set((struct work){ SEG_ENDPOINT_BACKGROUND, 0 });
+	work_inherit(heir, (struct work){ ALPHA, REQUEST });
+	return heir;
+}
+
+START_TEST(a_thread_made_for_a_request_works_for_it_until_that_is_answered)
+{
+	ck_assert_uint_ne(inherit(), 0);
+	work_credit(0, 0, PERIOD_NS);
+	work_request_ended(REQUEST + 1);
+	work_credit(0, 0, PERIOD_NS);
+	work_request_ended(REQUEST);
+	work_credit(0, 0, PERIOD_NS);
+	ck_assert_uint_eq(cpu_ns(ALPHA), 2 * PERIOD_NS);
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), PERIOD_NS);
+	ck_assert_uint_eq(work_heir_count, 0);
+}
+END_TEST
+
+START_TEST(a_thread_made_for_a_request_works_for_it_until_it_waits_for_something)
+{
+	inherit();
+	work_rest(QUEUE);
+	work_rested();
+	work_credit(0, 0, PERIOD_NS);
+	inherit();
+	work_wait(LOOP);
+	work_woke();
+	work_credit(0, 0, PERIOD_NS);
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), 2 * PERIOD_NS);
+	ck_assert_uint_eq(work_heir_count, 0);
+	inherit();
+	work_set_pending();
+	ck_assert_uint_eq(work_heir_count, 0);
+	inherit();
+	thread_detach();
+	ck_assert_uint_eq(work_heir_count, 0);
+}
+END_TEST
+
+START_TEST(a_request_may_end_before_the_thread_made_for_it_runs)
+{
+	work_for(ALPHA);
+	uint32_t heir = work_bequeath();
+	work_request_ended(REQUEST);
+	work_set((struct work){ SEG_ENDPOINT_BACKGROUND, 0 });
+	work_inherit(heir, (struct work){ ALPHA, REQUEST });
+	work_credit(0, 0, PERIOD_NS);
+	ck_assert_uint_eq(cpu_ns(ALPHA), 0);
+	ck_assert_uint_eq(work_heir_count, 0);
+}
+END_TEST
+
+START_TEST(nothing_is_inherited_where_there_is_nothing_or_no_room)
+{
+	uint32_t count = 0;
+
+	ck_assert_uint_eq(work_bequeath(), 0);
+	work_set_pending();
+	ck_assert_uint_eq(work_bequeath(), 0);
+	work_for(ALPHA);
+	self.is_answered = 1;
+	ck_assert_uint_eq(work_bequeath(), 0);
+	self.is_answered = 0;
+	while (work_bequeath())
+		count++;
+	ck_assert_uint_ge(count, 16);
+	ck_assert_uint_eq(work_heir_count, count);
+	work_disinherit(1);
+	ck_assert_uint_eq(work_bequeath(), 1);
+}
+END_TEST
+
+START_TEST(the_child_of_a_fork_goes_on_with_the_request_until_it_waits)
+{
+	work_for(ALPHA);
+	thread_forget();
+	thread_attach();
+	work_credit(0, 0, PERIOD_NS);
+	ck_assert_uint_eq(cpu_ns(ALPHA), PERIOD_NS);
+	work_wait(LOOP);
+	work_woke();
+	work_credit(0, 0, PERIOD_NS);
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), PERIOD_NS);
+	work_set_pending(); /* but not with what is not known */
+	thread_forget();
+	thread_attach();
+	work_credit(0, 0, PERIOD_NS);
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), 2 * PERIOD_NS);
 }
 END_TEST
 
@@ -155,7 +413,20 @@ int main(void)
 	tcase_add_test(tests, samples_before_the_head_is_known_go_to_the_request);
 	tcase_add_test(tests, samples_for_nothing_are_the_loops_own);
 	tcase_add_test(tests, the_endpoint_stays_until_the_next_event);
+	tcase_add_test(tests, a_wait_in_the_middle_of_a_request_is_still_that_request);
+	tcase_add_test(tests, who_has_answered_rests_wherever_it_rests);
+	tcase_add_test(tests, what_a_worker_did_between_two_rests_without_an_answer_is_background);
+	tcase_add_test(tests, a_rest_that_nobody_ended_is_idle);
+	tcase_add_test(tests, what_was_for_nobody_can_be_told_without_a_rest);
+	tcase_add_test(tests, samples_alike_share_a_place);
 	tcase_add_test(tests, a_backlog_that_is_full_loses_no_time);
+	tcase_add_test(tests, a_thread_without_a_slot_of_its_own_keeps_back_all_time_in_a_few_stacks);
+	tcase_add_test(tests, nobody_waits_so_long_for_an_answer);
+	tcase_add_test(tests, a_thread_made_for_a_request_works_for_it_until_that_is_answered);
+	tcase_add_test(tests, a_thread_made_for_a_request_works_for_it_until_it_waits_for_something);
+	tcase_add_test(tests, a_request_may_end_before_the_thread_made_for_it_runs);
+	tcase_add_test(tests, nothing_is_inherited_where_there_is_nothing_or_no_room);
+	tcase_add_test(tests, the_child_of_a_fork_goes_on_with_the_request_until_it_waits);
 	tcase_add_test(tests, activations_count_the_nodes_newly_entered_from_the_leaf_up);
 	tcase_add_test(tests, a_slot_that_is_given_back_keeps_its_counts);
 	tcase_add_test(tests, without_a_free_slot_threads_share_the_first);

@@ -6,6 +6,7 @@
  */
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -67,6 +68,12 @@ struct dl_phdr_info;
 	X(int, select, (int, fd_set *, fd_set *, fd_set *, struct timeval *))                                          \
 	X(int, pselect, (int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *))                \
 	X(int, pthread_create, (pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))                       \
+	X(int, pthread_cond_wait, (pthread_cond_t *, pthread_mutex_t *))                                               \
+	X(int, pthread_cond_timedwait, (pthread_cond_t *, pthread_mutex_t *, const struct timespec *))                 \
+	X(int, pthread_cond_clockwait, (pthread_cond_t *, pthread_mutex_t *, clockid_t, const struct timespec *))      \
+	X(int, sem_wait, (sem_t *))                                                                                    \
+	X(int, sem_timedwait, (sem_t *, const struct timespec *))                                                      \
+	X(int, sem_clockwait, (sem_t *, clockid_t, const struct timespec *))                                           \
 	X(int, sigaction, (int, const struct sigaction *, struct sigaction *))                                         \
 	X(sighandler_t, __sysv_signal, (int, sighandler_t))                                                            \
 	X(sighandler_t, sigset, (int, sighandler_t))                                                                   \

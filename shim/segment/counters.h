@@ -46,6 +46,12 @@
 	X(SELECT, "select")                                                                                            \
 	X(PSELECT, "pselect")                                                                                          \
 	X(PTHREAD_CREATE, "pthread_create")                                                                            \
+	X(PTHREAD_COND_WAIT, "pthread_cond_wait")                                                                      \
+	X(PTHREAD_COND_TIMEDWAIT, "pthread_cond_timedwait")                                                            \
+	X(PTHREAD_COND_CLOCKWAIT, "pthread_cond_clockwait")                                                            \
+	X(SEM_WAIT, "sem_wait")                                                                                        \
+	X(SEM_TIMEDWAIT, "sem_timedwait")                                                                              \
+	X(SEM_CLOCKWAIT, "sem_clockwait")                                                                              \
 	X(SIGACTION, "sigaction")                                                                                      \
 	X(SIGNAL, "signal")                                                                                            \
 	X(FORK, "fork")                                                                                                \

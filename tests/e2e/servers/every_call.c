@@ -19,6 +19,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -215,6 +216,42 @@ static int count_module(struct dl_phdr_info *info, size_t bytes, void *data)
 	return 0;
 }
 
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+static bool is_told;
+
+static void *tell(void *argument)
+{
+	pthread_mutex_lock(&mutex);
+	is_told = true;
+	pthread_cond_signal(&condition);
+	pthread_mutex_unlock(&mutex);
+	return argument;
+}
+
+static void call_rest_family(void)
+{
+	const struct timespec past = { .tv_sec = 1 };
+	pthread_t thread;
+	sem_t semaphore;
+
+	pthread_mutex_lock(&mutex);
+	is_told = false;
+	checked("pthread_create", pthread_create(&thread, NULL, tell, NULL) ? -1 : 0);
+	do /* once more than needed, perhaps, but as often as it is counted */
+		require("pthread_cond_wait", CALL(pthread_cond_wait, &condition, &mutex) == 0);
+	while (!is_told);
+	require("pthread_cond_timedwait", CALL(pthread_cond_timedwait, &condition, &mutex, &past) == ETIMEDOUT);
+	require("pthread_cond_clockwait", CALL(pthread_cond_clockwait, &condition, &mutex, CLOCK_MONOTONIC, &past) == ETIMEDOUT);
+	pthread_mutex_unlock(&mutex);
+	pthread_join(thread, NULL);
+	sem_init(&semaphore, 0, 3);
+	CALL(sem_wait, &semaphore);
+	CALL(sem_timedwait, &semaphore, &past);
+	CALL(sem_clockwait, &semaphore, CLOCK_MONOTONIC, &past);
+	sem_destroy(&semaphore);
+}
+
 static void call_process_family(void)
 {
 	struct sigaction action = { .sa_handler = ignore_signal }, old;
@@ -287,6 +324,7 @@ static void call_all(unsigned rounds)
 		call_process_family();
 		call_openssl_family();
 		call_gnutls_family();
+		call_rest_family();
 		CALL(shutdown, pair.client, SHUT_WR);
 		CALL(close, pair.client);
 		CALL(close, pair.server);

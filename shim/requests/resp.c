@@ -380,6 +380,11 @@ struct resp_step resp_read_reply(struct resp_reply *reply, const char *bytes, si
 	while (next < end && event == RESP_MORE) {
 		switch (reply->state) {
 		case REPLY_START:
+			/* What a master sends while a replica waits for its dump, so that it waits on. */
+			if (*next == '\n') {
+				next++;
+				break;
+			}
 			reply->top = '\0';
 			reply->error_bytes = 0;
 			reply->elements_left = 1;

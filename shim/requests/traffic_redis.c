@@ -164,6 +164,14 @@ static void on_reply(struct conn *conn, struct traffic_call *call)
 	finish_without_answer(conn, call);
 }
 
+/* SYNC is answered by a string without a line end, behind which what is replicated follows: its head is all its answer. */
+static bool is_dump_begun(struct conn *conn)
+{
+	const struct request *request = request_oldest(&conn->queue);
+
+	return request && request->opens_stream && resp_reply_is_within(&conn->redis.reply) && conn->redis.reply.top == '$';
+}
+
 static void finish_all(struct conn *conn, enum seg_error error, struct traffic_call *call)
 {
 	struct request *request;
@@ -197,7 +205,7 @@ static void redis_answered(struct conn *conn, const char *bytes, size_t n, struc
 			return;
 		}
 		traffic_settle(conn, SEG_PROTOCOL_REDIS);
-		if (step.event == RESP_ITEM)
+		if (step.event == RESP_ITEM || is_dump_begun(conn))
 			on_reply(conn, call);
 	}
 }

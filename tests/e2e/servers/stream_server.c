@@ -1,6 +1,6 @@
 /* stream_server - answers that have no end of their own, each served by a child of fork.
  *
- *     stream_server PORT
+ *     stream_server PORT [unreaped]
  *
  * The parent accepts and forks; what the client asks for is told by its first line:
  *     GET /ws           101, then whatever comes is sent back
@@ -9,7 +9,7 @@
  *     GET /plain        200 with two bytes, and the next request
  *     GET /unframed     200 without length; the child ends without a close
  *     GET /early...     101 by the parent, which then forks: the child goes on with the stream
- * Children are reaped by nobody's wait: SIGCHLD is ignored.
+ * SIGCHLD is ignored, so that children are gone when they end; with "unreaped" they stay as zombies.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -128,11 +128,11 @@ int main(int argc, char **argv)
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int listener = socket(AF_INET, SOCK_STREAM, 0);
 
-	if (argc != 2)
-		die("usage: stream_server PORT");
+	if (argc < 2)
+		die("usage: stream_server PORT [unreaped]");
 	address.sin_port = htons((uint16_t)atoi(argv[1]));
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	signal(SIGCHLD, SIG_IGN);
+	signal(SIGCHLD, argc > 2 ? SIG_DFL : SIG_IGN);
 	if (bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(listener, 512) < 0)
 		die("listen");
 	for (;;) {

@@ -208,6 +208,30 @@ START_TEST(a_subscriber_is_counted_once_and_then_a_stream)
 }
 END_TEST
 
+START_TEST(a_replica_is_a_stream_once_its_dump_begins)
+{
+	static const char *const asked[] = { "*3\r\n$5\r\nPSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n", "SYNC\r\n" };
+	static const char *const replies[] = { "+FULLRESYNC 0123 0\r\n", "$12345\r\n" };
+
+	for (int is_split = 0; is_split < 2; is_split++)
+		for (int i = 0; i < 2; i++) {
+			begin();
+			room_receive(5, asked[i]);
+			room_send(5, "\n");
+			room_send(5, "\n\n"); /* wait on */
+			for (const char *next = replies[i]; *next; next += is_split ? 1 : strlen(next))
+				room_send_n(5, next, is_split ? 1 : strlen(next));
+			ck_assert_uint_eq(redis(i ? "SYNC" : "PSYNC", SEG_ERROR_NONE), 1);
+			ck_assert_int_eq(room_open_streams(SEG_PROTOCOL_REDIS), 1);
+			room_send(5, "REDIS0009\xfa and so on");
+			room_receive(5, "*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$1\r\n0\r\n");
+			room_close(5);
+			ck_assert_uint_eq(all_redis(), 1);
+			ck_assert(room_is_balanced());
+		}
+}
+END_TEST
+
 START_TEST(a_refused_subscriber_goes_on_with_commands)
 {
 	begin();
@@ -347,6 +371,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, pushes_and_attributes_are_no_replies);
 	tcase_add_test(tcase, large_strings_and_nested_replies_pass_in_many_writes);
 	tcase_add_test(tcase, a_subscriber_is_counted_once_and_then_a_stream);
+	tcase_add_test(tcase, a_replica_is_a_stream_once_its_dump_begins);
 	tcase_add_test(tcase, a_refused_subscriber_goes_on_with_commands);
 	tcase_add_test(tcase, a_client_that_wants_no_replies_is_not_waited_for);
 	tcase_add_test(tcase, commands_without_a_reply_at_close_are_reset_and_half_a_command_is_none);

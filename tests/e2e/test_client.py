@@ -1,0 +1,319 @@
+#!/usr/bin/env python3
+"""The client's side: what a program asks of others, against what those count."""
+import collections
+import os
+import socket
+import subprocess
+import threading
+
+from harness import Failure, free_ports, own_server, requests_wanted, run_tests, test, wait_until
+from real_servers import HttpClient, LogLine, Redis, RespClient
+
+ASKED = "http_client_request_duration_seconds_count"
+SERVED = "http_server_request_duration_seconds_count"
+DB_ASKED = "db_client_operation_duration_seconds_count"
+
+UPSTREAM_CONFIG = """
+daemon off;
+master_process off;
+pid {dir}/upstream.pid;
+error_log {dir}/upstream-error.log warn;
+events {{ worker_connections 4096; }}
+http {{
+    log_format counted "$request_method\\t$uri\\t$status\\t$body_bytes_sent\\t$request_length";
+    access_log {dir}/upstream.log counted;
+    client_body_temp_path {dir}/upstream-body;
+    proxy_temp_path {dir}/upstream-proxy;
+    fastcgi_temp_path {dir}/upstream-fastcgi;
+    uwsgi_temp_path {dir}/upstream-uwsgi;
+    scgi_temp_path {dir}/upstream-scgi;
+    keepalive_requests 1000000000;
+    server {{
+{listens}
+        root {dir}/www;
+        location /hello {{ return 200 "hello\\n"; }}
+        location /users/ {{ return 200 "a user\\n"; }}
+        location /empty {{ return 204; }}
+        location /moved {{ return 301 /hello; }}
+        location /broken {{ return 500 "broken\\n"; }}
+        location /away {{ return 503; }}
+        location /closed {{ return 444; }}
+        location /files/ {{ }}
+    }}
+}}
+"""
+
+PROXY_CONFIG = """
+daemon off;
+master_process on;
+worker_processes 2;
+pid {dir}/proxy.pid;
+error_log {dir}/proxy-error.log crit;
+{user}
+events {{ worker_connections 4096; }}
+http {{
+    log_format counted "$request_method\\t$uri\\t$status\\t$body_bytes_sent\\t$request_length";
+    access_log {dir}/proxy.log counted;
+    client_body_temp_path {dir}/proxy-body;
+    proxy_temp_path {dir}/proxy-proxy;
+    fastcgi_temp_path {dir}/proxy-fastcgi;
+    uwsgi_temp_path {dir}/proxy-uwsgi;
+    scgi_temp_path {dir}/proxy-scgi;
+    keepalive_requests 1000000000;
+    proxy_next_upstream off;
+    upstream kept {{ server 127.0.0.1:{upstream}; keepalive 16; keepalive_requests 1000000000; }}
+    upstream unix_kept {{ server unix:{dir}/upstream.sock; keepalive 4; }}
+    server {{
+        listen 127.0.0.1:{port} backlog=2048;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        location /kept/ {{ proxy_pass http://kept/; }}
+        location /new/ {{ proxy_set_header Connection close; proxy_pass http://127.0.0.1:{upstream}/; }}
+        location /old/ {{ proxy_http_version 1.0; proxy_set_header Connection close; proxy_pass http://127.0.0.1:{upstream}/; }}
+        location /unix/ {{ proxy_pass http://unix_kept/; }}
+        location /refused/ {{ proxy_pass http://127.0.0.1:{refused}/; }}
+        location /own {{ return 200 "own\\n"; }}
+{locations}
+    }}
+}}
+"""
+
+
+class Upstream:
+    """An nginx that is not profiled, whose log is the truth of what it was asked."""
+
+    def __init__(self, scene, ports=()):
+        self.scene = scene
+        self.port = free_ports()
+        os.makedirs(scene.path("www/files"), exist_ok=True)
+        scene.write("www/files/large.txt", "a line of text\n" * 20000)
+        listens = ["127.0.0.1:%d backlog=2048" % self.port, "unix:%s" % scene.path("upstream.sock")]
+        listens += ["127.0.0.1:%d" % port for port in ports]
+        config = scene.write("upstream.conf", UPSTREAM_CONFIG.format(
+            dir=scene.dir, listens="\n".join("        listen %s;" % listen for listen in listens)))
+        self.program = scene.start(["nginx", "-e", scene.path("upstream-error.log"), "-p", scene.dir, "-c", config], "upstream",
+                                   shim=False)
+        self.program.wait_for_port(self.port)
+        wait_until(lambda: os.path.exists(scene.path("upstream.sock")), 5, "the upstream's unix socket")
+        os.chmod(scene.path("upstream.sock"), 0o777)
+
+    def log_lines(self):
+        with open(self.scene.path("upstream.log")) as log:
+            fields = [line.rstrip("\n").split("\t") for line in log]
+        return [LogLine(method, uri, status, int(sent), int(length)) for method, uri, status, sent, length in fields]
+
+    def logged(self, count):
+        wait_until(lambda: len(self.log_lines()) >= count, 20, "the upstream logging %d requests" % count)
+        return self.log_lines()
+
+
+class Proxy:
+    """An nginx with two workers under the shim, that asks the upstream in several ways."""
+
+    def __init__(self, scene, upstream, locations=(), **settings):
+        self.scene = scene
+        self.port = free_ports()
+        self.refused = free_ports() + 1
+        user = "user nobody nogroup;" if os.geteuid() == 0 else ""
+        config = scene.write("proxy.conf", PROXY_CONFIG.format(
+            dir=scene.dir, port=self.port, upstream=upstream.port, refused=self.refused, user=user,
+            locations="\n".join("        " + location for location in locations)))
+        self.program = scene.start(["nginx", "-e", scene.path("proxy-error.log"), "-p", scene.dir, "-c", config], "proxy", **settings)
+        self.program.wait_for_port(self.port)
+        self.program.wait_ready()
+
+    def metrics_with(self, asked):
+        return self.program.metrics_when(lambda metrics: metrics.sum(ASKED) >= asked, 10)
+
+
+def asked_by(metrics, *labels, **wanted):
+    return metrics.by(ASKED, *labels, **wanted)
+
+
+def counts(lines, port):
+    """What the metrics must say of requests that were logged so."""
+    return {key: float(count) for key, count in
+            collections.Counter((line.method, "127.0.0.1", str(port), line.status) for line in lines).items()}
+
+
+PEER_LABELS = ("http_request_method", "server_address", "server_port", "http_response_status_code")
+
+
+def load(scene, port, paths, count, connections=32):
+    """GETs over kept connections; the answers that were no 2xx or 3xx are counted, too."""
+    urls = scene.write("urls", "".join("http://127.0.0.1:%d%s\n" % (port, path) for path in paths))
+    scene.run_ok(["h2load", "--h1", "-n", str(count), "-c", str(connections), "-t", "1", "-i", urls], shim=False, timeout=900)
+
+
+PATHS = ["/hello", "/users/7", "/empty", "/moved", "/missing", "/broken", "/away", "/files/large.txt"]
+
+
+def check_against_upstream(scene, upstream, proxy, count):
+    logged = upstream.logged(count)
+    metrics = proxy.metrics_with(count)
+    scene.equal("requests in the upstream's log", len(logged), count)
+    scene.equal("requests asked by method, peer and status", asked_by(metrics, *PEER_LABELS), counts(logged, upstream.port))
+    scene.equal("requests served", int(metrics.sum(SERVED)), count)
+    return metrics
+
+
+@test
+def what_nginx_asks_over_kept_connections_is_what_the_upstream_logs(scene):
+    upstream = Upstream(scene)
+    proxy = Proxy(scene, upstream)
+    count = requests_wanted(10000) * (10 if requests_wanted(10000) > 10000 else 1)
+    load(scene, proxy.port, ["/kept" + path for path in PATHS], count)
+    metrics = check_against_upstream(scene, upstream, proxy, count)
+    # As OpenTelemetry has it, 404 is an error to who asked.
+    failed = collections.Counter(line.status for line in upstream.log_lines() if line.status >= "400")
+    errors = asked_by(metrics, "error_type")
+    errors.pop("")
+    scene.equal("asked in vain by type", errors, {status: float(n) for status, n in failed.items()})
+    scene.equal("lost", metrics.sum("profshim_requests_lost_total"), 0)
+
+
+@test
+def what_nginx_asks_over_new_connections_is_what_the_upstream_logs(scene):
+    upstream = Upstream(scene)
+    proxy = Proxy(scene, upstream)
+    count = requests_wanted(4000)
+    load(scene, proxy.port, ["/new" + path for path in PATHS], count)
+    load(scene, proxy.port, ["/old" + path for path in PATHS], count)
+    metrics = check_against_upstream(scene, upstream, proxy, 2 * count)
+    scene.equal("lost", metrics.sum("profshim_requests_lost_total"), 0)
+
+
+@test
+def methods_bodies_and_pipelines_through_a_proxy_are_counted(scene):
+    upstream = Upstream(scene)
+    proxy = Proxy(scene, upstream)
+    client = HttpClient(proxy.port)
+    for number in range(50):
+        client.ask("POST", "/kept/users/1", ["Content-Length: 100000"], b"x" * 100000)
+        client.ask("POST", "/kept/users/1", ["Transfer-Encoding: chunked"], b"5\r\nabcde\r\n0\r\n\r\n")
+        client.ask("HEAD", "/kept/files/large.txt")
+        client.ask("DELETE", "/kept/users/1")
+        client.send("GET /kept/hello HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
+        for _ in range(3):
+            client.answer()
+    client.close()
+    check_against_upstream(scene, upstream, proxy, 50 * 7)
+
+
+@test
+def a_connection_that_is_refused_leaves_nothing_behind(scene):
+    upstream = Upstream(scene)
+    proxy = Proxy(scene, upstream)
+    client = HttpClient(proxy.port)
+    for _ in range(200):
+        if client.ask("GET", "/refused/hello")[0] != 502:
+            raise Failure("no 502")
+    client.close()
+    metrics = proxy.program.metrics_when(lambda metrics: metrics.sum(SERVED) == 200)
+    scene.equal("served", metrics.by(SERVED, "http_response_status_code"), {"502": 200})
+    scene.equal("asked", asked_by(metrics, "server_port"), {})
+    asked = [entry for entry in proxy.program.json("/connections")["connections"] if entry["kind"] == "asked"]
+    scene.equal("connections to others that are listed", asked, [])
+    scene.check("no gauge stays up", metrics.sum("profshim_connections_open") <= 1, metrics.text)
+    scene.equal("unclassified", metrics.sum("profshim_unclassified_connections_total"), 0)
+
+
+@test
+def an_upstream_behind_a_unix_socket_has_its_path_for_an_address(scene):
+    upstream = Upstream(scene)
+    proxy = Proxy(scene, upstream)
+    count = requests_wanted(1000)
+    load(scene, proxy.port, ["/unix/hello", "/unix/missing"], count)
+    logged = upstream.logged(count)
+    metrics = proxy.metrics_with(count)
+    scene.equal("asked by method, peer and status", asked_by(metrics, *PEER_LABELS),
+                {("GET", scene.path("upstream.sock"), "", status): float(n)
+                 for status, n in collections.Counter(line.status for line in logged).items()})
+
+
+@test
+def an_upstream_that_closes_without_an_answer_is_a_reset_once_for_each_request(scene):
+    upstream = Upstream(scene)
+    proxy = Proxy(scene, upstream)
+    client = HttpClient(proxy.port)
+    for _ in range(100):
+        if client.ask("GET", "/new/closed")[0] != 502:
+            raise Failure("no 502")
+        client.ask("GET", "/new/hello")
+    client.close()
+    metrics = proxy.metrics_with(200)
+    scene.equal("asked by status and error", asked_by(metrics, "http_response_status_code", "error_type"),
+                {("", "reset"): 100, ("200", ""): 100})
+    scene.equal("peers", list(asked_by(metrics, "server_address", "server_port")), [("127.0.0.1", str(upstream.port))])
+
+
+@test
+def connections_and_bytes_are_those_that_the_program_accepted(scene):
+    upstream = Upstream(scene)
+    proxy = Proxy(scene, upstream)
+    client = HttpClient(proxy.port)
+    for _ in range(100):
+        client.ask("GET", "/kept/files/large.txt")
+    metrics = proxy.metrics_with(100)
+    scene.equal("accepted", int(metrics.sum("profshim_connections_accepted_total", protocol="http")), 1)
+    scene.equal("open", int(metrics.sum("profshim_connections_open", protocol="http")), 1)
+    with open(scene.path("proxy.log")) as log:
+        received = sum(int(line.split("\t")[4]) for line in log)
+    scene.equal("bytes received", int(metrics.sum("profshim_network_receive_bytes_total")), received)
+    client.close()
+
+
+@test
+def peers_beyond_32_are_other_and_counted_exactly(scene):
+    ports = []
+    while len(ports) < 40:
+        port = free_ports()
+        if port not in ports:
+            ports.append(port)
+    upstream = Upstream(scene, ports)
+    locations = ["location /to%d/ { proxy_pass http://127.0.0.1:%d/; }" % (number, port) for number, port in enumerate(ports)]
+    proxy = Proxy(scene, upstream, locations)
+    each = requests_wanted(10)
+    client = HttpClient(proxy.port)
+    for number in range(40):
+        for _ in range(each):
+            if client.ask("GET", "/to%d/hello" % number)[0] != 200:
+                raise Failure("no 200")
+    client.close()
+    metrics = proxy.metrics_with(40 * each)
+    wanted = {("127.0.0.1", str(port)): float(each) for port in ports[:32]}
+    wanted["_OTHER", ""] = 8.0 * each
+    scene.equal("asked by peer", asked_by(metrics, "server_address", "server_port"), wanted)
+    scene.equal("overflow", int(metrics.sum("profshim_label_overflow_total", family="peer")), 8 * each)
+
+
+@test
+def a_replica_of_redis_asks_its_master(scene):
+    master = Redis(scene, listen="off")
+    replica = Redis(scene)
+    replica.program.wait_ready()
+    client = RespClient(master.port)
+    for number in range(1000):
+        client.ask("SET", "key%d" % number, "value")
+    master.cli("CONFIG", "SET", "repl-diskless-sync-delay", "0")
+    replica.cli("REPLICAOF", "127.0.0.1", str(master.port))
+
+    def is_in_step():
+        return replica.cli("GET", "key999") == "value\n"
+    wait_until(is_in_step, 20, "the replica getting the keys")
+    for number in range(1000):
+        client.ask("SET", "later%d" % number, "value")
+    wait_until(lambda: replica.cli("GET", "later999") == "value\n", 20, "the replica getting the later keys")
+    client.close()
+    metrics = replica.program.metrics_when(lambda metrics: metrics.sum(DB_ASKED) >= 5)
+    asked = metrics.by(DB_ASKED, "db_operation_name", "server_address", "server_port", "error_type")
+    scene.say("asked of the master: %s" % asked)
+    peer = ("127.0.0.1", str(master.port), "")
+    for operation, wanted in (("PING", 1), ("REPLCONF", 2)):
+        scene.at_least(operation, asked.get((operation,) + peer, 0), wanted)
+    scene.check("nothing that the replica only receives is asked", not [key for key in asked if key[0] in ("SET", "SELECT")], asked)
+    scene.equal("errors", [key for key in asked if key[3]], [])
+
+
+if __name__ == "__main__":
+    run_tests()

@@ -288,6 +288,8 @@ static void end_store_word(struct memcached_command *command, uint32_t index)
 		command->is_refused |= !read_number(line, &is_negative, &number) || (index == 2 && is_negative);
 	else if (index == 4)
 		command->is_refused |= !read_length(line, &command->left_bytes);
+	else if (index == 5 && command->asked.operation == MEMCACHED_CAS)
+		command->is_refused |= !read_number(line, &is_negative, &number);
 }
 
 /* <name> <key> [<bytes>] <flag>* */
@@ -338,7 +340,9 @@ static enum memcached_event end_command_line(struct memcached_command *command)
 	bool is_counted = line->words >= operation->words_min && line->words <= operation->words_max;
 	command->state = STATE_START;
 	command->is_named = true;
-	command->has_no_answer = is_counted && operation->may_be_noreply && is_noreply;
+	/* "delete noreply" is about a key of that name. */
+	bool is_key = command->asked.operation == MEMCACHED_DELETE && line->words == 2;
+	command->has_no_answer = is_counted && operation->may_be_noreply && is_noreply && !is_key;
 	command->opens_stream = command->asked.operation == MEMCACHED_WATCH;
 	if (command->asks_for_key && !command->asked.tag)
 		command->asked.tag = tag_of(command->key_hash);
@@ -489,9 +493,9 @@ struct answer_word {
 };
 
 static const struct answer_word answer_words[] = {
-	{ "END", LINE_ANSWER, MEMCACHED_ANSWER_PLAIN, SEG_ERROR_NONE },
-	{ "VALUE", LINE_VALUE, MEMCACHED_ANSWER_PLAIN, SEG_ERROR_NONE },
-	{ "STORED", LINE_ANSWER, MEMCACHED_ANSWER_PLAIN, SEG_ERROR_NONE },
+	{ "END", LINE_ANSWER, MEMCACHED_ANSWER_END, SEG_ERROR_NONE },
+	{ "VALUE", LINE_VALUE, MEMCACHED_ANSWER_END, SEG_ERROR_NONE },
+	{ "STORED", LINE_ANSWER, MEMCACHED_ANSWER_STORED, SEG_ERROR_NONE },
 	{ "HD", LINE_ANSWER, MEMCACHED_ANSWER_HD, SEG_ERROR_NONE },
 	{ "VA", LINE_VA, MEMCACHED_ANSWER_VA, SEG_ERROR_NONE },
 	{ "EN", LINE_ANSWER, MEMCACHED_ANSWER_EN, SEG_ERROR_NONE },
@@ -499,21 +503,21 @@ static const struct answer_word answer_words[] = {
 	{ "NS", LINE_ANSWER, MEMCACHED_ANSWER_NS, SEG_ERROR_NONE },
 	{ "EX", LINE_ANSWER, MEMCACHED_ANSWER_EX, SEG_ERROR_NONE },
 	{ "MN", LINE_ANSWER, MEMCACHED_ANSWER_MN, SEG_ERROR_NONE },
-	{ "ME", LINE_ANSWER, MEMCACHED_ANSWER_PLAIN, SEG_ERROR_NONE },
-	{ "OK", LINE_ANSWER, MEMCACHED_ANSWER_PLAIN, SEG_ERROR_NONE },
-	{ "DELETED", LINE_ANSWER, MEMCACHED_ANSWER_PLAIN, SEG_ERROR_NONE },
-	{ "TOUCHED", LINE_ANSWER, MEMCACHED_ANSWER_PLAIN, SEG_ERROR_NONE },
-	{ "NOT_FOUND", LINE_ANSWER, MEMCACHED_ANSWER_PLAIN, SEG_ERROR_NONE },
-	{ "NOT_STORED", LINE_ANSWER, MEMCACHED_ANSWER_PLAIN, SEG_ERROR_NONE },
-	{ "EXISTS", LINE_ANSWER, MEMCACHED_ANSWER_PLAIN, SEG_ERROR_NONE },
-	{ "STAT", LINE_GOES_ON, MEMCACHED_ANSWER_PLAIN, SEG_ERROR_NONE },
-	{ "ITEM", LINE_GOES_ON, MEMCACHED_ANSWER_PLAIN, SEG_ERROR_NONE },
-	{ "PREFIX", LINE_GOES_ON, MEMCACHED_ANSWER_PLAIN, SEG_ERROR_NONE },
-	{ "mg", LINE_GOES_ON, MEMCACHED_ANSWER_PLAIN, SEG_ERROR_NONE }, /* lru_crawler mgdump, which EN ends */
-	{ "VERSION", LINE_ANSWER, MEMCACHED_ANSWER_PLAIN, SEG_ERROR_NONE },
-	{ "RESET", LINE_ANSWER, MEMCACHED_ANSWER_PLAIN, SEG_ERROR_NONE },
-	{ "ERROR", LINE_ANSWER, MEMCACHED_ANSWER_ERROR, SEG_ERROR_MEMCACHED_ERROR },
-	{ "ERROR:", LINE_ANSWER, MEMCACHED_ANSWER_ERROR, SEG_ERROR_MEMCACHED_ERROR },
+	{ "ME", LINE_ANSWER, MEMCACHED_ANSWER_ME, SEG_ERROR_NONE },
+	{ "OK", LINE_ANSWER, MEMCACHED_ANSWER_OK, SEG_ERROR_NONE },
+	{ "DELETED", LINE_ANSWER, MEMCACHED_ANSWER_DELETED, SEG_ERROR_NONE },
+	{ "TOUCHED", LINE_ANSWER, MEMCACHED_ANSWER_TOUCHED, SEG_ERROR_NONE },
+	{ "NOT_FOUND", LINE_ANSWER, MEMCACHED_ANSWER_NOT_FOUND, SEG_ERROR_NONE },
+	{ "NOT_STORED", LINE_ANSWER, MEMCACHED_ANSWER_STORED, SEG_ERROR_NONE },
+	{ "EXISTS", LINE_ANSWER, MEMCACHED_ANSWER_STORED, SEG_ERROR_NONE },
+	{ "STAT", LINE_GOES_ON, MEMCACHED_ANSWER_END, SEG_ERROR_NONE },
+	{ "ITEM", LINE_GOES_ON, MEMCACHED_ANSWER_END, SEG_ERROR_NONE },
+	{ "PREFIX", LINE_GOES_ON, MEMCACHED_ANSWER_END, SEG_ERROR_NONE },
+	{ "mg", LINE_GOES_ON, MEMCACHED_ANSWER_END, SEG_ERROR_NONE }, /* lru_crawler mgdump, which EN ends */
+	{ "VERSION", LINE_ANSWER, MEMCACHED_ANSWER_VERSION, SEG_ERROR_NONE },
+	{ "RESET", LINE_ANSWER, MEMCACHED_ANSWER_OK, SEG_ERROR_NONE },
+	{ "ERROR", LINE_ANSWER, MEMCACHED_ANSWER_NO_COMMAND, SEG_ERROR_MEMCACHED_ERROR },
+	{ "ERROR:", LINE_ANSWER, MEMCACHED_ANSWER_NO_COMMAND, SEG_ERROR_MEMCACHED_ERROR },
 	{ "CLIENT_ERROR", LINE_ANSWER, MEMCACHED_ANSWER_ERROR, SEG_ERROR_MEMCACHED_CLIENT_ERROR },
 	{ "SERVER_ERROR", LINE_ANSWER, MEMCACHED_ANSWER_ERROR, SEG_ERROR_MEMCACHED_SERVER_ERROR },
 };
@@ -545,7 +549,6 @@ static bool read_answer_word(struct memcached_reply *reply)
 	bool is_negative;
 	uint64_t number;
 
-	reply->answer = MEMCACHED_ANSWER_PLAIN;
 	reply->error = SEG_ERROR_NONE;
 	if (word) {
 		reply->line_kind = word->line_kind;
@@ -555,10 +558,12 @@ static bool read_answer_word(struct memcached_reply *reply)
 	}
 	if (line->word_bytes > 4 && memcmp(line->kept, "key=", 4) == 0) { /* lru_crawler metadump */
 		reply->line_kind = LINE_GOES_ON;
+		reply->answer = MEMCACHED_ANSWER_END;
 		return true;
 	}
 	if (line->word_bytes && line->kept[0] >= '0' && line->kept[0] <= '9' && read_number(line, &is_negative, &number)) {
 		reply->line_kind = LINE_NUMBER;
+		reply->answer = MEMCACHED_ANSWER_NUMBER;
 		return true;
 	}
 	reply->line_kind = LINE_ANSWER;
@@ -750,38 +755,77 @@ bool memcached_skip_reply(struct memcached_reply *reply, size_t n)
 
 /* whose is whose */
 
-/* What a quiet meta command leaves out, and what no answer of it can be. doc/protocol.txt, flag q. */
-static bool quiet_meta_may_say(enum memcached_operation operation, enum memcached_answer answer)
+#define SAYS(answer) (1u << MEMCACHED_ANSWER_##answer)
+#define SAYS_ERRORS (SAYS(ERROR) | SAYS(NO_COMMAND) | SAYS(UNKNOWN))
+#define SAYS_STORED (SAYS(STORED) | SAYS(NOT_FOUND) | SAYS_ERRORS)
+#define SAYS_OK (SAYS(OK) | SAYS_ERRORS)
+
+/* What a text command can say (doc/protocol.txt), a bit each; 0 = anything. */
+static const uint32_t says[MEMCACHED_OPERATION_COUNT] = {
+	[MEMCACHED_GET] = SAYS(END) | SAYS_ERRORS,
+	[MEMCACHED_GETS] = SAYS(END) | SAYS_ERRORS,
+	[MEMCACHED_GAT] = SAYS(END) | SAYS_ERRORS,
+	[MEMCACHED_GATS] = SAYS(END) | SAYS_ERRORS,
+	[MEMCACHED_SET] = SAYS_STORED,
+	[MEMCACHED_ADD] = SAYS_STORED,
+	[MEMCACHED_REPLACE] = SAYS_STORED,
+	[MEMCACHED_APPEND] = SAYS_STORED,
+	[MEMCACHED_PREPEND] = SAYS_STORED,
+	[MEMCACHED_CAS] = SAYS_STORED,
+	[MEMCACHED_DELETE] = SAYS(DELETED) | SAYS(NOT_FOUND) | SAYS_ERRORS,
+	[MEMCACHED_INCR] = SAYS(NUMBER) | SAYS(NOT_FOUND) | SAYS_ERRORS,
+	[MEMCACHED_DECR] = SAYS(NUMBER) | SAYS(NOT_FOUND) | SAYS_ERRORS,
+	[MEMCACHED_TOUCH] = SAYS(TOUCHED) | SAYS(NOT_FOUND) | SAYS_ERRORS,
+	[MEMCACHED_MG] = SAYS(HD) | SAYS(VA) | SAYS(EN) | SAYS_ERRORS,
+	[MEMCACHED_MS] = SAYS(HD) | SAYS(NS) | SAYS(EX) | SAYS(NF) | SAYS_ERRORS,
+	[MEMCACHED_MD] = SAYS(HD) | SAYS(NF) | SAYS(EX) | SAYS_ERRORS,
+	[MEMCACHED_MA] = SAYS(HD) | SAYS(VA) | SAYS(NF) | SAYS(NS) | SAYS(EX) | SAYS_ERRORS,
+	[MEMCACHED_MN] = SAYS(MN),
+	[MEMCACHED_ME] = SAYS(ME) | SAYS(EN) | SAYS_ERRORS,
+	[MEMCACHED_STATS] = SAYS(END) | SAYS_OK,
+	[MEMCACHED_VERSION] = SAYS(VERSION) | SAYS_ERRORS,
+	[MEMCACHED_FLUSH_ALL] = SAYS_OK,
+	[MEMCACHED_VERBOSITY] = SAYS_OK,
+	[MEMCACHED_WATCH] = SAYS_OK,
+	[MEMCACHED_LRU] = SAYS_OK,
+	[MEMCACHED_LRU_CRAWLER] = SAYS(END) | SAYS(EN) | SAYS_OK,
+	[MEMCACHED_SLABS] = SAYS_OK,
+	[MEMCACHED_CACHE_MEMLIMIT] = SAYS_OK,
+	[MEMCACHED_EXTSTORE] = SAYS_OK,
+	[MEMCACHED_REFRESH_CERTS] = SAYS_OK,
+	[MEMCACHED_SHUTDOWN] = SAYS_OK,
+};
+
+/* What it leaves out when it is quiet: flag q. A line that is no command has no flags. */
+static uint32_t kept_quiet(uint8_t operation)
 {
-	switch (answer) {
-	case MEMCACHED_ANSWER_ERROR:
-		return true;
-	case MEMCACHED_ANSWER_HD:
-	case MEMCACHED_ANSWER_VA:
-		return operation == MEMCACHED_MG;
-	case MEMCACHED_ANSWER_NF:
-	case MEMCACHED_ANSWER_EX:
-		return operation != MEMCACHED_MG;
-	case MEMCACHED_ANSWER_NS:
-		return operation == MEMCACHED_MS || operation == MEMCACHED_MA;
+	switch (operation) {
+	case MEMCACHED_MG:
+		return SAYS(EN) | SAYS(NO_COMMAND) | SAYS(UNKNOWN);
+	case MEMCACHED_MA:
+		return SAYS(HD) | SAYS(VA) | SAYS(NO_COMMAND) | SAYS(UNKNOWN);
 	default:
-		return false;
+		return SAYS(HD) | SAYS(NO_COMMAND) | SAYS(UNKNOWN);
 	}
 }
 
-bool memcached_is_answer_to(const struct memcached_reply *reply, const struct memcached_asked *asked)
+static bool may_say(const struct memcached_asked *asked, uint8_t answer)
+{
+	uint32_t bits = says[asked->operation];
+
+	if (asked->is_quiet)
+		bits &= ~kept_quiet(asked->operation);
+	return !bits || bits >> answer & 1;
+}
+
+bool memcached_may_answer(const struct memcached_reply *reply, const struct memcached_asked *asked)
 {
 	if (asked->is_binary)
-		return !asked->is_quiet ||
-		       (reply->is_quiet && reply->operation == asked->operation && reply->tag == asked->tag);
-	/* Errors carry no tag. */
-	if (reply->tag && reply->tag != asked->tag)
+		return reply->is_quiet == asked->is_quiet && reply->operation == asked->operation && reply->tag == asked->tag;
+	/* Of the others none carries the command's tag. */
+	if (reply->answer >= MEMCACHED_ANSWER_HD && reply->tag != asked->tag)
 		return false;
-	if (!asked->is_quiet)
-		return true;
-	if (asked->tag && !reply->tag && reply->answer != MEMCACHED_ANSWER_ERROR)
-		return false;
-	return quiet_meta_may_say((enum memcached_operation)asked->operation, (enum memcached_answer)reply->answer);
+	return may_say(asked, reply->answer);
 }
 
 bool memcached_may_begin(const char *bytes, size_t n)

@@ -118,15 +118,25 @@ static inline bool memcached_command_is_within(const struct memcached_command *c
 
 enum memcached_answer {
 	MEMCACHED_ANSWER_UNKNOWN, /* a line that fits the form but is none of the list; settles nothing */
-	MEMCACHED_ANSWER_PLAIN,   /* STORED, END, OK, a number ... */
-	MEMCACHED_ANSWER_ERROR,
-	MEMCACHED_ANSWER_HD,      /* the meta commands' */
+	MEMCACHED_ANSWER_PLAIN,   /* binary, without an error */
+	MEMCACHED_ANSWER_ERROR,   /* CLIENT_ERROR, SERVER_ERROR; binary: any */
+	MEMCACHED_ANSWER_NO_COMMAND, /* ERROR */
+	MEMCACHED_ANSWER_END,     /* after VALUE, STAT and the like, or alone */
+	MEMCACHED_ANSWER_STORED,  /* NOT_STORED and EXISTS, too */
+	MEMCACHED_ANSWER_NOT_FOUND,
+	MEMCACHED_ANSWER_DELETED,
+	MEMCACHED_ANSWER_TOUCHED,
+	MEMCACHED_ANSWER_NUMBER,
+	MEMCACHED_ANSWER_OK,      /* RESET, too */
+	MEMCACHED_ANSWER_VERSION,
+	MEMCACHED_ANSWER_ME,
+	MEMCACHED_ANSWER_MN,
+	MEMCACHED_ANSWER_HD,      /* from here on with tags */
 	MEMCACHED_ANSWER_VA,
 	MEMCACHED_ANSWER_EN,
 	MEMCACHED_ANSWER_NF,
 	MEMCACHED_ANSWER_NS,
 	MEMCACHED_ANSWER_EX,
-	MEMCACHED_ANSWER_MN,
 };
 
 /* All zero: ready for the first byte. */
@@ -158,8 +168,8 @@ static inline bool memcached_reply_is_within(const struct memcached_reply *reply
 /* n bytes of an answer passed that cannot be shown. False: they are not the inside of a data block. */
 bool memcached_skip_reply(struct memcached_reply *reply, size_t n);
 
-/* The answer is that of the oldest command asked. False for one that is not quiet: the answer is nobody's. */
-bool memcached_is_answer_to(const struct memcached_reply *reply, const struct memcached_asked *asked);
+/* The answer may be the command's: by its tag, and by what such a command can say. */
+bool memcached_may_answer(const struct memcached_reply *reply, const struct memcached_asked *asked);
 
 /* A client's first bytes: a whole first line without its end, or at least MEMCACHED_HEADER_BYTES. True: they may be a
  * command of memcached, and the server's answer will tell; "get k", "quit" and few more are inline commands of Redis, too. */

@@ -158,34 +158,64 @@ static void memcached_asked(struct conn *conn, const char *bytes, size_t n, stru
 		note_half_command(conn, call);
 }
 
-/* True: the answer was the request's, which is over now. */
-static bool take_answer(struct conn *conn, struct request *request, struct traffic_call *call)
+/* The answer was the request's, which is over now. */
+static void take_answer(struct conn *conn, struct request *request, struct traffic_call *call)
 {
 	struct memcached_conn *state = state_of(conn);
-	struct memcached_asked asked = asked_of(conn, request);
 	enum seg_error error = (enum seg_error)state->reply.error;
-
-	if (request->has_no_answer || !memcached_is_answer_to(&state->reply, &asked))
-		return false;
-	bool opens_stream = request->opens_stream && error == SEG_ERROR_NONE &&
-			    state->reply.answer != MEMCACHED_ANSWER_UNKNOWN;
+	bool opens_stream = request->opens_stream && state->reply.answer == MEMCACHED_ANSWER_OK;
 	uint32_t endpoint = request->endpoint;
+
 	request->first_byte_ns = state->answer_ns;
 	finish(conn, request, request->is_broken ? SEG_ERROR_PARSE : error, call);
 	if (opens_stream)
 		traffic_follow_bytes(conn, endpoint, call->now_ns);
-	return true;
 }
 
+static bool may_answer(struct conn *conn, const struct request *request)
+{
+	struct memcached_asked asked = asked_of(conn, request);
+
+	return !request->has_no_answer && memcached_may_answer(&state_of(conn)->reply, &asked);
+}
+
+struct search {
+	struct conn *conn;
+	bool is_found;
+};
+
+static void look_at(struct request *request, void *argument)
+{
+	struct search *search = argument;
+
+	search->is_found |= may_answer(search->conn, request);
+}
+
+/* Some queued command may have this answer. */
+static bool is_somebody_s(struct conn *conn)
+{
+	struct search search = { conn, false };
+
+	request_each(&conn->queue, look_at, &search);
+	return search.is_found;
+}
+
+/* Commands that may have the answer come after all that cannot. One that is not quiet and cannot was answered before by
+ * what was taken for another's: errors say not whose they are. An answer that nobody can have is the oldest one's, unless
+ * it carries the tag of another. */
 static void on_reply(struct conn *conn, struct traffic_call *call)
 {
 	struct request *request;
+	bool is_lost = !is_somebody_s(conn);
 
 	while ((request = request_oldest(&conn->queue))) {
-		if (take_answer(conn, request, call))
+		bool must_answer = !request->has_no_answer && !(request->kind & KIND_QUIET);
+		if (is_lost && must_answer && state_of(conn)->reply.tag)
+			return;
+		if (may_answer(conn, request) || (is_lost && must_answer)) {
+			take_answer(conn, request, call);
 			break;
-		if (!request->has_no_answer && !(request->kind & KIND_QUIET))
-			return; /* nobody's */
+		}
 		finish(conn, request, SEG_ERROR_NONE, call);
 	}
 	if (conn->as == &traffic_memcached)

@@ -119,6 +119,35 @@ START_TEST(an_opaque_tells_whose_an_answer_is)
 }
 END_TEST
 
+START_TEST(an_error_that_might_be_of_two_shifts_no_other)
+{
+	begin();
+	room_receive(5, "mg a q\r\nincr b x\r\nversion\r\nmg c\r\n");
+	room_send(5, "CLIENT_ERROR invalid numeric delta argument\r\nVERSION 1.6.18\r\nEN\r\n");
+	ck_assert_uint_eq(room_requests(SEG_PROTOCOL_MEMCACHED, NULL, ROOM_ANY, SEG_ERROR_MEMCACHED_CLIENT_ERROR), 1);
+	ck_assert_uint_eq(commands("version", SEG_ERROR_NONE), 1);
+	room_receive(5, "mg a q\r\nnonsense\r\nmn\r\n");
+	room_send(5, "ERROR\r\nMN\r\n");
+	ck_assert_uint_eq(commands("_OTHER", SEG_ERROR_MEMCACHED_ERROR), 1);
+	ck_assert_uint_eq(all(), 7);
+	room_close(5);
+	ck_assert_uint_eq(all(), 7);
+	ck_assert_uint_eq(room_requests(SEG_PROTOCOL_MEMCACHED, NULL, ROOM_ANY, SEG_ERROR_RESET), 0);
+}
+END_TEST
+
+START_TEST(an_answer_that_nobody_can_have_is_the_oldest_one_s)
+{
+	begin();
+	room_receive(5, "version\r\nget a\r\n");
+	room_send(5, "VERSION 1\r\nTOUCHED\r\n");
+	ck_assert_uint_eq(all(), 2);
+	room_receive(5, "get a\r\n");
+	room_send(5, "END\r\nEND\r\n");
+	ck_assert_uint_eq(all(), 3);
+}
+END_TEST
+
 START_TEST(an_answer_that_is_nobody_s_shifts_no_other)
 {
 	begin();
@@ -306,6 +335,8 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, noreply_is_counted_at_once_and_takes_nobody_s_answer);
 	tcase_add_test(tcase, quiet_meta_commands_are_over_with_a_later_answer);
 	tcase_add_test(tcase, an_opaque_tells_whose_an_answer_is);
+	tcase_add_test(tcase, an_error_that_might_be_of_two_shifts_no_other);
+	tcase_add_test(tcase, an_answer_that_nobody_can_have_is_the_oldest_one_s);
 	tcase_add_test(tcase, an_answer_that_is_nobody_s_shifts_no_other);
 	tcase_add_test(tcase, binary_commands_are_counted_by_the_names_of_text);
 	tcase_add_test(tcase, a_connection_of_quiet_binary_commands_alone_is_memcached_s);

@@ -21,6 +21,7 @@ static void teardown(void)
 }
 
 static struct view_memory *memory;
+static bool is_openmetrics;
 
 /* Renders /metrics of made. */
 static struct strbuf scrape(void)
@@ -34,6 +35,7 @@ static struct strbuf scrape(void)
 	made_complete(&made, snapshot);
 	view_params_default(&params, &snapshot->config);
 	params.memory = memory;
+	params.is_openmetrics = is_openmetrics;
 	view_find("/metrics")->render(model, &params, &out);
 	ck_assert_int_eq(out.error, 0);
 	model_free(model);
@@ -181,18 +183,106 @@ START_TEST(label_values_are_escaped)
 }
 END_TEST
 
-static void expect_bound(bool is_openmetrics, uint64_t bound, unsigned scale, const char *le)
+static void expect_bound(bool in_openmetrics, uint64_t bound, unsigned scale, const char *le)
 {
 	struct strbuf out = STRBUF_EMPTY;
-	struct metrics_text text = { .out = &out, .is_openmetrics = is_openmetrics, .name = "x", .type = METRICS_HISTOGRAM };
+	struct metrics_text text = { .out = &out, .is_openmetrics = in_openmetrics, .name = "x", .type = METRICS_HISTOGRAM };
 	const uint64_t counts[2] = { 1, 2 };
 	char wanted[200];
 
-	metrics_histogram(&text, "", &(struct metrics_buckets){ &bound, counts, 1, scale, 5 });
+	metrics_histogram(&text, "", &(struct metrics_buckets){ &bound, counts, 1, scale, 5, NULL });
 	snprintf(wanted, sizeof(wanted), "x_bucket{le=\"%s\"} 1\nx_bucket{le=\"+Inf\"} 3\n", le);
 	ck_assert_msg(!strncmp(strbuf_text(&out), wanted, strlen(wanted)), "%s", strbuf_text(&out));
 	strbuf_free(&out);
 }
+
+static void write_histogram(struct strbuf *out, bool with_exemplar, uint64_t value)
+{
+	struct metrics_text text = { .out = out, .is_openmetrics = with_exemplar, .name = "x", .type = METRICS_HISTOGRAM };
+	const uint64_t bounds[2] = { 100000000, 200000000 }, counts[3] = { 1, 1, 1 };
+	struct metrics_exemplar exemplar = { .at_ns = 1700000000123000000, .value = value };
+
+	memset(exemplar.trace_id, 0x1f, sizeof(exemplar.trace_id));
+	memset(exemplar.span_id, 0xe0, sizeof(exemplar.span_id));
+	metrics_histogram(&text, "", &(struct metrics_buckets){ bounds, counts, 2, 9, 5, &exemplar });
+}
+
+static void expect_exemplar(uint64_t value, const char *le, const char *count, const char *seconds)
+{
+	struct strbuf out = STRBUF_EMPTY;
+	char wanted[300];
+
+	write_histogram(&out, true, value);
+	snprintf(wanted, sizeof(wanted), "x_bucket{le=\"%s\"} %s # {trace_id=\"1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f\","
+	         "span_id=\"e0e0e0e0e0e0e0e0\"} %s 1700000000.123\n", le, count, seconds);
+	ck_assert_msg(strstr(strbuf_text(&out), wanted) != NULL, "no %s in %s", wanted, strbuf_text(&out));
+	const char *first = strstr(strbuf_text(&out), " # ");
+	ck_assert_ptr_null(strstr(first + 1, " # "));
+	strbuf_free(&out);
+}
+
+START_TEST(an_exemplar_stands_at_the_bucket_that_its_value_is_in)
+{
+	expect_exemplar(1, "0.1", "1", "0.000000001");
+	expect_exemplar(100000000, "0.1", "1", "0.1");
+	expect_exemplar(100000001, "0.2", "2", "0.100000001");
+	expect_exemplar(7000000000, "+Inf", "3", "7");
+}
+END_TEST
+
+START_TEST(the_classic_format_has_no_exemplars)
+{
+	struct strbuf out = STRBUF_EMPTY;
+
+	write_histogram(&out, false, 1);
+	ck_assert_ptr_null(strchr(strbuf_text(&out), '#'));
+	strbuf_free(&out);
+}
+END_TEST
+
+START_TEST(of_equal_label_sets_the_latest_exemplar_is_shown)
+{
+	made_command(&made, "number bounds 100");
+	made_command(&made, "endpoint a http GET _OTHER overflow");
+	made_command(&made, "endpoint b http GET \"GET _OTHER\" overflow");
+	made_command(&made, "requests a 200 - http 1 50");
+	made_command(&made, "requests b 200 - http 1 50");
+	made_command(&made, "exemplar a 200 - http 50 1000 a");
+	made_command(&made, "exemplar b 200 - http 50 2000 b");
+	is_openmetrics = true;
+	struct strbuf text = scrape();
+	is_openmetrics = false;
+	ck_assert_ptr_nonnull(strstr(strbuf_text(&text), "le=\"0.0001\"} 2 # {trace_id=\"bbbb"));
+	ck_assert_ptr_null(strstr(strbuf_text(&text), "aaaaaaaa"));
+	strbuf_free(&text);
+}
+END_TEST
+
+/* A counter that falls is a restart to Prometheus. */
+START_TEST(cpu_time_of_an_endpoint_that_is_not_known_yet_waits)
+{
+	made_command(&made, "module m /m");
+	made_command(&made, "function m 1 9 f -");
+	made_command(&made, "endpoint a http GET \"GET /a\"");
+	made_command(&made, "endpoint s http GET x");
+	made_command(&made, "endpoint other http GET _OTHER overflow");
+	made_command(&made, "stack a 1 1000 1 1 f");
+	made_command(&made, "stack other 1 1000 1 1 f");
+	made_command(&made, "stack s 2 2000 1 2 f");
+	made_command(&made, "pending s");
+	struct strbuf text = scrape();
+	ck_assert(has_line(&text, "profshim_endpoint_cpu_seconds_total{protocol=\"http\",endpoint=\"_OTHER\"} 1"));
+	ck_assert(has_line(&text, "profshim_endpoint_cpu_seconds_total{protocol=\"http\",endpoint=\"GET /a\"} 1"));
+	ck_assert(has_line(&text, "profshim_function_self_seconds_total{function=\"f\",module=\"m\"} 4"));
+	strbuf_free(&text);
+	made.seg.endpoints[SEG_ENDPOINT_FIRST + 1].ready = 1;
+	made_command(&made, "alias s a");
+	text = scrape();
+	ck_assert(has_line(&text, "profshim_endpoint_cpu_seconds_total{protocol=\"http\",endpoint=\"_OTHER\"} 1"));
+	ck_assert(has_line(&text, "profshim_endpoint_cpu_seconds_total{protocol=\"http\",endpoint=\"GET /a\"} 3"));
+	strbuf_free(&text);
+}
+END_TEST
 
 START_TEST(bounds_are_written_as_client_libraries_do)
 {
@@ -224,6 +314,10 @@ int main(void)
 	tcase_add_test(tests, cpu_time_of_processes_does_not_fall_when_one_is_gone);
 	tcase_add_test(tests, a_usage_that_cannot_be_read_is_absent);
 	tcase_add_test(tests, label_values_are_escaped);
+	tcase_add_test(tests, an_exemplar_stands_at_the_bucket_that_its_value_is_in);
+	tcase_add_test(tests, the_classic_format_has_no_exemplars);
+	tcase_add_test(tests, of_equal_label_sets_the_latest_exemplar_is_shown);
+	tcase_add_test(tests, cpu_time_of_an_endpoint_that_is_not_known_yet_waits);
 	tcase_add_test(tests, bounds_are_written_as_client_libraries_do);
 	suite_add_tcase(suite, tests);
 	SRunner *runner = srunner_create(suite);

@@ -78,6 +78,17 @@ static void setup(void)
 	made_command(&made, "process 4200001 1");
 	made_command(&made, "usage 4200001 1 1 1 1 1 1");
 	made_command(&made, "call recv 5 5");
+	made_command(&made, "peer 10.0.0.1 80");
+	made_command(&made, "asked set 0 - http 5 150 10.0.0.1");
+	made_command(&made, "first_byte a 5 150");
+	made_command(&made, "stream a opened 1 0");
+	made_command(&made, "exemplar a 200 - http 150 7 a");
+	made_command(&made, "slow a 200 - http 1 50 1 2 3 a id");
+	made_command(&made, "slow_stack 1 10 f g");
+	made_command(&made, "slow set 0 OOM http 1 50 1 2 3 a id");
+	made_command(&made, "connection served http http 4200001 5 0 0 0 0");
+	made_command(&made, "waits a 1 1");
+	made_command(&made, "counter profshim_blind_calls_total tls 1");
 	names = made_names(&made);
 	snapshot = snapshot_take(&made.seg);
 	made_complete(&made, snapshot);
@@ -99,6 +110,29 @@ START_TEST(a_snapshot_without_memory_is_none)
 		calls_until_failure = 0;
 		ck_assert_int_eq(another == NULL, has_failed);
 		snapshot_free(another);
+		if (!has_failed)
+			return;
+	}
+	ck_abort_msg("it never succeeds");
+}
+END_TEST
+
+/* The lines of the log, from the entry to the text. */
+START_TEST(a_line_of_the_slow_log_without_memory_is_an_error)
+{
+	for (unsigned long nth = 1; nth < 1000; nth++) {
+		struct strbuf out = STRBUF_EMPTY;
+		has_failed = false;
+		calls_until_failure = nth;
+		struct snapshot *slow = snapshot_take_slow(&made.seg, made.slow, 1);
+		struct model *model = slow ? model_build(slow, &names) : NULL;
+		if (model)
+			view_slow_log_render(model, &out);
+		calls_until_failure = 0;
+		ck_assert_int_eq(model == NULL || out.error != 0, has_failed);
+		model_free(model);
+		snapshot_free(slow);
+		strbuf_free(&out);
 		if (!has_failed)
 			return;
 	}
@@ -188,6 +222,7 @@ int main(void)
 	tcase_set_timeout(tests, 60);
 	tcase_add_test(tests, a_snapshot_without_memory_is_none);
 	tcase_add_test(tests, a_model_without_memory_is_none);
+	tcase_add_test(tests, a_line_of_the_slow_log_without_memory_is_an_error);
 	tcase_add_test(tests, a_view_without_memory_says_so);
 	tcase_add_test(tests, a_memory_without_memory_does_without);
 	suite_add_tcase(suite, tests);

@@ -6,6 +6,7 @@
 
 #include <check.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -94,8 +95,32 @@ static void check_promises(const struct snapshot *snapshot)
 		promise(snapshot->endpoints[snapshot->series[i].endpoint].is_used);
 		promise(snapshot->series[i].error < SEG_ERROR_COUNT);
 		promise(snapshot->series[i].scheme <= SEG_SCHEME_TLS);
+		promise(snapshot->series[i].status <= SEG_STATUS_MAX);
+		promise(snapshot->series[i].peer <= SEG_PEER_OTHER);
+		uint32_t peer = snapshot->series[i].peer;
+		promise(peer == SEG_PEER_NONE || peer == SEG_PEER_OTHER || snapshot->peers[peer - 1].is_used);
+	}
+	for (uint32_t i = 0; i < snapshot->slow_count; i++) {
+		const struct snapshot_slow *slow = &snapshot->slow[i];
+		promise(snapshot->endpoints[slow->endpoint].is_used);
+		promise(slow->status <= SEG_STATUS_MAX && slow->error < SEG_ERROR_COUNT && slow->scheme <= SEG_SCHEME_TLS);
+		promise(slow->stack_count <= SEG_SLOW_STACKS && slow->pid >= 0 && slow->tid >= 0);
+		promise(memchr(slow->request_id, 0, sizeof(slow->request_id)) != NULL);
+		promise(i == 0 || slow->duration_ns <= snapshot->slow[i - 1].duration_ns);
+		for (uint32_t j = 0; j < slow->stack_count; j++) {
+			promise(slow->stacks[j].node <= snapshot->node_count);
+			promise(j == 0 || slow->stacks[j].weight_ns <= slow->stacks[j - 1].weight_ns);
+		}
+	}
+	for (uint32_t i = 0; i < snapshot->connection_count; i++) {
+		const struct snapshot_connection *connection = &snapshot->connections[i];
+		promise(snapshot->endpoints[connection->endpoint].is_used);
+		promise(connection->kind <= SEG_CONNECTION_STREAM && connection->protocol < SEG_PROTOCOL_COUNT);
+		promise(connection->scheme <= SEG_SCHEME_TLS && connection->pid > 0 && connection->tid >= 0);
 	}
 	for (uint32_t i = 0; i < snapshot->endpoint_count; i++) {
+		promise(snapshot->endpoints[i].final < snapshot->endpoint_count);
+		promise(!snapshot->endpoints[i].is_used || snapshot_endpoint(snapshot, i)->is_used);
 		promise(snapshot->endpoints[i].protocol < SEG_PROTOCOL_COUNT);
 		promise(snapshot->endpoints[i].method < SEG_METHOD_COUNT);
 	}
@@ -140,11 +165,16 @@ START_TEST(gauges_are_summed_over_owned_slots_and_never_negative)
 	made.seg.processes[2].open_connections[SEG_PROTOCOL_HTTP] = 100; /* nobody's */
 	made.seg.processes[0].open_connections[SEG_PROTOCOL_REDIS] = -1;
 	made.seg.processes[1].active_requests[SEG_METHOD_GET][SEG_SCHEME_TLS] = 4;
+	made.seg.processes[0].open_streams[SEG_PROTOCOL_HTTP2] = 3;
+	made.seg.processes[1].open_streams[SEG_PROTOCOL_HTTP2] = -1;
+	made.seg.processes[1].open_streams[SEG_PROTOCOL_REDIS] = -1;
 	struct snapshot *snapshot = take();
 	ck_assert_uint_eq(snapshot->process_count, 2);
 	ck_assert_uint_eq(snapshot->open_connections[SEG_PROTOCOL_HTTP], 3);
 	ck_assert_uint_eq(snapshot->open_connections[SEG_PROTOCOL_REDIS], 0);
 	ck_assert_uint_eq(snapshot->active_requests[SEG_METHOD_GET][SEG_SCHEME_TLS], 4);
+	ck_assert_uint_eq(snapshot->open_streams[SEG_PROTOCOL_HTTP2], 2);
+	ck_assert_uint_eq(snapshot->open_streams[SEG_PROTOCOL_REDIS], 0);
 	snapshot_free(snapshot);
 }
 END_TEST
@@ -276,13 +306,18 @@ START_TEST(indexes_out_of_range_are_left_out_and_counted)
 	insert(SEG_TABLE_SERIES, seg_series_key(0, 200, 250, 0));           /* no such error */
 	insert(SEG_TABLE_SERIES, seg_series_key(0, 200, 0, 7));             /* no such scheme */
 	insert(SEG_TABLE_SERIES, seg_series_key(0, SEG_STATUS_MAX + 1, 0, 0)); /* no such status */
+	insert(SEG_TABLE_SERIES, seg_series_key_asked(seg_series_key(0, 200, 0, 0), SEG_PEER_OTHER + 1)); /* no such peer */
+	insert(SEG_TABLE_SERIES, seg_series_key_asked(seg_series_key(0, 200, 0, 0), 5));                  /* a peer that nobody made */
+	insert(SEG_TABLE_SERIES, seg_series_key_asked(seg_series_key(0, SEG_STATUS_MAX, 0, 0), SEG_PEER_OTHER));
 	struct snapshot *snapshot = take();
 	check_promises(snapshot);
 	ck_assert_uint_eq(snapshot->node_count, 1);
 	ck_assert_uint_eq(snapshot->cell_count, 1);
 	ck_assert_uint_eq(snapshot->cells[0].samples, 5);
-	ck_assert_uint_eq(snapshot->series_count, 0);
-	ck_assert_uint_eq(snapshot->damaged_entries, 5 + 4 + 4);
+	ck_assert_uint_eq(snapshot->series_count, 1);
+	ck_assert_uint_eq(snapshot->series[0].status, SEG_STATUS_MAX);
+	ck_assert_uint_eq(snapshot->series[0].peer, SEG_PEER_OTHER);
+	ck_assert_uint_eq(snapshot->damaged_entries, 5 + 4 + 4 + 2);
 	snapshot_free(snapshot);
 }
 END_TEST
@@ -325,6 +360,9 @@ START_TEST(texts_without_an_end_get_one)
 	memset(head->served_address, 'a', sizeof(head->served_address));
 	memset(head->config.service, 'v', sizeof(head->config.service));
 	memset(head->config.unwind, 'u', sizeof(head->config.unwind));
+	memset(head->config.slow_log, 'l', sizeof(head->config.slow_log));
+	made_command(&made, "peer 10.0.0.1 1");
+	memset(made.seg.peers[0].address, 'a', SEG_PEER_BYTES);
 	memset(made.seg.modules[SEG_MODULE_FIRST].path, 'm', SEG_MODULE_PATH_BYTES);
 	memset(made.seg.endpoints[SEG_ENDPOINT_FIRST].name, 'e', SEG_ENDPOINT_BYTES);
 	made.seg.modules[SEG_MODULE_FIRST].build_id_bytes = 4000000000u;
@@ -334,6 +372,8 @@ START_TEST(texts_without_an_end_get_one)
 	ck_assert_uint_eq(strlen(snapshot->served_address), SEG_TEXT_BYTES - 1);
 	ck_assert_uint_eq(strlen(snapshot->config.service), SEG_TEXT_BYTES - 1);
 	ck_assert_uint_eq(strlen(snapshot->config.unwind), sizeof(head->config.unwind) - 1);
+	ck_assert_uint_eq(strlen(snapshot->config.slow_log), SEG_TEXT_BYTES - 1);
+	ck_assert_uint_eq(strlen(snapshot->peers[0].address), SEG_PEER_BYTES - 1);
 	ck_assert_uint_eq(strlen(snapshot->modules[SEG_MODULE_FIRST].path), SEG_MODULE_PATH_BYTES - 1);
 	ck_assert_uint_eq(strlen(snapshot->endpoints[SEG_ENDPOINT_FIRST].name), SEG_ENDPOINT_BYTES - 1);
 	ck_assert_uint_eq(snapshot->modules[SEG_MODULE_FIRST].build_id_bytes, 0);
@@ -363,6 +403,256 @@ START_TEST(nonsense_in_the_configuration_is_put_in_range)
 	ck_assert_uint_eq(snapshot->series[0].buckets[2], SEG_BOUNDS_MAX + 1 - 2);
 	ck_assert_uint_eq(snapshot->series[0].buckets[3], 0);
 	ck_assert_uint_eq(snapshot->series[0].count, SEG_BOUNDS_MAX + 1);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+/* requests */
+
+static const struct snapshot_series *series_at(const struct snapshot *snapshot, uint32_t status)
+{
+	for (uint32_t i = 0; i < snapshot->series_count; i++)
+		if (snapshot->series[i].status == status)
+			return &snapshot->series[i];
+	ck_abort_msg("no series of status %u", status);
+	return NULL;
+}
+
+START_TEST(an_exemplar_is_taken_if_it_is_whole)
+{
+	made_command(&made, "endpoint e http GET \"GET /\"");
+	for (int status = 200; status < 205; status++) {
+		char command[64];
+		snprintf(command, sizeof(command), "exemplar e %d - http 5 7 a", status);
+		made_command(&made, command);
+	}
+	struct seg_exemplar *exemplars[5];
+	for (uint32_t i = 0; i < 5; i++) {
+		uint64_t key = seg_series_key(SEG_ENDPOINT_FIRST, 200 + i, 0, 0);
+		exemplars[i] = &made.seg.exemplars[seg_table_find(&made.seg.slots[SEG_TABLE_SERIES], key)];
+	}
+	exemplars[1]->sequence++;                                               /* its writer is at it, or was killed */
+	exemplars[2]->sequence = 0;                                             /* none */
+	memset(exemplars[3]->trace_id, 0, sizeof(exemplars[3]->trace_id)); /* no trace has this id */
+	memset(exemplars[4]->span_id, 0, sizeof(exemplars[4]->span_id));
+	struct snapshot *snapshot = take();
+	check_promises(snapshot);
+	ck_assert(series_at(snapshot, 200)->exemplar.is_used);
+	ck_assert_uint_eq(series_at(snapshot, 200)->exemplar.duration_ns, 5000);
+	ck_assert_uint_eq(series_at(snapshot, 200)->exemplar.at_real_ns, 7000000);
+	ck_assert_uint_eq(series_at(snapshot, 200)->exemplar.trace_id[15], 0xaa);
+	for (uint32_t status = 201; status < 205; status++)
+		ck_assert(!series_at(snapshot, status)->exemplar.is_used);
+	ck_assert_uint_eq(snapshot->damaged_entries, 0);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(slow_requests_come_with_their_stacks_the_slowest_and_the_heaviest_first)
+{
+	made_command(&made, "module m /m");
+	made_command(&made, "function m 0x10 0x20 f -");
+	made_command(&made, "function m 0x20 0x30 g -");
+	made_command(&made, "endpoint e http GET \"GET /\"");
+	made_command(&made, "slow e 200 - http 1 50 1 2 3 a id");
+	made_command(&made, "slow_stack 1 10 f");
+	made_command(&made, "slow_stack 3 30 f g");
+	made_command(&made, "slow_stack 2 20");
+	made_command(&made, "slow e 500 - https 2 70 0 0 0 - -");
+	struct snapshot *snapshot = take();
+	check_promises(snapshot);
+	ck_assert_uint_eq(snapshot->slow_count, 2);
+	ck_assert_uint_eq(snapshot->slow[0].duration_ns, 70000000);
+	const struct snapshot_slow *slow = &snapshot->slow[1];
+	ck_assert_uint_eq(slow->stack_count, 3);
+	ck_assert_uint_eq(slow->stacks[0].samples, 3);
+	ck_assert_uint_eq(snapshot->nodes[slow->stacks[0].node - 1].depth, 2);
+	ck_assert_uint_eq(slow->stacks[1].node, 0); /* lost */
+	ck_assert_uint_eq(snapshot->nodes[slow->stacks[2].node - 1].depth, 1);
+	ck_assert_uint_eq(slow->cpu_ns, 60000000);
+	ck_assert_str_eq(slow->request_id, "id");
+	ck_assert_uint_eq(snapshot->endpoints[SEG_ENDPOINT_FIRST].slow_requests, 2);
+	ck_assert_uint_eq(snapshot->damaged_entries, 0);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+/* The entry of the i-th slow request of endpoint e. */
+static struct seg_slow *slow_entry(uint32_t i)
+{
+	uint32_t per_endpoint = made.seg.slots[SEG_TABLE_SLOW].count / made.seg.slots[SEG_TABLE_ENDPOINTS].count;
+
+	return &made.seg.slow[SEG_ENDPOINT_FIRST * per_endpoint + i];
+}
+
+START_TEST(slow_requests_that_make_no_sense_are_left_out)
+{
+	made_command(&made, "endpoint e http GET \"GET /\"");
+	for (int i = 0; i < 10; i++)
+		made_command(&made, "slow e 200 - http 1 50 1 2 3 - -");
+	slow_entry(0)->sequence = 3; /* is being written */
+	slow_entry(1)->endpoint = made.seg.slots[SEG_TABLE_ENDPOINTS].count;
+	slow_entry(2)->endpoint = SEG_ENDPOINT_FIRST + 1; /* stands at another's place */
+	slow_entry(3)->status = SEG_STATUS_MAX + 1;
+	slow_entry(4)->error = SEG_ERROR_COUNT;
+	slow_entry(5)->scheme = 2;
+	slow_entry(6)->stack_count = SEG_SLOW_STACKS + 1;
+	slow_entry(7)->pid = UINT32_MAX;
+	slow_entry(8)->stack_count = 2;
+	slow_entry(8)->stacks[0].node = made.seg.slots[SEG_TABLE_NODES].count + 1;
+	slow_entry(8)->stacks[1].node = 77; /* nobody's */
+	memset(slow_entry(9)->request_id, 'i', SEG_REQUEST_ID_BYTES);
+	struct snapshot *snapshot = take();
+	check_promises(snapshot);
+	ck_assert_uint_eq(snapshot->slow_count, 2);
+	ck_assert_uint_eq(snapshot->slow[0].stack_count, 2);
+	ck_assert_uint_eq(snapshot->slow[0].stacks[0].node, 0);
+	ck_assert_uint_eq(snapshot->slow[0].stacks[1].node, 0);
+	ck_assert_uint_eq(strlen(snapshot->slow[1].request_id), SEG_REQUEST_ID_BYTES - 1);
+	ck_assert_uint_eq(snapshot->damaged_entries, 7 + 2);
+	ck_assert_uint_eq(snapshot->tables[SEG_TABLE_SLOW].used, 10);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(a_snapshot_of_slow_requests_has_what_they_need_and_nothing_else)
+{
+	made_command(&made, "module m /m");
+	made_command(&made, "function m 0x10 0x20 f -");
+	made_command(&made, "function m 0x20 0x30 g -");
+	made_command(&made, "endpoint e http GET \"GET /\"");
+	made_command(&made, "stack e 5 50 1 1 g f");
+	made_command(&made, "slow e 200 - http 1 50 1 2 3 - -");
+	made_command(&made, "slow_stack 3 30 f g");
+	made_command(&made, "slow_stack 1 10 f");
+	struct seg_slow entries[3] = { *slow_entry(0), *slow_entry(0), *slow_entry(0) };
+	entries[1].endpoint = 99;                 /* nobody's */
+	made.seg.nodes[500].key = seg_node_key(501, 1); /* its own parent */
+	entries[2].stacks[0].node = 501;
+	struct snapshot *snapshot = snapshot_take_slow(&made.seg, entries, 3);
+	ck_assert_ptr_nonnull(snapshot);
+	check_promises(snapshot);
+	ck_assert_uint_eq(snapshot->slow_count, 2);
+	ck_assert_uint_eq(snapshot->node_count, (2 + 1) + (2 + 1) + (0 + 1));
+	ck_assert_uint_eq(snapshot->cell_count, 0);
+	ck_assert_uint_eq(snapshot->series_count, 0);
+	ck_assert_uint_eq(snapshot->slow[0].stacks[0].node, 2);
+	ck_assert_uint_eq(snapshot->slow[1].stacks[0].node, 0);
+	ck_assert_uint_eq(snapshot->damaged_entries, 2);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(connections_are_those_of_processes_that_have_a_place)
+{
+	uint32_t processes = made.seg.slots[SEG_TABLE_PROCESSES].count;
+
+	made_command(&made, "process 4200001 1");
+	made_command(&made, "process 4200002 1");
+	made_command(&made, "endpoint e http GET \"GET /\"");
+	made_command(&made, "connection served http https 4200002 7 5 10 20 30");
+	made_command(&made, "waits e 9 2");
+	for (int i = 0; i < 9; i++)
+		made_command(&made, "connection served http http 4200001 8 0 0 0 0");
+	made.seg.connections[1].owner = 0;
+	made.seg.connections[2].owner = 4200009ULL << 32;                /* no such process */
+	made.seg.connections[3].owner = 4200001ULL << 32 | 1;            /* the place is another's */
+	made.seg.connections[4].owner = 4200001ULL << 32 | processes;    /* no such place */
+	made.seg.connections[5].kind = SEG_CONNECTION_STREAM + 1;
+	made.seg.connections[6].protocol = SEG_PROTOCOL_COUNT;
+	made.seg.connections[7].scheme = 2;
+	made.seg.connections[8].begin_mono_ns = 1;
+	made.seg.connections[8].endpoint = made.seg.slots[SEG_TABLE_ENDPOINTS].count;
+	made.seg.connections[9].begin_mono_ns = 1;
+	made.seg.connections[9].endpoint = UINT32_MAX; /* its head is not there yet: no damage */
+	struct snapshot *snapshot = take();
+	check_promises(snapshot);
+	ck_assert_uint_eq(snapshot->connection_count, 2);
+	const struct snapshot_connection *first = &snapshot->connections[0];
+	ck_assert_int_eq(first->pid, 4200002);
+	ck_assert_int_eq(first->fd, 7);
+	ck_assert_uint_eq(first->scheme, SEG_SCHEME_TLS);
+	ck_assert_uint_eq(first->opened_mono_ns, snapshot->created_mono_ns + 5000000);
+	ck_assert_uint_eq(first->begin_mono_ns, snapshot->created_mono_ns + 9000000);
+	ck_assert_uint_eq(first->endpoint, SEG_ENDPOINT_FIRST);
+	ck_assert_uint_eq(first->in_flight, 2);
+	ck_assert_uint_eq(first->requests, 10);
+	ck_assert_uint_eq(first->received_bytes, 20);
+	ck_assert_uint_eq(first->sent_bytes, 30);
+	ck_assert(!snapshot->connections[1].has_endpoint);
+	ck_assert_uint_eq(snapshot->damaged_entries, 4);
+	made.seg.processes[1].owner = 0; /* killed, and buried */
+	struct snapshot *later = take();
+	ck_assert_uint_eq(later->connection_count, 1);
+	snapshot_free(later);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(an_endpoint_is_what_it_turned_out_to_be)
+{
+	uint32_t count = made.seg.slots[SEG_TABLE_ENDPOINTS].count;
+
+	for (const char *key = "abcdefgh"; *key; key++) {
+		char command[] = "endpoint ? http GET name";
+		*strchr(command, '?') = *key;
+		made_command(&made, command);
+	}
+	uint32_t a = SEG_ENDPOINT_FIRST;
+	made_command(&made, "alias b a");
+	made_command(&made, "alias c b");
+	made.seg.endpoints[a + 3].alias = count + 1; /* no such endpoint */
+	made.seg.endpoints[a + 4].alias = a + 4 + 1; /* itself */
+	made_command(&made, "alias f g");
+	made_command(&made, "alias g f");            /* a ring */
+	made.seg.endpoints[a + 7].alias = 100;       /* an endpoint that nobody made */
+	struct snapshot *snapshot = take();
+	check_promises(snapshot);
+	for (uint32_t i = 0; i < 3; i++)
+		ck_assert_uint_eq(snapshot->endpoints[a + i].final, a);
+	for (uint32_t i = 3; i < 8; i++) {
+		ck_assert_uint_eq(snapshot->endpoints[a + i].final, a + i);
+		ck_assert(snapshot->endpoints[a + i].is_overflow);
+	}
+	ck_assert_uint_eq(snapshot->damaged_entries, 5);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(what_stands_in_for_an_endpoint_is_no_damage)
+{
+	made_command(&made, "module m /m");
+	made_command(&made, "function m 1 9 f -");
+	made_command(&made, "endpoint e http POST text-of-one-before");
+	made_command(&made, "stack e 3 30 1 2 f");
+	made_command(&made, "pending e");
+	struct snapshot *snapshot = take();
+	check_promises(snapshot);
+	ck_assert_uint_eq(snapshot->damaged_entries, 0);
+	ck_assert_uint_eq(snapshot->cell_count, 1);
+	const struct snapshot_endpoint *endpoint = &snapshot->endpoints[SEG_ENDPOINT_FIRST];
+	ck_assert(endpoint->is_used && endpoint->is_pending && endpoint->is_overflow);
+	ck_assert_str_eq(endpoint->name, "");
+	ck_assert_uint_eq(endpoint->method, SEG_METHOD_POST);
+	ck_assert_uint_eq(endpoint->cpu_ns, 30000000);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(first_bytes_and_streams_are_counted_by_endpoint)
+{
+	made_command(&made, "number bounds 100 200");
+	made_command(&made, "endpoint e http GET \"GET /\"");
+	made_command(&made, "first_byte e 5 150");
+	made_command(&made, "stream e opened 4 0");
+	made_command(&made, "stream e ended 3 61");
+	struct snapshot *snapshot = take();
+	const struct snapshot_endpoint *endpoint = &snapshot->endpoints[SEG_ENDPOINT_FIRST];
+	ck_assert_uint_eq(endpoint->first_byte_buckets[1], 5);
+	ck_assert_uint_eq(endpoint->first_byte_sum_ns, 5 * 150000);
+	ck_assert_uint_eq(endpoint->streams_opened, 4);
+	ck_assert_uint_eq(endpoint->stream_buckets[3], 3);
+	ck_assert_uint_eq(endpoint->stream_sum_ns, 183000000000);
 	snapshot_free(snapshot);
 }
 END_TEST
@@ -398,6 +688,36 @@ static void scribble(void)
 		                              (uint32_t)(any() % 3));
 		made.seg.series[any() % made.seg.slots[SEG_TABLE_SERIES].count].key = any() % 2 ? any() : key;
 	}
+	for (uint32_t i = 0; i < 300; i++) {
+		struct seg_slow *slow = &made.seg.slow[any() % made.seg.slots[SEG_TABLE_SLOW].count];
+		unsigned char *bytes = (unsigned char *)slow;
+		for (size_t j = 0; j < sizeof(*slow); j++)
+			bytes[j] = (unsigned char)(any() % 3 ? 0 : any() % 20);
+		slow->sequence = any() % 4 * 2;
+		slow->endpoint = (uint32_t)(slow - made.seg.slow) / SEG_SLOW_PER_ENDPOINT;
+		slow->stack_count = (uint8_t)(any() % (SEG_SLOW_STACKS + 2));
+		slow->pid &= 0xffffff;
+		slow->tid &= 0xffffff;
+		slow->status &= 0x3ff;
+		slow->scheme &= 1;
+	}
+	made.seg.processes[0].owner = 4200001;
+	for (uint32_t i = 0; i < 100; i++) {
+		struct seg_connection *connection = &made.seg.connections[any() % 200];
+		unsigned char *bytes = (unsigned char *)connection;
+		for (size_t j = 0; j < sizeof(*connection); j++)
+			bytes[j] = (unsigned char)(any() % 3 ? any() % 4 : any());
+		connection->owner = 4200001ULL << 32;
+		connection->endpoint = (uint32_t)(any() % 600);
+	}
+	unsigned char *peers = (unsigned char *)made.seg.peers;
+	for (size_t i = 0; i < SEG_PEERS_MAX * sizeof(struct seg_peer); i++)
+		peers[i] = (unsigned char)any();
+	for (uint32_t i = 0; i < made.seg.slots[SEG_TABLE_EXEMPLARS].count; i++) {
+		unsigned char *bytes = (unsigned char *)&made.seg.exemplars[i];
+		for (size_t j = 0; j < sizeof(made.seg.exemplars[i]); j++)
+			bytes[j] = (unsigned char)any();
+	}
 	unsigned char *endpoints = (unsigned char *)&made.seg.endpoints[SEG_ENDPOINT_FIRST];
 	for (size_t i = 0; i < 4 * sizeof(struct seg_endpoint); i++)
 		endpoints[i] = (unsigned char)(any() % 5 ? any() % 3 : any());
@@ -425,6 +745,7 @@ START_TEST(whatever_the_tables_hold_every_view_can_be_made)
 			for (params.by = MODEL_BY_FUNCTION; params.by <= MODEL_BY_MODULE; params.by++) {
 				struct strbuf out = STRBUF_EMPTY;
 				params.is_json = round % 3 == 0;
+				params.is_openmetrics = round % 2;
 				view->render(model, &params, &out);
 				ck_assert_int_eq(out.error, 0);
 				strbuf_free(&out);
@@ -487,6 +808,12 @@ START_TEST(a_difference_holds_what_came_between)
 	made_command(&made, "call recv 5 50");
 	made_command(&made, "open http 7");
 	made_command(&made, "process 4200001 1");
+	made_command(&made, "first_byte e 2 150");
+	made_command(&made, "stream e opened 2 0");
+	made_command(&made, "stream e ended 1 5");
+	made_command(&made, "slow e 200 - http 1 50 1 2 3 - -");
+	made_command(&made, "slow e 200 - http 1 50 1 2 3 - -");
+	made_command(&made, "slow e 200 - http 1 60 1 2 3 - -");
 	made_command(&made, "number seconds_ms 1000");
 	struct snapshot *earlier = take();
 	made_command(&made, "stack e 1 10 1 1 f");
@@ -495,6 +822,11 @@ START_TEST(a_difference_holds_what_came_between)
 	made_command(&made, "requests e 404 - http 1 50");
 	made_command(&made, "body e request 1 10");
 	made_command(&made, "call recv 6 60");
+	made_command(&made, "first_byte e 3 250");
+	made_command(&made, "stream e opened 1 0");
+	made_command(&made, "stream e ended 2 5");
+	made_command(&made, "slow e 200 - http 1 55 1 2 3 - -");
+	slow_entry(1)->sequence += 2; /* another request, though as slow as the one that gave way */
 	made_command(&made, "number seconds_ms 3500");
 	struct snapshot *later = take();
 	snapshot_subtract(later, earlier);
@@ -506,6 +838,16 @@ START_TEST(a_difference_holds_what_came_between)
 	ck_assert_uint_eq(later->open_connections[SEG_PROTOCOL_HTTP], 7);
 	ck_assert_uint_eq(later->endpoints[SEG_ENDPOINT_FIRST].cpu_samples, 5);
 	ck_assert_uint_eq(later->endpoints[SEG_ENDPOINT_FIRST].request_sum_bytes, 10);
+	ck_assert_uint_eq(later->endpoints[SEG_ENDPOINT_FIRST].first_byte_buckets[1], 0);
+	ck_assert_uint_eq(later->endpoints[SEG_ENDPOINT_FIRST].first_byte_buckets[2], 3);
+	ck_assert_uint_eq(later->endpoints[SEG_ENDPOINT_FIRST].first_byte_sum_ns, 750000);
+	ck_assert_uint_eq(later->endpoints[SEG_ENDPOINT_FIRST].streams_opened, 1);
+	ck_assert_uint_eq(later->endpoints[SEG_ENDPOINT_FIRST].stream_buckets[1], 2);
+	ck_assert_uint_eq(later->endpoints[SEG_ENDPOINT_FIRST].stream_sum_ns, 10000000000);
+	ck_assert_uint_eq(later->endpoints[SEG_ENDPOINT_FIRST].slow_requests, 1);
+	ck_assert_uint_eq(later->slow_count, 2);
+	ck_assert_uint_eq(later->slow[0].duration_ns, 55000000);
+	ck_assert_uint_eq(later->slow[1].duration_ns, 50000000);
 	uint64_t samples = 0, activations = 0, requests = 0, sum_ns = 0;
 	for (uint32_t i = 0; i < later->cell_count; i++) {
 		samples += later->cells[i].samples;
@@ -598,6 +940,14 @@ int main(void)
 	tcase_add_test(tests, frames_of_an_unfinished_module_are_unknown);
 	tcase_add_test(tests, texts_without_an_end_get_one);
 	tcase_add_test(tests, nonsense_in_the_configuration_is_put_in_range);
+	tcase_add_test(tests, an_exemplar_is_taken_if_it_is_whole);
+	tcase_add_test(tests, slow_requests_come_with_their_stacks_the_slowest_and_the_heaviest_first);
+	tcase_add_test(tests, slow_requests_that_make_no_sense_are_left_out);
+	tcase_add_test(tests, a_snapshot_of_slow_requests_has_what_they_need_and_nothing_else);
+	tcase_add_test(tests, connections_are_those_of_processes_that_have_a_place);
+	tcase_add_test(tests, an_endpoint_is_what_it_turned_out_to_be);
+	tcase_add_test(tests, what_stands_in_for_an_endpoint_is_no_damage);
+	tcase_add_test(tests, first_bytes_and_streams_are_counted_by_endpoint);
 	tcase_add_test(tests, whatever_the_tables_hold_every_view_can_be_made);
 	tcase_add_test(tests, a_snapshot_taken_while_stacks_come_is_whole);
 	tcase_add_test(tests, a_difference_holds_what_came_between);

@@ -8,7 +8,9 @@
  *     bytes=N    of the body, or of FILE by sendfile with file=1
  *     close=MS   no length: the end of the body is the end of the connection, this long after its last byte
  * LOG gets a line for each: path, nanoseconds from just after the read that gave the first byte returned until just after
- * the last write did, the same until just after the first write, and the bytes of both bodies.
+ * the last write did, the same until just after the first write, the bytes of both bodies, its X-Request-ID, and how often
+ * the kernel took the CPU from the thread during those calls or between them and the clock: who takes the same times a
+ * moment earlier or later sees others then.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -21,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -37,6 +40,9 @@ struct request {
 	uint64_t body_bytes;
 	uint64_t begin_ns, first_ns, end_ns;
 	uint64_t sent_body_bytes;
+	long preemptions_before; /* of the call in progress */
+	long preemptions;        /* in calls at whose end a time was taken */
+	char id[64];
 };
 
 static FILE *log_file;
@@ -56,6 +62,14 @@ static uint64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static long preemptions(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_THREAD, &usage);
+	return usage.ru_nivcsw;
 }
 
 static uint64_t number_of(const struct request *request, const char *key)
@@ -80,12 +94,15 @@ static void pass_time(const struct request *request, uint64_t us)
 /* False: the client is gone. */
 static bool read_more(struct request *request, char *to, size_t bytes, size_t *ret_read)
 {
+	long before = request->begin_ns ? 0 : preemptions();
 	ssize_t n = read(request->fd, to, bytes);
 
 	if (n <= 0)
 		return false;
-	if (!request->begin_ns)
+	if (!request->begin_ns) {
 		request->begin_ns = now_ns();
+		request->preemptions = preemptions() - before;
+	}
 	*ret_read = (size_t)n;
 	return true;
 }
@@ -128,8 +145,12 @@ static bool read_body(struct request *request)
 
 static void take_line(struct request *request)
 {
+	static const char name[] = "\r\nX-Request-ID: ";
+	const char *id = strstr(request->head, name);
 	char target[512];
 
+	snprintf(request->id, sizeof(request->id), "%.*s", id ? (int)strcspn(id + strlen(name), "\r") : 0,
+		 id ? id + strlen(name) : "");
 	if (sscanf(request->head, "%*15s %511s", target) != 1)
 		target[0] = '\0';
 	snprintf(request->path, sizeof(request->path), "%.*s", (int)strcspn(target, "?"), target);
@@ -143,12 +164,14 @@ static void take_line(struct request *request)
 static bool send_all(struct request *request, const char *bytes, size_t n)
 {
 	while (n) {
+		long before = preemptions();
 		ssize_t sent = write(request->fd, bytes, n);
 		if (sent <= 0)
 			return false;
 		request->end_ns = now_ns();
 		if (!request->first_ns)
 			request->first_ns = request->end_ns;
+		request->preemptions += preemptions() - before;
 		bytes += sent;
 		n -= (size_t)sent;
 	}
@@ -202,9 +225,9 @@ static bool answer(struct request *request)
 	if (!(number_of(request, "file=") ? send_from_file(request, bytes) : send_pieces(request, bytes)))
 		return false;
 	pthread_mutex_lock(&log_lock);
-	fprintf(log_file, "%s\t%llu\t%llu\t%llu\t%llu\n", request->path, (unsigned long long)(request->end_ns - request->begin_ns),
+	fprintf(log_file, "%s\t%llu\t%llu\t%llu\t%llu\t%s\t%ld\n", request->path, (unsigned long long)(request->end_ns - request->begin_ns),
 		(unsigned long long)(request->first_ns - request->begin_ns), (unsigned long long)request->body_bytes,
-		(unsigned long long)request->sent_body_bytes);
+		(unsigned long long)request->sent_body_bytes, request->id, request->preemptions);
 	fflush(log_file);
 	pthread_mutex_unlock(&log_lock);
 	usleep((useconds_t)close_ms * 1000);

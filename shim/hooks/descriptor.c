@@ -35,22 +35,6 @@ static bool has_own_memory(void)
 	return process_is_self();
 }
 
-static _Atomic int highest = -1; /* number that was ever tracked */
-
-static void note_number(int fd)
-{
-	int seen = atomic_load_explicit(&highest, memory_order_relaxed);
-
-	while (seen < fd && !atomic_compare_exchange_weak_explicit(&highest, &seen, fd, memory_order_relaxed, memory_order_relaxed))
-		;
-}
-
-void descriptor_begins(int fd)
-{
-	tls_descriptor_ends(fd);
-	note_number(fd);
-}
-
 /* Before the call: after it the number may be another thread's new connection. */
 static void end_connection(int fd, uint64_t now_ns)
 {
@@ -80,11 +64,11 @@ HOOK int close(int fd)
 
 void descriptor_range_closing(unsigned first, unsigned last, unsigned flags, uint64_t now_ns)
 {
-	int end = atomic_load_explicit(&highest, memory_order_relaxed);
+	unsigned end = (unsigned)conn_numbers_end();
 
-	if (flags & CLOSE_RANGE_CLOEXEC || end < 0 || !has_own_memory())
+	if (flags & CLOSE_RANGE_CLOEXEC || first >= end || !has_own_memory())
 		return;
-	for (unsigned fd = first; fd <= last && fd <= (unsigned)end; fd++)
+	for (unsigned fd = first; fd <= last && fd < end; fd++)
 		if (conn_is_tracked((int)fd))
 			end_connection((int)fd, now_ns);
 }
@@ -174,7 +158,6 @@ static void finish_copy(struct hook *hook, int from, int to)
 {
 	hook_returned(hook);
 	if (to >= 0 && to != from && (conn_is_tracked(from) || conn_is_tracked(to)) && has_own_memory()) {
-		note_number(to);
 		tls_descriptor_copied(from, to);
 		conn_duplicated(from, to, hook->end_ns);
 	}

@@ -4,8 +4,5 @@
  */
 #include <stdint.h>
 
-/* fd is new, and about to be tracked; whatever it was before, it is no longer. */
-void descriptor_begins(int fd);
-
 /* close_range(2) was called by its number: the connections in that range end, unless flags say that they stay. */
 void descriptor_range_closing(unsigned first, unsigned last, unsigned flags, uint64_t now_ns);

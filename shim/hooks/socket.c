@@ -4,8 +4,8 @@
 #include "../requests/connection.h"
 #include "../setup/decoders.h"
 #include "../setup/descriptors.h"
+#include "../setup/inherited.h"
 #include "../setup/server.h"
-#include "descriptor.h"
 #include "tls.h"
 
 #include <fcntl.h>
@@ -43,7 +43,8 @@ static inline void sending(int fd)
 		conn_sending(fd);
 }
 
-static void track_received(const struct hook *hook, int fd, const struct iovec *iov, size_t iov_count, ssize_t result, int flags)
+__attribute__((noinline)) static void track_received(const struct hook *hook, int fd, const struct iovec *iov,
+						     size_t iov_count, ssize_t result, int flags)
 {
 	if (flags_leave_stream(flags))
 		return;
@@ -59,7 +60,8 @@ static void track_received(const struct hook *hook, int fd, const struct iovec *
 		conn_received(fd, iov, iov_count, (size_t)result, hook->end_ns);
 }
 
-static void track_sent(const struct hook *hook, int fd, const struct iovec *iov, size_t iov_count, ssize_t result, int flags)
+__attribute__((noinline)) static void track_sent(const struct hook *hook, int fd, const struct iovec *iov, size_t iov_count,
+						 ssize_t result, int flags)
 {
 	if (flags & MSG_OOB)
 		return;
@@ -77,8 +79,9 @@ static void track_sent_unseen(const struct hook *hook, int fd, ssize_t result)
 		conn_sent_unseen(fd, (size_t)result, hook->end_ns);
 }
 
-/* Around the transfer of one buffer: the same for every call that has a descriptor and a buffer. */
-static void finish_receive(struct hook *hook, int fd, void *buffer, ssize_t result, int flags)
+/* Around the transfer of one buffer: the same for every call that has a descriptor and a buffer. Inline but for what only
+ * connections need, since most descriptors are none. */
+static inline void finish_receive(struct hook *hook, int fd, void *buffer, ssize_t result, int flags)
 {
 	hook_returned(hook);
 	if (conn_is_tracked(fd)) {
@@ -88,7 +91,7 @@ static void finish_receive(struct hook *hook, int fd, void *buffer, ssize_t resu
 	hook_leave(hook);
 }
 
-static void finish_send(struct hook *hook, int fd, const void *buffer, ssize_t result, int flags)
+static inline void finish_send(struct hook *hook, int fd, const void *buffer, ssize_t result, int flags)
 {
 	hook_returned(hook);
 	if (conn_is_tracked(fd)) {
@@ -104,7 +107,7 @@ static void accepted(struct hook *hook, int fd)
 {
 	hook_returned(hook);
 	if (fd >= 0) {
-		descriptor_begins(fd);
+		tls_descriptor_ends(fd);
 		conn_accepted(fd, hook->end_ns);
 	} else {
 		conn_accept_failed();
@@ -201,7 +204,7 @@ HOOK int connect(int fd, const struct sockaddr *address, socklen_t bytes)
 	int result = real.connect(fd, address, bytes);
 	hook_returned(&hook);
 	if (is_connecting(result, hook.saved_errno) && is_stream(fd, address, bytes)) {
-		descriptor_begins(fd);
+		tls_descriptor_ends(fd);
 		conn_connecting(fd, address, bytes, hook.end_ns);
 	}
 	hook_leave(&hook);
@@ -344,42 +347,38 @@ HOOK ssize_t readv(int fd, const struct iovec *iov, int iov_count)
 	return result;
 }
 
-/* A connection between two unnamed sockets is a process's own affair (socketpair), one to a name a client's. */
-static bool is_connection(int fd)
+/* Descriptors travel beside a message: SCM_RIGHTS, unix(7). */
+static void each_passed(const struct hook *hook, const struct msghdr *message, void (*passed)(const struct hook *, int))
 {
-	struct sockaddr_storage address;
-	socklen_t type_bytes = sizeof(int), listens_bytes = sizeof(int), bytes = sizeof(address);
-	int type = 0, listens = 0;
+	struct msghdr *written = (struct msghdr *)(uintptr_t)message; /* CMSG_NXTHDR takes no const */
 
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_bytes) != 0 || type != SOCK_STREAM)
-		return false;
-	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_bytes) != 0 || listens)
-		return false;
-	if (getsockname(fd, (struct sockaddr *)&address, &bytes) != 0)
-		return false;
-	bool is_served = address.ss_family == AF_INET || address.ss_family == AF_INET6 ||
-			 (address.ss_family == AF_UNIX && bytes > sizeof(address.ss_family));
-	bytes = sizeof(address);
-	return is_served && getpeername(fd, (struct sockaddr *)&address, &bytes) == 0;
-}
-
-/* Connections that another process accepted and handed to this one (SCM_RIGHTS, unix(7)). */
-static void take_passed(const struct hook *hook, struct msghdr *message)
-{
-	for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header; header = CMSG_NXTHDR(message, header)) {
-		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+	if (message->msg_controllen < sizeof(struct cmsghdr))
+		return;
+	for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header; header = CMSG_NXTHDR(written, header)) {
+		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS || header->cmsg_len < CMSG_LEN(0))
 			continue;
 		size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		for (size_t i = 0; i < count; i++) {
-			int passed;
-			memcpy(&passed, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
-			descriptor_begins(passed);
-			if (is_connection(passed))
-				conn_accepted(passed, hook->end_ns);
-			else if (conn_is_tracked(passed)) /* a number whose close we did not see */
-				conn_closing(passed, hook->end_ns);
+			int fd;
+			memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+			passed(hook, fd);
 		}
 	}
+}
+
+static void take_passed(const struct hook *hook, int fd)
+{
+	tls_descriptor_ends(fd);
+	if (inherited_is_connection(fd))
+		conn_accepted(fd, hook->end_ns);
+	else if (conn_is_tracked(fd)) /* a number whose close we did not see */
+		conn_closing(fd, hook->end_ns);
+}
+
+static void give_passed(const struct hook *hook, int fd)
+{
+	if (conn_is_tracked(fd))
+		conn_passed(fd, hook->end_ns);
 }
 
 HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
@@ -393,8 +392,8 @@ HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 	hook_returned(&hook);
 	if (conn_is_tracked(fd))
 		track_received(&hook, fd, message->msg_iov, message->msg_iovlen, result, flags);
-	if (result >= 0 && message->msg_controllen >= sizeof(struct cmsghdr))
-		take_passed(&hook, message);
+	if (result >= 0)
+		each_passed(&hook, message, take_passed);
 	hook_leave(&hook);
 	return result;
 }
@@ -416,8 +415,7 @@ HOOK int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, s
 				       flags);
 	}
 	for (int i = 0; i < result; i++)
-		if (messages[i].msg_hdr.msg_controllen >= sizeof(struct cmsghdr))
-			take_passed(&hook, &messages[i].msg_hdr);
+		each_passed(&hook, &messages[i].msg_hdr, take_passed);
 	hook_leave(&hook);
 	return result;
 }
@@ -487,6 +485,8 @@ HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 	hook_returned(&hook);
 	if (conn_is_tracked(fd))
 		track_sent(&hook, fd, message->msg_iov, message->msg_iovlen, result, flags);
+	if (result >= 0)
+		each_passed(&hook, message, give_passed);
 	hook_leave(&hook);
 	return result;
 }

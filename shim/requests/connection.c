@@ -82,6 +82,11 @@ static inline struct conn *conn_at(int fd)
 	return atomic_load_explicit(&table.conns[fd], memory_order_acquire);
 }
 
+int conn_numbers_end(void)
+{
+	return (int)atomic_load_explicit(&table.end, memory_order_relaxed);
+}
+
 bool conn_is_tracked(int fd)
 {
 	return conn_at(fd) != NULL;
@@ -517,6 +522,9 @@ static void happen(struct conn *conn, const struct conn_event *event, struct tra
 	case CONN_FAILED:
 		conn->failure = event->error;
 		break;
+	case CONN_PASSED:
+		conn->forks_at_use--; /* as if this process had forked since */
+		break;
 	}
 }
 
@@ -692,6 +700,11 @@ void conn_sent_unseen(int fd, size_t bytes, uint64_t now_ns)
 void conn_send_failed(int fd, int error, uint64_t now_ns)
 {
 	note_failure(fd, error, now_ns);
+}
+
+void conn_passed(int fd, uint64_t now_ns)
+{
+	tell(fd, &(struct conn_event){ .kind = CONN_PASSED, .now_ns = now_ns });
 }
 
 void conn_shut_down(int fd, int how, uint64_t now_ns)

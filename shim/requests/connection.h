@@ -61,6 +61,9 @@ void conn_tls_opened(int fd, uint64_t now_ns);
 /* fd is a connection that is tracked. One load; for hooks that would do more work for it. */
 bool conn_is_tracked(int fd);
 
+/* No number from here on names a connection. */
+int conn_numbers_end(void);
+
 /* A receiving call on fd begins: the thread now works for that connection. */
 void conn_receiving(int fd);
 
@@ -95,6 +98,10 @@ void conn_closing(int fd, uint64_t now_ns);
 /* Setup: this process ends and takes its descriptors with it, as if each was closed now. It makes no more calls, but its
  * other threads may. */
 void conn_process_ends(uint64_t now_ns);
+
+/* fd was handed to another process (SCM_RIGHTS): if this one closes it without having used it again, that one goes on with
+ * it, and counts it. */
+void conn_passed(int fd, uint64_t now_ns);
 
 /* to is now another name of from's open file, whatever it was before (dup, dup2, dup3, F_DUPFD). */
 void conn_duplicated(int from, int to, uint64_t now_ns);

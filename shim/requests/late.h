@@ -17,6 +17,7 @@ enum conn_event_kind {
 	CONN_RECEIVED_END, /* the other side sends no more */
 	CONN_SHUT_DOWN,    /* this side sends no more */
 	CONN_FAILED,       /* with error */
+	CONN_PASSED,       /* to another process */
 };
 
 /* What one call of the program did. */

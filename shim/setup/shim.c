@@ -16,6 +16,7 @@
 #include "descriptors.h"
 #include "environment.h"
 #include "exporter_library.h"
+#include "inherited.h"
 #include "process.h"
 #include "report_signal.h"
 #include "server.h"
@@ -250,7 +251,8 @@ static void begin(bool is_first)
 	if (is_first)
 		count_problems();
 	set_routes(is_first);
-	conn_init();
+	if (conn_init() && is_first)
+		inherited_follow();
 	sampling_start();
 	report_signal_init(config.report_signal, config.report_signal_is_explicit);
 	sampling_thread_start();

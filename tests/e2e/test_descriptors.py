@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Connections that come and go by other ways than accept and close."""
+import socket
+import subprocess
+
+from harness import run_tests, test
+from real_servers import HttpClient
+
+SERVED = "http_server_request_duration_seconds_count"
+
+# What a request is answered with, over a descriptor and without Python's own sockets.
+COMMON = """
+import ctypes, os, socket, sys
+def serve(fd, out=None):
+    seen = b""
+    while True:
+        piece = os.read(fd, 65536)
+        if not piece:
+            return
+        seen += piece
+        while b"\\r\\n\\r\\n" in seen:
+            _, _, seen = seen.partition(b"\\r\\n\\r\\n")
+            os.write(fd if out is None else out, b"HTTP/1.1 200 OK\\r\\nContent-Length: 3\\r\\n\\r\\nok\\n")
+def listen():
+    listener = socket.create_server(("127.0.0.1", 0))
+    print("port", listener.getsockname()[1], flush=True)
+    return listener
+"""
+
+# One process accepts, another one serves what it is handed.
+PASSING = COMMON + """
+mine, theirs = socket.socketpair()
+if os.fork() == 0:
+    while True:
+        _, fds, _, _ = socket.recv_fds(theirs, 1, 4)
+        for fd in fds:
+            serve(fd)
+            os.close(fd)
+listener = listen()
+while True:
+    connection, _ = listener.accept()
+    socket.send_fds(mine, [b"x"], [connection.fileno()])
+    connection.close()
+"""
+
+# As inetd starts its servers: the connection is the standard input and output.
+INETD = COMMON + """
+serve(0, 1)
+"""
+
+# Until the client goes, and longer: the response of a request lasts until the connection ends, which this one ends itself.
+CLOSING = COMMON + """
+libc = ctypes.CDLL(None)
+libc.fdopen.restype, libc.fclose.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+ways = [os.close, lambda fd: libc.close_range(fd, fd, 0), lambda fd: libc.closefrom(fd),
+        lambda fd: libc.fclose(libc.fdopen(fd, b"r+"))]
+listener = listen()
+for number in range(8):
+    connection, _ = listener.accept()
+    fd = connection.detach()
+    os.read(fd, 65536)
+    os.write(fd, b"HTTP/1.0 200 OK\\r\\n\\r\\nuntil the end")
+    ways[number % len(ways)](fd)
+while True:
+    listener.accept()
+"""
+
+
+def check(scene, program, requests, connections):
+    metrics = program.metrics_when(lambda metrics: metrics.sum(SERVED) >= requests and metrics.sum("profshim_connections_open") == 0)
+    scene.equal("requests", metrics.by(SERVED, "http_route", "http_response_status_code", "error_type"),
+                {("/ok", "200", ""): float(requests)})
+    scene.equal("connections", metrics.by("profshim_connections_accepted_total", "protocol"), {"http": float(connections)})
+    scene.equal("connections open", metrics.sum("profshim_connections_open"), 0)
+
+
+def start(scene, name, script, **how):
+    program = scene.start(["python3", scene.write(name + ".py", script)], name, **how)
+    program.wait_ready()
+    return program
+
+
+@test
+def a_connection_handed_to_another_process_is_counted_once(scene):
+    program = start(scene, "passing", PASSING)
+    program.wait_for_output("\n")
+    port = int(program.stdout().split()[1])
+    for _ in range(5):
+        client = HttpClient(port)
+        for _ in range(3):
+            scene.equal("status", client.ask("GET", "/ok")[0], 200)
+        client.close()
+    check(scene, program, 15, 5)
+
+
+@test
+def a_connection_that_a_process_begins_with_is_followed(scene):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = HttpClient(listener.getsockname()[1])
+        connection, _ = listener.accept()
+        environment = scene.shim_environment(listen="127.0.0.1:0")
+        program = subprocess.Popen(["python3", scene.write("inetd.py", INETD)], env=environment, stdin=connection,
+                                   stdout=connection, stderr=subprocess.DEVNULL, cwd=scene.dir)
+        connection.close()
+    for _ in range(4):
+        scene.equal("status", client.ask("GET", "/ok")[0], 200)
+    client.close()
+    scene.equal("exit code", program.wait(20), 0)
+    told = scene.profshim("report", "--top=3")
+    scene.check("its requests are in the report: " + told, " in 4 requests" in told and "GET /ok" in told)
+
+
+@test
+def whatever_closes_a_connection_ends_its_response(scene):
+    program = start(scene, "closing", CLOSING)
+    program.wait_for_output("\n")
+    port = int(program.stdout().split()[1])
+    for _ in range(8):
+        client = HttpClient(port)
+        status, _, body = client.ask("GET", "/ok")
+        scene.equal("answer", (status, body), (200, b"until the end"))
+        client.close()
+    check(scene, program, 8, 8)
+    scene.equal("streams of stdio", program.metrics().sum("profshim_blind_calls_total", kind="stdio"), 2)
+
+
+if __name__ == "__main__":
+    run_tests()

@@ -64,9 +64,9 @@ static uint64_t age_ns(const struct snapshot *snapshot, uint64_t since_mono_ns)
 	return snapshot->taken_mono_ns > since_mono_ns ? snapshot->taken_mono_ns - since_mono_ns : 0;
 }
 
-static void place_json(struct json_writer *json, const struct snapshot_connection *connection)
+static void place_json(struct json_writer *json, const struct snapshot_connection *connection, enum seg_protocol protocol)
 {
-	json_write_text(json, "scheme", view_scheme_name(connection->protocol, connection->scheme));
+	json_write_text(json, "scheme", view_scheme_name(protocol, connection->scheme));
 	json_write_number(json, "pid", (uint64_t)connection->pid);
 	json_write_number(json, "tid", (uint64_t)connection->tid);
 	if (connection->fd >= 0)
@@ -95,16 +95,19 @@ static void active_json(const struct model *model, const struct snapshot_connect
 {
 	const struct snapshot_endpoint *endpoint = snapshot_endpoint(model->snapshot, connection->endpoint);
 	bool is_http = connection->has_endpoint && model_family_of(endpoint->protocol) == MODEL_FAMILY_HTTP;
+	enum seg_protocol protocol = connection->protocol;
 
+	if (protocol == SEG_PROTOCOL_UNKNOWN && connection->has_endpoint) /* until its first answer */
+		protocol = endpoint->protocol;
 	json_write_begin_object(json, NULL);
 	json_write_text(json, "endpoint", connection->has_endpoint ? name : NULL);
-	json_write_text(json, "protocol", seg_protocol_names[connection->protocol]);
+	json_write_text(json, "protocol", seg_protocol_names[protocol]);
 	json_write_text(json, "method", is_http ? seg_method_names[endpoint->method] : NULL);
 	json_write_text(json, "kind", kind_names[connection->kind]);
 	json_write_bool(json, "is_stream", connection->is_stream);
 	json_write_seconds(json, "age_seconds", age_ns(model->snapshot, connection->begin_mono_ns));
 	json_write_number(json, "in_flight", connection->in_flight);
-	place_json(json, connection);
+	place_json(json, connection, protocol);
 	json_write_end(json);
 }
 
@@ -180,7 +183,7 @@ static void connection_json(const struct snapshot *snapshot, const struct snapsh
 	json_write_number(json, "in_flight", connection->in_flight);
 	json_write_number(json, "received_bytes", connection->received_bytes);
 	json_write_number(json, "sent_bytes", connection->sent_bytes);
-	place_json(json, connection);
+	place_json(json, connection, connection->protocol);
 	json_write_end(json);
 }
 

@@ -1,4 +1,4 @@
-/* profshim report - the table of a session, living or dead, as HTTP's /report renders it. */
+/* profshim report - the table of a session, living or dead, as HTTP's /report renders it, or what another path answers. */
 #include "../serve/reading.h"
 #include "command.h"
 #include "sessions.h"
@@ -7,10 +7,11 @@
 #include <string.h>
 #include <time.h>
 
-enum { OPTION_DIR = 0, OPTION_FIRST_PARAM = 1 }; /* all others are parameters of the view, by the same names */
+enum { OPTION_DIR = 0, OPTION_VIEW = 1, OPTION_FIRST_PARAM = 2 }; /* all others are parameters of the view, by the same names */
 
 static const struct option_spec report_options[] = {
 	{ "dir", "PATH", "directory of the sessions, instead of PROFSHIM_DIR" },
+	{ "view", "NAME", "what another path of HTTP answers: requests/slow, endpoints, metrics, folded..." },
 	{ "top", "N", "rows, 0 = all" },
 	{ "sort", "COLUMN", "tottime, cumtime, ncalls or name" },
 	{ "by", "WHAT", "function, line or module" },
@@ -44,6 +45,18 @@ static int parse(const struct command *command, int argc, char **argv, struct re
 	}
 	ret_request->dir = ret_request->values[OPTION_DIR];
 	return OPTION_END;
+}
+
+/* NULL: there is none, which has been said. */
+static const struct view *find_view(const struct command *command, const struct request *request)
+{
+	const char *name = request->values[OPTION_VIEW] ? request->values[OPTION_VIEW] : "report";
+
+	for (const struct view *view = views; view->path; view++)
+		if (!strcmp(view->path, name) || (view->path[1] && !strcmp(view->path + 1, name)))
+			return view;
+	command_complain(command, COMMAND_USAGE, "--view does not accept '%s': / of the program's address lists what there is", name);
+	return NULL;
 }
 
 static int complain_not_found(const struct command *command, const char *session, const struct sessions_dirs *dirs)
@@ -100,7 +113,8 @@ static void wait_seconds(uint32_t seconds)
 		;
 }
 
-static int print_report(const struct command *command, struct reading *reading, const struct view_params *params)
+static int print_view(const struct command *command, struct reading *reading, const struct view *view,
+                      const struct view_params *params)
 {
 	struct strbuf text = STRBUF_EMPTY;
 	struct snapshot *earlier = NULL;
@@ -112,7 +126,7 @@ static int print_report(const struct command *command, struct reading *reading, 
 	if (earlier)
 		wait_seconds(params->seconds);
 	if (earlier || !params->seconds)
-		result = reading_render(reading, view_find("/report"), params, earlier, &text, problem);
+		result = reading_render(reading, view, params, earlier, &text, problem);
 	int code = COMMAND_OK;
 	if (result == READING_OK)
 		code = command_print(command, strbuf_text(&text), text.length);
@@ -125,8 +139,8 @@ static int print_report(const struct command *command, struct reading *reading, 
 	return code;
 }
 
-static int report(const struct command *command, const struct request *request, const struct seg_view *seg,
-                  uint64_t changed_real_ns)
+static int report(const struct command *command, const struct request *request, const struct view *view,
+                  const struct seg_view *seg, uint64_t changed_real_ns)
 {
 	struct reading reading;
 	struct view_params params;
@@ -137,7 +151,7 @@ static int report(const struct command *command, const struct request *request, 
 	if (reading_init(&reading, seg))
 		return command_complain(command, COMMAND_FAILED, "not enough memory");
 	reading.changed_real_ns = changed_real_ns;
-	code = print_report(command, &reading, &params);
+	code = print_view(command, &reading, view, &params);
 	reading_deinit(&reading);
 	return code;
 }
@@ -152,13 +166,16 @@ static int cmd_report(const struct command *command, int argc, char **argv)
 
 	if (parsed != OPTION_END)
 		return parsed == OPTION_DONE ? COMMAND_OK : COMMAND_USAGE;
+	const struct view *view = find_view(command, &request);
+	if (!view)
+		return COMMAND_USAGE;
 	int code = find(command, &request, path);
 	if (code)
 		return code;
 	enum seg_problem problem = session_open(&seg, path, &changed_real_ns);
 	if (problem != SEG_OK)
 		return command_complain(command, COMMAND_FAILED, "%s %s", path, session_problem_text(text, problem, errno));
-	code = report(command, &request, &seg, changed_real_ns);
+	code = report(command, &request, view, &seg, changed_real_ns);
 	seg_close(&seg);
 	return code;
 }

@@ -333,6 +333,26 @@ START_TEST(report_takes_the_parameters_of_the_view)
 }
 END_TEST
 
+START_TEST(report_prints_what_any_path_of_http_answers)
+{
+	make_session("app.3", 10);
+	profshim("report app.3 --view requests/active");
+	ck_assert_int_eq(code, 0);
+	ck_assert_str_eq(output, "[]\n");
+	profshim("report app.3 --view /requests/slow");
+	ck_assert_str_eq(output, "[]\n");
+	profshim("report app.3 --view metrics");
+	assert_contains("# TYPE profshim_samples_total counter\n");
+	profshim("report app.3 --view /");
+	assert_contains("<!DOCTYPE html>");
+	profshim("report app.3 --view nothing");
+	ck_assert_int_eq(code, COMMAND_USAGE);
+	ck_assert_str_eq(output, "profshim report: --view does not accept 'nothing': / of the program's address lists what there is\n");
+	profshim("report app.3 --view ''");
+	ck_assert_int_eq(code, COMMAND_USAGE);
+}
+END_TEST
+
 START_TEST(report_of_a_damaged_file_says_what_is_wrong)
 {
 	struct seg_view seg = make_session("app.3", 10);
@@ -377,6 +397,7 @@ int main(void)
 	tcase_add_test(tcase, ls_without_sessions_prints_its_title);
 	tcase_add_test(tcase, report_finds_a_session_by_name_pid_path_or_age);
 	tcase_add_test(tcase, report_takes_the_parameters_of_the_view);
+	tcase_add_test(tcase, report_prints_what_any_path_of_http_answers);
 	tcase_add_test(tcase, report_of_a_damaged_file_says_what_is_wrong);
 	tcase_add_test(tcase, check_tells_of_this_very_program);
 	suite_add_tcase(suite, tcase);

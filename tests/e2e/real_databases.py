@@ -266,3 +266,221 @@ class PgClient:
         self.send(self.message("X"))
         self.reader.close()
         self.socket.close()
+
+
+class MariaDb:
+    """A server in a scene's directory, on a port and a unix socket; its clients come without the shim."""
+
+    SETTINGS = ["--innodb-log-file-size=8M", "--innodb-buffer-pool-size=16M", "--innodb-use-native-aio=0",
+                "--innodb-flush-log-at-trx-commit=0"]
+
+    def __init__(self, scene, *configuration, owns=(), **settings):
+        self.scene = scene
+        for path in owns:
+            _give_away(path)
+        self.port = free_ports()
+        self.data = _data_folder(scene, "mariadb", self._make)
+        self.socket = os.path.join(self.data, "socket")
+        argv = ["mariadbd", "--no-defaults", "--datadir=" + self.data, "--port=%d" % self.port, "--bind-address=127.0.0.1",
+                "--socket=" + self.socket, "--pid-file=" + os.path.join(self.data, "pid"), "--local-infile=1",
+                "--tmpdir=" + self.data, "--log-bin=bin", "--server-id=1", "--max-allowed-packet=64M", *self.SETTINGS, *configuration]
+        self.program = _start(scene, argv, "mariadb", settings)
+        self.program.wait_ready(30)
+        wait_until(self._is_up, 30, "mariadbd accepting connections")
+        self.cli("create database d")
+
+    def _make(self, data):
+        argv = ["mariadb-install-db", "--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal",
+                "--tmpdir=" + os.path.dirname(data), "--skip-test-db", *self.SETTINGS]
+        self.scene.run_ok(_as_nobody(argv), shim=False)
+
+    def _is_up(self):
+        self.program.need_running()
+        return not self.scene.run(["mariadb-admin", "--no-defaults", *self.where(), "ping"], shim=False).returncode
+
+    def where(self, is_local=False):
+        if is_local:
+            return ["--socket=" + self.socket, "-u", "root"]
+        return ["-h", "127.0.0.1", "-P", str(self.port), "--protocol=tcp", "-u", "root"]
+
+    def cli(self, text, *arguments, is_local=False, database=""):
+        """Statements one after the other, each a COM_QUERY; errors do not end it."""
+        argv = ["mariadb", "--no-defaults", "--batch", "--skip-column-names", "--force", *self.where(is_local), *arguments]
+        result = self.scene.run(argv + [database] * bool(database), shim=False, stdin=text.encode())
+        return result.stdout.decode()
+
+    def slap(self, *arguments):
+        self.scene.run_ok(["mariadb-slap", "--no-defaults", *self.where(), "--create-schema=d", *arguments], shim=False,
+                          timeout=900)
+
+    def command_counts(self):
+        """{Com_ counter: count} by SHOW GLOBAL STATUS, those that are 0 left out; it counts itself already."""
+        client = MyClient(self.port)
+        rows = client.rows("SHOW GLOBAL STATUS LIKE 'Com\\_%'")
+        client.close()
+        return {name[len("Com_"):]: int(count) for name, count in rows if int(count)}
+
+    def stop(self):
+        return self.program.stop()
+
+
+class MyClient:
+    """A session whose packets are sent as they are, and whose answers are taken apart by the book."""
+
+    MYSQL, COMPRESS, LOCAL_FILES, PROTOCOL_41, TRANSACTIONS, SECURE = 1, 1 << 5, 1 << 7, 1 << 9, 1 << 13, 1 << 15
+    MULTI_STATEMENTS, MULTI_RESULTS, PS_MULTI_RESULTS, PLUGIN_AUTH = 1 << 16, 1 << 17, 1 << 18, 1 << 19
+    DEPRECATE_EOF = 1 << 24
+    PROGRESS, BULK, CACHE_METADATA = 1 << 32, 1 << 34, 1 << 36
+
+    def __init__(self, port, path=None, more=DEPRECATE_EOF | MYSQL, user="root"):
+        if path:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(20)
+            self.socket.connect(path)
+        else:
+            self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.reader = self.socket.makefile("rb")
+        self.capabilities = (self.PROTOCOL_41 | self.TRANSACTIONS | self.SECURE | self.LOCAL_FILES | self.MULTI_STATEMENTS |
+                             self.MULTI_RESULTS | self.PS_MULTI_RESULTS | self.PLUGIN_AUTH | more)
+        self.packet()
+        fixed = struct.pack("<IIB", self.capabilities & 0xffffffff, 1 << 24, 33) + bytes(19)
+        fixed += struct.pack("<I", self.capabilities >> 32)
+        self.write(1, fixed + user.encode() + b"\0\0mysql_native_password\0")
+        self.greeting = self.packet()
+        if self.greeting[0] == 0xfe:  # another plugin: no password, either
+            self.write(self.sequence + 1, b"")
+            self.greeting = self.packet()
+
+    def write(self, sequence, payload):
+        while True:
+            part, payload = payload[:0xffffff], payload[0xffffff:]
+            self.socket.sendall(struct.pack("<I", len(part))[:3] + bytes([sequence & 0xff]) + part)
+            sequence += 1
+            if len(part) < 0xffffff:
+                return
+
+    def send(self, command, payload=b""):
+        self.write(0, bytes([command]) + (payload.encode() if isinstance(payload, str) else payload))
+
+    def packet(self):
+        payload = b""
+        while True:
+            head = self.reader.read(4)
+            if len(head) < 4:
+                raise Failure("mariadbd ended the session")
+            size, self.sequence = struct.unpack("<I", head[:3] + b"\0")[0], head[3]
+            payload += self.reader.read(size)
+            if size < 0xffffff:
+                return payload
+
+    @staticmethod
+    def _number(payload, at):
+        """A length-encoded integer and what follows it."""
+        size = {0xfc: 2, 0xfd: 3, 0xfe: 8}.get(payload[at])
+        if size is None:
+            return payload[at], at + 1
+        return int.from_bytes(payload[at + 1:at + 1 + size], "little"), at + 1 + size
+
+    def _status(self, payload, is_ok):
+        if not is_ok:
+            return int.from_bytes(payload[3:5], "little")
+        _, at = self._number(payload, 1)
+        _, at = self._number(payload, at)
+        return int.from_bytes(payload[at:at + 2], "little")
+
+    def _is_end(self, payload):
+        return payload[0] == 0xfe and len(payload) < (0xffffff if self.capabilities & self.DEPRECATE_EOF else 9)
+
+    def result(self):
+        """What one result is, as text: ok, error SQLSTATE, or the number of rows; kept in self.found. And its status."""
+        first = self.packet()
+        while first[:3] == b"\xff\xff\xff":  # how far it is
+            first = self.packet()
+        self.found = []
+        if first[0] == 0xff:
+            return "error " + first[4:9].decode(), 0
+        if first[0] == 0:
+            return "ok", self._status(first, True)
+        if first[0] == 0xfb:
+            return "file", 0
+        columns, at = self._number(first, 0)
+        if not (self.capabilities & self.CACHE_METADATA and not self.capabilities & self.MYSQL and not first[at]):
+            for _ in range(columns):
+                self.packet()
+        if not self.capabilities & self.DEPRECATE_EOF:
+            status = self._status(self.packet(), False)
+            if status & 0x40:
+                return "cursor", status
+        return self.fetched()
+
+    def fetched(self):
+        """Rows up to their end."""
+        self.found = []
+        while True:
+            payload = self.packet()
+            if payload[0] == 0xff and payload[1:3] != b"\xff\xff":
+                return "error " + payload[4:9].decode(), 0
+            if self._is_end(payload):
+                status = self._status(payload, bool(self.capabilities & self.DEPRECATE_EOF))
+                return "%d rows" % len(self.found) if not status & 0x40 else "cursor", status
+            if payload[0] != 0xff:
+                self.found.append(payload)
+
+    def results(self):
+        """All results of one answer."""
+        texts, status = [], 8
+        while status & 8:
+            text, status = self.result()
+            texts.append(text)
+        return ", ".join(texts)
+
+    def ask(self, text):
+        self.send(3, text)
+        return self.results()
+
+    def rows(self, text):
+        self.ask(text)
+        return [self._row(payload) for payload in self.found]
+
+    def _row(self, payload):
+        values, at = [], 0
+        while at < len(payload):
+            if payload[at] == 0xfb:
+                values.append(None)
+                at += 1
+                continue
+            size, at = self._number(payload, at)
+            values.append(payload[at:at + size].decode())
+            at += size
+        return values
+
+    def prepare(self, text):
+        """Its number, or the error."""
+        self.send(0x16, text)
+        return self.prepared()
+
+    def prepared(self):
+        first = self.packet()
+        if first[0] == 0xff:
+            return "error " + first[4:9].decode()
+        statement, columns, parameters = struct.unpack("<IHH", first[1:9])
+        for count in columns, parameters:
+            ends = bool(count) and not self.capabilities & self.DEPRECATE_EOF
+            for _ in range(count + ends):
+                self.packet()
+        return statement
+
+    def execute(self, statement, flags=0):
+        self.send(0x17, struct.pack("<IBI", statement, flags, 1))
+
+    def one(self, command, payload=b""):
+        """A command that one packet answers: ok, or the error."""
+        self.send(command, payload)
+        answer = self.packet()
+        return "error " + answer[4:9].decode() if answer[0] == 0xff else "ok"
+
+    def close(self):
+        self.send(1)
+        self.reader.close()
+        self.socket.close()

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """PostgreSQL: every Query and every Execute is counted once, as the server and its clients count them."""
+import os
 import struct
 import subprocess
 import threading
 import time
 
-from harness import FULL, requests_wanted, run_tests, test, wait_until
+from harness import FULL, Metrics, requests_wanted, run_tests, test, wait_until
 from real_databases import Counted, PgClient, Postgres
 
 TABLE = "create table t (id int primary key, amount int); insert into t select n, 0 from generate_series(1, 1000) n;"
@@ -327,6 +328,25 @@ def cpu_time_goes_to_the_statement_that_took_it(scene):
     busy = seconds["postgres DO"] + seconds["postgres SELECT"]
     scene.at_least("seconds of the two", busy, 1)
     scene.at_least("share of these in all that is of no other statement", busy / sum(seconds.values()), 0.9)
+
+
+@test
+def pgbench_itself_is_counted_exactly(scene):
+    """As a client, by the session that it leaves: each operation as often as the server counted it."""
+    postgres = Postgres(scene)
+    postgres.psql(TABLE)
+    sessions = scene.path("client-sessions")
+    os.mkdir(sessions, 0o700)
+    plain = scene.write("plain.sql", TRANSACTION)
+    pipeline = scene.write("pipeline.sql", TRANSACTION.replace("BEGIN", "\\startpipeline\nBEGIN") + "\\endpipeline\n")
+    for mode, script in ("simple", plain), ("extended", pipeline), ("prepared", pipeline):
+        counted = Counted(postgres.program, "postgresql")
+        scene.run_ok([postgres.tool("pgbench"), "-n", "-f", script, "-M", mode, *postgres.where(), "-c", "4", "-j", "2", "-t",
+                      str(requests_wanted(200)), "postgres"], dir=sessions, timeout=600)
+        metrics = Metrics(scene.profshim("report", "--dir", sessions, "--view", "metrics"))
+        asked = metrics.by("db_client_operation_duration_seconds_count", "db_operation_name", db_system_name="postgresql",
+                           server_address="127.0.0.1", server_port=str(postgres.port), error_type="")
+        scene.equal("operations that the client counts in mode %s" % mode, asked, counted.since()[0])
 
 
 CANARIES = "canary", "kanarie", "lintu"

@@ -5,13 +5,24 @@
 #include <dlfcn.h>
 
 /* The libraries are opened for themselves alone, as Python does with its _ssl: RTLD_NEXT sees none of this. */
+static void *opened[4];
+static int opened_count;
+
 static void *open_library(const char *path)
 {
 	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 
 	ck_assert_msg(library, "%s", dlerror());
+	opened[opened_count++] = library;
 	foreign_forget();
 	return library;
+}
+
+static void close_libraries(void)
+{
+	while (opened_count)
+		dlclose(opened[--opened_count]);
+	foreign_forget();
 }
 
 static void *call(void *library, const char *function)
@@ -97,10 +108,9 @@ END_TEST
 
 START_TEST(a_library_that_is_gone_is_no_more_found)
 {
-	void *first = open_library(LIBRARY_1);
+	open_library(LIBRARY_1);
 	ck_assert_int_eq(bye_by(foreign_find(FOREIGN_GNUTLS, NULL, here)), 1);
-	dlclose(first);
-	foreign_forget();
+	close_libraries();
 	ck_assert_ptr_null(foreign_find(FOREIGN_GNUTLS, NULL, here));
 	open_library(LIBRARY_2);
 	ck_assert_int_eq(bye_by(foreign_find(FOREIGN_GNUTLS, NULL, here)), 2);
@@ -123,6 +133,7 @@ int main(void)
 	Suite *suite = suite_create("foreign");
 	TCase *tests = tcase_create("libraries");
 
+	tcase_add_checked_fixture(tests, NULL, close_libraries);
 	tcase_add_test(tests, without_a_library_there_is_none);
 	tcase_add_test(tests, a_library_opened_locally_is_found);
 	tcase_add_test(tests, what_a_library_lacks_is_null);

@@ -145,6 +145,7 @@ static void open_room(void)
 	}
 	room_accept(FD);
 	tls_thread = (struct tls_thread){ .fd = -1 };
+	self.call = 0;
 }
 
 static void expect_requests(uint64_t count)

@@ -2,11 +2,12 @@
 """The client's side: what a program asks of others, against what those count."""
 import collections
 import os
+import signal
 import socket
 import subprocess
-import threading
 
-from harness import Failure, free_ports, own_server, requests_wanted, run_tests, test, wait_until
+from harness import Failure, free_ports, requests_wanted, run_tests, test, wait_until
+from real_databases import Counted, Postgres
 from real_servers import HttpClient, LogLine, Redis, RespClient
 
 ASKED = "http_client_request_duration_seconds_count"
@@ -313,6 +314,89 @@ def a_replica_of_redis_asks_its_master(scene):
         scene.at_least(operation, asked.get((operation,) + peer, 0), wanted)
     scene.check("nothing that the replica only receives is asked", not [key for key in asked if key[0] in ("SET", "SELECT")], asked)
     scene.equal("errors", [key for key in asked if key[3]], [])
+
+
+
+@test
+def what_redis_cli_asks_is_what_the_server_counts(scene):
+    redis = Redis(scene, listen="off")
+    cli = scene.start(["redis-cli", "-p", str(redis.port)], "redis-cli", stdin=subprocess.PIPE)
+    cli.wait_ready()
+    script = "SET word value\nGET word\nLPUSH word x\nHSET table a 1\nINFO server\nDEL word table\nCLIENT GETNAME\n" * 30
+    cli.process.stdin.write(script.encode())
+    cli.process.stdin.flush()
+    metrics = cli.metrics_when(lambda metrics: metrics.sum(DB_ASKED) >= 7 * 30)
+    calls = redis.command_calls()
+    calls["INFO"] -= 1  # of who asks here
+    asked = collections.Counter()
+    for operation, count in metrics.by(DB_ASKED, "db_operation_name", server_address="127.0.0.1", server_port=str(redis.port)).items():
+        asked[operation.split()[0]] += count
+    scene.equal("asked by command", dict(asked), {command: count for command, count in calls.items() if count})
+    scene.equal("errors", metrics.by(DB_ASKED, "db_operation_name", "error_type", error_type="WRONGTYPE"),
+                {("LPUSH", "WRONGTYPE"): 30})
+    cli.process.stdin.close()
+    scene.equal("redis-cli's exit code", cli.wait(10), 0)
+
+
+# The last transaction of each client waits, so that there is somebody to ask for the counts.
+PGBENCH_SCRIPT = """\\set n :n + 1
+\\if :n > %d
+select pg_sleep(60);
+\\else
+begin;
+insert into numbers values (:n);
+update nowhere_else set n = n + 1 where n = :n;
+select count(*) from nowhere_else where n = :n;
+commit;
+\\endif
+"""
+
+
+@test
+def what_pgbench_asks_is_what_postgres_is_asked(scene):
+    postgres = Postgres(scene)
+    postgres.psql("create table numbers (n int); create table nowhere_else (n int)")
+    each = requests_wanted(200)
+    script = scene.write("asking.sql", PGBENCH_SCRIPT % each)
+    for mode, is_local in (("simple", False), ("extended", True), ("prepared", False)):
+        counted = Counted(postgres.program, "postgresql")
+        bench = scene.start([postgres.tool("pgbench"), "-n", "-f", script, "-M", mode, "-c", "4", "-j", "2", "-D", "n=0",
+                             "-t", str(each + 1), *postgres.where(is_local), "postgres"], "pgbench-" + mode)
+        bench.wait_ready()
+        metrics = bench.metrics_when(lambda metrics: metrics.sum(DB_ASKED, db_operation_name="COMMIT") >= 4 * each, 60)
+        wanted = {operation: 4 * each for operation in ("BEGIN", "INSERT", "UPDATE", "SELECT", "COMMIT")}
+        asked = {key: int(n) for key, n in metrics.by(DB_ASKED, "db_operation_name").items()}
+        scene.equal("%s: asked" % mode, asked, wanted)
+        where = (os.path.join(postgres.sockets, ".s.PGSQL.%d" % postgres.port), "") if is_local else \
+            ("127.0.0.1", str(postgres.port))
+        scene.equal("%s: of whom" % mode, list(metrics.by(DB_ASKED, "server_address", "server_port")), [where])
+        waiting = [entry for entry in bench.json("/requests/active") if entry["kind"] == "asked"]
+        scene.equal("%s: what is waited for" % mode, [entry["endpoint"] for entry in waiting], ["postgres SELECT"] * 4)
+        bench.send_signal(signal.SIGKILL)
+        bench.wait()
+        postgres.psql("select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid()")
+        done = counted.since()[0]
+        scene.equal("%s: served" % mode, {key: n for key, n in done.items() if key in ("BEGIN", "INSERT", "UPDATE", "COMMIT")},
+                    {key: n for key, n in wanted.items() if key != "SELECT"})
+
+
+@test
+def what_curl_asks_is_what_nginx_logs(scene):
+    upstream = Upstream(scene)
+    silent = socket.create_server(("127.0.0.1", 0))  # keeps curl alive until it was asked
+    base = "http://127.0.0.1:%d" % upstream.port
+    config = "".join("url = %s%s\noutput = /dev/null\n" % (base, path) for path in PATHS * 25)
+    config += "url = http://127.0.0.1:%d/refused\noutput = /dev/null\n" % (upstream.port + 1)
+    config += "url = http://127.0.0.1:%d/last\noutput = /dev/null\n" % silent.getsockname()[1]
+    curl = scene.start(["curl", "-s", "-K", scene.write("curl.conf", config)], "curl")
+    curl.wait_ready()
+    logged = upstream.logged(25 * len(PATHS))
+    metrics = curl.metrics_when(lambda metrics: metrics.sum(ASKED) >= 25 * len(PATHS))
+    scene.equal("asked by method, peer and status", asked_by(metrics, *PEER_LABELS), counts(logged, upstream.port))
+    active = [entry["endpoint"] for entry in curl.json("/requests/active") if entry["kind"] == "asked"]
+    scene.equal("what curl waits for", active, ["_OTHER"])
+    curl.send_signal(signal.SIGTERM)
+    curl.wait(10)
 
 
 if __name__ == "__main__":

@@ -476,6 +476,48 @@ def asyncio_reads_sockets_outside_of_sessions(scene):
     serve_by_python(scene, "loop_server", ASYNCIO_SERVER)
 
 
+# Asks port over TLS, by sessions on a socket and by an event loop with memory BIOs, and waits to be looked at.
+TLS_CLIENTS = """
+import asyncio, ssl, sys, urllib.request
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+port = int(sys.argv[1])
+for number in range(5):
+    urllib.request.urlopen("https://127.0.0.1:%d/hello" % port, context=context).read()
+async def ask(count):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    for _ in range(count):
+        writer.write(b"GET /broken HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+        await reader.readuntil(b"broken\\n")
+    writer.close()
+async def main():
+    await asyncio.gather(*[ask(7) for _ in range(3)])
+asyncio.run(main())
+print("asked", flush=True)
+sys.stdin.read()
+"""
+
+
+@test
+def what_a_program_asks_others_over_tls_is_counted_too(scene):
+    nginx = TlsNginx(scene)
+    program = scene.start(["python3", scene.write("clients.py", TLS_CLIENTS), str(nginx.port)], "clients", stdin=subprocess.PIPE)
+    program.wait_for_output("asked\n")
+    program.wait_ready()
+    asked = program.metrics().by("http_client_request_duration_seconds_count", "http_request_method", "server_port",
+                                 "http_response_status_code", "url_scheme")
+    scene.equal("requests that the clients asked", asked, {("GET", str(nginx.port), "200", "https"): 5.0,
+                                                           ("GET", str(nginx.port), "500", "https"): 21.0})
+    scene.equal("calls that we are blind to", program.metrics().by("profshim_blind_calls_total", "kind"), {})
+    for number in range(4):
+        scene.run_ok(["curl", "-sk", "https://127.0.0.1:%d/proxied/%d" % (nginx.port, number)], shim=False)
+    wanted = {("GET", str(nginx.port), "200", "https"): 4.0}
+    family = "http_client_request_duration_seconds_count"
+    metrics = nginx.program.metrics_when(lambda metrics: metrics.sum(family) >= 4)
+    scene.equal("requests that nginx asked its upstream", metrics.by(family, "http_request_method", "server_port",
+                                                                      "http_response_status_code", "url_scheme"), wanted)
+
+
 @test
 def a_gnutls_server_is_counted(scene):
     certificate, key = make_certificate(scene)

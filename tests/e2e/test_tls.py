@@ -135,7 +135,7 @@ def stop_tls_server(scene, program, metrics):
     return dict(told)
 
 
-def serve_and_compare(scene, mode, contexts=None, connections=4, rounds=5):
+def serve_and_compare(scene, mode, contexts=None, connections=2, rounds=4):
     program, port, _ = start_tls_server(scene, mode)
     expected = Expected()
     for number in range(connections):
@@ -394,7 +394,7 @@ def redis_over_tls_is_counted_as_it_counts_itself(scene):
     redis.program.wait_for_port(tls_port)
     tls = ["-p", str(tls_port), "--tls", "--insecure"]
     for pipeline in ("1", "16", "64"):
-        scene.run_ok(["redis-benchmark", *tls, "-q", "-n", str(requests_wanted(6400)), "-c", "8", "-P", pipeline,
+        scene.run_ok(["redis-benchmark", *tls, "-q", "-n", str(requests_wanted(2000)), "-c", "8", "-P", pipeline,
                       "-t", "set,get,incr"], shim=False, timeout=300)
     scene.equal("the answer to a wrong command", scene.run_ok(["redis-cli", *tls, "HSET", "key"], shim=False).split()[0], "ERR")
     calls = redis.command_calls()

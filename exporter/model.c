@@ -163,7 +163,7 @@ static bool *served_find(const struct snapshot *snapshot)
 		is_served[snapshot->endpoints[snapshot->slow[i].endpoint].final] = true;
 	for (uint32_t i = 0; i < snapshot->connection_count; i++) {
 		const struct snapshot_connection *connection = &snapshot->connections[i];
-		if (connection->begin_mono_ns && connection->kind != SEG_CONNECTION_ASKED)
+		if (connection->begin_mono_ns && !connection->is_asked)
 			is_served[snapshot->endpoints[connection->endpoint].final] = true;
 	}
 	return is_served;

@@ -104,6 +104,8 @@ struct snapshot_slow {
 /* An open connection, or a stream of HTTP/2's, of a process that has a place in the session. */
 struct snapshot_connection {
 	enum seg_connection_kind kind;
+	bool is_asked;    /* the program is the client; of a stream: its connection's */
+	bool has_streams; /* a connection whose streams are listed, too: they tell what waits */
 	enum seg_protocol protocol;
 	enum seg_scheme scheme;
 	pid_t pid, tid;
@@ -170,7 +172,7 @@ struct snapshot {
 	struct snapshot_peer peers[SEG_PEERS_MAX]; /* by peer - 1 */
 	struct snapshot_slow *slow; /* the slowest come first */
 	uint32_t slow_count;
-	struct snapshot_connection *connections;
+	struct snapshot_connection *connections; /* by process and descriptor, a connection before its streams */
 	uint32_t connection_count;
 	struct snapshot_module *modules; /* by index */
 	uint32_t module_count;

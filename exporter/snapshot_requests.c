@@ -321,11 +321,48 @@ static int connections_copy(struct snapshot *snapshot, const struct seg_view *se
 	return 0;
 }
 
+static int by_place(const void *a, const void *b)
+{
+	const struct snapshot_connection *x = a, *y = b;
+
+	if (x->pid != y->pid)
+		return x->pid < y->pid ? -1 : 1;
+	if (x->fd != y->fd)
+		return x->fd < y->fd ? -1 : 1;
+	if (x->kind != y->kind)
+		return x->kind < y->kind ? -1 : 1;
+	return (x->begin_mono_ns > y->begin_mono_ns) - (x->begin_mono_ns < y->begin_mono_ns);
+}
+
+/* Streams stand behind the connection that they are of, if that is listed. */
+static void streams_assign(struct snapshot *snapshot)
+{
+	struct snapshot_connection *connection = NULL;
+
+	if (snapshot->connection_count)
+		qsort(snapshot->connections, snapshot->connection_count, sizeof(*snapshot->connections), by_place);
+	for (uint32_t i = 0; i < snapshot->connection_count; i++) {
+		struct snapshot_connection *at = &snapshot->connections[i];
+		if (at->kind != SEG_CONNECTION_STREAM) {
+			connection = at;
+			at->is_asked = at->kind == SEG_CONNECTION_ASKED;
+		} else if (connection && connection->pid == at->pid && connection->fd == at->fd) {
+			connection->has_streams = true;
+			at->is_asked = connection->is_asked;
+		}
+	}
+}
+
 int snapshot_requests_copy(struct snapshot *snapshot, const struct seg_view *seg)
 {
 	all_series_copy(snapshot, seg);
 	int error = all_slow_copy(snapshot, seg);
-	return error ? error : connections_copy(snapshot, seg);
+
+	if (!error)
+		error = connections_copy(snapshot, seg);
+	if (!error)
+		streams_assign(snapshot);
+	return error;
 }
 
 /* peers */

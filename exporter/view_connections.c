@@ -1,4 +1,4 @@
-/* What is open, and what waits for an answer. No address of anybody is in the segment, and none is here.
+/* What is open, and what waits for an answer. No client's address is in the segment, and no address is here.
  *
  * A connection of HTTP/2 has an entry and each of its streams has one, which know whose request is whose; so where there
  * are streams, what waits is told by them and not by their connection.
@@ -77,19 +77,6 @@ static void place_json(struct json_writer *json, const struct snapshot_connectio
 
 /* what waits */
 
-/* One stream of its connection is listed: then all are, unless the table is full. */
-static bool has_streams(const struct snapshot *snapshot, const struct snapshot_connection *connection)
-{
-	if (connection->protocol != SEG_PROTOCOL_HTTP2 || connection->kind == SEG_CONNECTION_STREAM)
-		return false;
-	for (uint32_t i = 0; i < snapshot->connection_count; i++) {
-		const struct snapshot_connection *other = &snapshot->connections[i];
-		if (other->kind == SEG_CONNECTION_STREAM && other->pid == connection->pid && other->fd == connection->fd)
-			return true;
-	}
-	return false;
-}
-
 static void active_json(const struct model *model, const struct snapshot_connection *connection, const char *name,
                         struct json_writer *json)
 {
@@ -103,7 +90,7 @@ static void active_json(const struct model *model, const struct snapshot_connect
 	json_write_text(json, "endpoint", connection->has_endpoint ? name : NULL);
 	json_write_text(json, "protocol", seg_protocol_names[protocol]);
 	json_write_text(json, "method", is_http ? seg_method_names[endpoint->method] : NULL);
-	json_write_text(json, "kind", kind_names[connection->kind]);
+	json_write_text(json, "kind", kind_names[connection->is_asked ? SEG_CONNECTION_ASKED : SEG_CONNECTION_SERVED]);
 	json_write_bool(json, "is_stream", connection->is_stream);
 	json_write_seconds(json, "age_seconds", age_ns(model->snapshot, connection->begin_mono_ns));
 	json_write_number(json, "in_flight", connection->in_flight);
@@ -115,7 +102,7 @@ static void active_json(const struct model *model, const struct snapshot_connect
 static bool active_consider(const struct model *model, const struct snapshot_connection *connection, const char *wanted,
                             struct json_writer *json)
 {
-	if (!connection->begin_mono_ns || has_streams(model->snapshot, connection))
+	if (!connection->begin_mono_ns || connection->has_streams)
 		return true;
 	char *name = model_endpoint_name(snapshot_endpoint(model->snapshot, connection->endpoint));
 	if (!name)
@@ -155,8 +142,9 @@ static uint64_t listed_of(const struct snapshot *snapshot, enum seg_protocol pro
 static void protocol_json(const struct snapshot *snapshot, enum seg_protocol protocol, struct json_writer *json)
 {
 	uint64_t asked = listed_of(snapshot, protocol, SEG_CONNECTION_ASKED);
+	uint64_t streams = listed_of(snapshot, protocol, SEG_CONNECTION_STREAM);
 
-	if (!snapshot->accepted[protocol] && !snapshot->open_connections[protocol] && !asked)
+	if (!snapshot->accepted[protocol] && !snapshot->open_connections[protocol] && !asked && !streams)
 		return;
 	json_write_begin_object(json, seg_protocol_names[protocol]);
 	json_write_number(json, "accepted", snapshot->accepted[protocol]);
@@ -164,7 +152,7 @@ static void protocol_json(const struct snapshot *snapshot, enum seg_protocol pro
 	json_write_number(json, "streams_open", snapshot->open_streams[protocol]);
 	json_write_number(json, "listed_served", listed_of(snapshot, protocol, SEG_CONNECTION_SERVED));
 	json_write_number(json, "listed_asked", asked);
-	json_write_number(json, "listed_streams", listed_of(snapshot, protocol, SEG_CONNECTION_STREAM));
+	json_write_number(json, "listed_streams", streams);
 	json_write_end(json);
 }
 

@@ -335,6 +335,9 @@ START_TEST(what_the_program_only_asks_for_is_no_endpoint_of_its_own)
 	made_command(&made, "waits open 1 1");
 	made_command(&made, "connection asked http http 4200001 6 0 0 0 0");
 	made_command(&made, "waits calling 1 1");
+	made_command(&made, "connection asked http2 http 4200001 7 0 0 0 0");
+	made_command(&made, "connection stream http2 http 4200001 7 0 0 0 0");
+	made_command(&made, "waits calling 1 1");
 	struct model *model = model_open();
 	ck_assert_uint_eq(endpoint(model, "redis SET")->requests, 2);
 	ck_assert_uint_eq(endpoint(model, "redis SET")->errors, 2);

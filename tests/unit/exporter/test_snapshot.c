@@ -568,7 +568,7 @@ START_TEST(connections_are_those_of_processes_that_have_a_place)
 	struct snapshot *snapshot = take();
 	check_promises(snapshot);
 	ck_assert_uint_eq(snapshot->connection_count, 2);
-	const struct snapshot_connection *first = &snapshot->connections[0];
+	const struct snapshot_connection *first = &snapshot->connections[1]; /* in order of their processes */
 	ck_assert_int_eq(first->pid, 4200002);
 	ck_assert_int_eq(first->fd, 7);
 	ck_assert_uint_eq(first->scheme, SEG_SCHEME_TLS);
@@ -579,12 +579,42 @@ START_TEST(connections_are_those_of_processes_that_have_a_place)
 	ck_assert_uint_eq(first->requests, 10);
 	ck_assert_uint_eq(first->received_bytes, 20);
 	ck_assert_uint_eq(first->sent_bytes, 30);
-	ck_assert(!snapshot->connections[1].has_endpoint);
+	ck_assert(!snapshot->connections[0].has_endpoint);
 	ck_assert_uint_eq(snapshot->damaged_entries, 4);
 	made.seg.processes[1].owner = 0; /* killed, and buried */
 	struct snapshot *later = take();
 	ck_assert_uint_eq(later->connection_count, 1);
 	snapshot_free(later);
+	snapshot_free(snapshot);
+}
+END_TEST
+
+START_TEST(streams_are_of_the_connection_that_they_run_on)
+{
+	made_command(&made, "process 4200001 1");
+	made_command(&made, "connection stream http2 http 4200001 7 0 0 0 0");
+	made_command(&made, "connection asked http2 http 4200001 7 0 0 0 0");
+	made_command(&made, "connection stream http2 http 4200001 8 0 0 0 0");
+	made_command(&made, "connection served http2 http 4200001 8 0 0 0 0");
+	made_command(&made, "connection served http2 http 4200001 9 0 0 0 0");
+	made_command(&made, "connection stream http2 http 4200001 10 0 0 0 0"); /* its connection found no place */
+	struct snapshot *snapshot = take();
+	const struct {
+		int fd;
+		enum seg_connection_kind kind;
+		bool is_asked, has_streams;
+	} wanted[] = {
+		{ 7, SEG_CONNECTION_ASKED, true, true },    { 7, SEG_CONNECTION_STREAM, true, false },
+		{ 8, SEG_CONNECTION_SERVED, false, true },  { 8, SEG_CONNECTION_STREAM, false, false },
+		{ 9, SEG_CONNECTION_SERVED, false, false }, { 10, SEG_CONNECTION_STREAM, false, false },
+	};
+	ck_assert_uint_eq(snapshot->connection_count, 6);
+	for (uint32_t i = 0; i < 6; i++) {
+		ck_assert_int_eq(snapshot->connections[i].fd, wanted[i].fd);
+		ck_assert_int_eq(snapshot->connections[i].kind, wanted[i].kind);
+		ck_assert_int_eq(snapshot->connections[i].is_asked, wanted[i].is_asked);
+		ck_assert_int_eq(snapshot->connections[i].has_streams, wanted[i].has_streams);
+	}
 	snapshot_free(snapshot);
 }
 END_TEST
@@ -945,6 +975,7 @@ int main(void)
 	tcase_add_test(tests, slow_requests_that_make_no_sense_are_left_out);
 	tcase_add_test(tests, a_snapshot_of_slow_requests_has_what_they_need_and_nothing_else);
 	tcase_add_test(tests, connections_are_those_of_processes_that_have_a_place);
+	tcase_add_test(tests, streams_are_of_the_connection_that_they_run_on);
 	tcase_add_test(tests, an_endpoint_is_what_it_turned_out_to_be);
 	tcase_add_test(tests, what_stands_in_for_an_endpoint_is_no_damage);
 	tcase_add_test(tests, first_bytes_and_streams_are_counted_by_endpoint);

@@ -94,7 +94,7 @@ enum mysql_answer mysql_command_answer(uint8_t command);
 /* Statement of COM_STMT_EXECUTE and its like: the one that was prepared last, whatever its number (MariaDB). */
 #define MYSQL_LAST_STATEMENT UINT32_MAX
 
-#define MYSQL_ATTRIBUTES 32 /* of a query, beyond which its verb is not looked for: the client program sends at most so many */
+#define MYSQL_ATTRIBUTES 32 /* of a query, beyond which its verb is not looked for; as many as the client program sends */
 
 /* All zero: ready for the first byte of a connection. */
 struct mysql_client {

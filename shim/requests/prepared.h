@@ -15,8 +15,8 @@
 #define PREPARED_MAX 448u    /* pgjdbc keeps 256 statements a connection, psycopg 100, Connector/J 250 */
 #define PREPARED_PLACES 512u /* a power of two; those that stay free keep the searches short */
 
-/* A name is a number or a hash, of which 40 bits are kept: among 448 hashes two are the same with a chance of 1 in 10 million.
- * All zero (but for link): empty. */
+/* A name is a number or a hash, of which 40 bits are kept: among 448 hashes two are the same with a chance of 1 in 10
+ * million. All zero (but for link): empty. */
 struct prepared {
 	struct pool_link link;
 	uint32_t count;

@@ -283,7 +283,8 @@ class MariaDb:
         self.socket = os.path.join(self.data, "socket")
         argv = ["mariadbd", "--no-defaults", "--datadir=" + self.data, "--port=%d" % self.port, "--bind-address=127.0.0.1",
                 "--socket=" + self.socket, "--pid-file=" + os.path.join(self.data, "pid"), "--local-infile=1",
-                "--tmpdir=" + self.data, "--log-bin=bin", "--server-id=1", "--max-allowed-packet=64M", *self.SETTINGS, *configuration]
+                "--tmpdir=" + self.data, "--log-bin=bin", "--server-id=1", "--max-allowed-packet=64M",
+                *self.SETTINGS, *configuration]
         self.program = _start(scene, argv, "mariadb", settings)
         self.program.wait_ready(30)
         wait_until(self._is_up, 30, "mariadbd accepting connections")

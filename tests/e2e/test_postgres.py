@@ -168,7 +168,8 @@ def pipelines_with_errors_are_counted_exactly(scene):
                 client.SYNC)
     client.answers()
     for _ in range(rounds):
-        client.send(client.once("values (1)"), client.bind("u"), client.execute(), client.once("select 1/(id - 1) from t where id = 1"),
+        client.send(client.once("values (1)"), client.bind("u"), client.execute(),
+                    client.once("select 1/(id - 1) from t where id = 1"),
                     client.bind("d"), client.execute(), client.once("show work_mem"), client.SYNC,
                     client.bind("u"), client.execute(), client.SYNC, client.query("begin"), client.query("commit"))
     for _ in range(rounds):
@@ -279,7 +280,8 @@ def what_passes_under_tls_is_counted_the_same(scene):
     for mode in "simple", "prepared":
         check_pgbench(scene, postgres, TRANSACTION, OPERATIONS, requests_wanted(1000), "-M", mode, database="sslmode=require")
     counted = Counted(postgres.program, "postgresql")
-    scene.equal("what psql says of its session", postgres.psql("\\conninfo", "-d", "sslmode=require").count("SSL connection"), 1)
+    said = postgres.psql("\\conninfo", "-d", "sslmode=require")
+    scene.equal("what psql says of its session", said.count("SSL connection"), 1)
     refused = scene.run([postgres.tool("psql"), "-X", *postgres.where(), "dbname=nowhere sslmode=require"], shim=False)
     scene.equal("psql's exit code where there is no such database", refused.returncode, 2)
     scene.equal("a session that cannot begin", counted.since()[1], {("CONNECT", "3D"): 1})
@@ -356,10 +358,11 @@ CANARIES = "canary", "kanarie", "lintu"
 def no_statement_name_or_parameter_shows_up_anywhere(scene):
     postgres = Postgres(scene, slow="1us")
     client = PgClient(postgres.port, application_name="kanarie")
-    client.ask(client.query("create role kanarie"), )
+    client.ask(client.query("create role kanarie"))
     client.ask(client.query("select 'canary' as lintu -- canary"))
     client.ask(client.query("canary 1"))
-    client.ask(client.parse("select 'canary'", "kanarie"), client.bind("kanarie", "lintu"), client.execute("lintu"), client.SYNC)
+    client.ask(client.parse("select 'canary'", "kanarie"), client.bind("kanarie", "lintu"), client.execute("lintu"),
+               client.SYNC)
     client.ask(client.query("select * from lintu.canary"))
     client.close()
     for path in ("/metrics", "/report?top=0", "/report?format=json", "/requests/slow", "/requests/active", "/endpoints",

@@ -301,6 +301,8 @@ def no_statement_name_or_parameter_shows_up_anywhere(scene):
     for path in ("/metrics", "/report?top=0", "/report?format=json", "/requests/slow", "/requests/active", "/endpoints",
                  "/connections", "/self", "/folded", "/"):
         text = server.program.get_ok(path).text
+        if path in ("/metrics", "/report?top=0", "/requests/slow", "/endpoints"):
+            scene.check("%s tells of SELECT" % path, "SELECT" in text, text[:200])
         scene.equal("of what was said, in %s" % path, [canary for canary in CANARIES if canary in text], [])
 
 

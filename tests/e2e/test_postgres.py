@@ -233,6 +233,9 @@ def copies_cancels_and_notifications_are_counted_exactly(scene):
     began = time.monotonic()
     sleeper.send(sleeper.query("select pg_sleep(20)"))
     wait_until(lambda: other.rows("select 1 from pg_stat_activity where wait_event = 'PgSleep'"), 10, "a query that sleeps")
+    sleeps = wait_until(lambda: len(found := postgres.program.json("/requests/active")) == 1 and found[0], 5,
+                        "one active request")
+    scene.equal("what it is", (sleeps["endpoint"], sleeps["kind"], sleeps["in_flight"]), ("postgres SELECT", "served", 1))
     sleeper.cancel()
     scene.equal("the query that was cancelled", sleeper.kinds(), "T E57014 Z")
     lasted = time.monotonic() - began
@@ -368,6 +371,8 @@ def no_statement_name_or_parameter_shows_up_anywhere(scene):
     for path in ("/metrics", "/report?top=0", "/report?format=json", "/requests/slow", "/requests/active", "/endpoints",
                  "/connections", "/self", "/folded", "/"):
         text = postgres.program.get_ok(path).text
+        if path in ("/metrics", "/report?top=0", "/requests/slow", "/endpoints"):
+            scene.check("%s tells of SELECT" % path, "SELECT" in text, text[:200])
         found = [canary for canary in CANARIES if canary in text]
         scene.equal("of what was said, in %s" % path, found, [])
     scene.equal("what postgres' stderr says of profshim",

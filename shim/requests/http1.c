@@ -376,6 +376,7 @@ static void read_codings(struct http1 *http, struct line value)
 {
 	struct line coding;
 
+	http->is_faulty |= !value.n;
 	for (size_t i = 0; next_element(value, &i, &coding);) {
 		if (line_is(coding, "identity", 8))
 			continue;
@@ -762,6 +763,12 @@ struct http1_step http1_read(struct http1 *http, const char *bytes, size_t n)
 void http1_has_no_body(struct http1 *http)
 {
 	http->state = HTTP1_STATE_DONE;
+}
+
+bool http1_is_doubtful(const struct http1 *http)
+{
+	return http->is_faulty || http->has_bad_length || http->lengths_missing || http->has_other_coding ||
+	       (http->is_chunked && http->has_length);
 }
 
 bool http1_skip(struct http1 *http, size_t n)

@@ -50,8 +50,8 @@ struct http1 {
 	bool has_bad_length;   /* a Content-Length that is none, or two that differ */
 	bool lengths_missing;  /* a Content-Length without a value */
 	bool has_other_coding; /* a transfer coding besides chunked stands last */
-	bool is_faulty;        /* at HTTP1_HEAD: a line was folded, white space stood before a colon, a length was repeated or
-	                        * stood beside a transfer coding (RFC 9112 clauses 2.2, 5.1, 5.2, 6.1, 6.3) */
+	bool is_faulty;        /* at HTTP1_HEAD: a line was folded, white space stood before a colon, a transfer coding was empty,
+	                        * a length repeated or beside a coding (RFC 9112 clauses 2.2, 5.1, 5.2, 6.1, 6.3) */
 	bool is_version_0;     /* HTTP/1.0 */
 	bool is_last;          /* response, at HTTP1_HEAD: the connection will be closed after it */
 	bool is_event_stream;  /* response: Content-Type: text/event-stream */
@@ -87,6 +87,9 @@ struct http1_step http1_read(struct http1 *http, const char *bytes, size_t n);
 
 /* At HTTP1_HEAD of a response: it answers a HEAD request, so no body follows whatever the head says. */
 void http1_has_no_body(struct http1 *http);
+
+/* What was read of a request's head so far would make it faulty or broken: a server may refuse it before its end. */
+bool http1_is_doubtful(const struct http1 *http);
 
 /* n bytes of body passed that cannot be shown. False: a head was expected, or the body is not that long. */
 bool http1_skip(struct http1 *http, size_t n);

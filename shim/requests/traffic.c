@@ -809,8 +809,11 @@ static bool is_hopeless(const struct conn *conn)
 {
 	if (conn->is_settled || conn->asked_bytes <= TRAFFIC_UNDECIDED_BYTES)
 		return false;
+	/* A head beyond all bounds that began as a request's is one, and the server will say so. */
+	const struct request *request = request_oldest(&conn->queue);
 	return conn->as == &traffic_undecided ||
-	       (conn->as->protocol == SEG_PROTOCOL_HTTP && conn->http.request.state == HTTP1_STATE_BROKEN);
+	       (conn->as->protocol == SEG_PROTOCOL_HTTP && conn->http.request.state == HTTP1_STATE_BROKEN &&
+		(!request || request->endpoint == REQUEST_NO_ENDPOINT));
 }
 
 static void show_waiting(struct conn *conn)

@@ -180,9 +180,12 @@ static void on_response_line(struct conn *conn, struct traffic_call *call)
 }
 
 /* Why a request that was answered failed all the same, where its status does not tell. */
-static enum seg_error error_of(const struct request *request, uint16_t status)
+static enum seg_error error_of(const struct conn *conn, const struct request *request)
 {
-	bool is_refused = request->kind == KIND_FAULTY && status == STATUS_BAD_REQUEST;
+	/* A server that refuses need not have read to the end of the head. */
+	bool is_faulty = request->kind == KIND_FAULTY ||
+			 (request == conn->http.reading && http1_is_doubtful(&conn->http.request));
+	bool is_refused = is_faulty && conn->http.response.status == STATUS_BAD_REQUEST;
 
 	return request->is_broken || is_refused ? SEG_ERROR_PARSE : SEG_ERROR_NONE;
 }
@@ -197,7 +200,7 @@ static void on_response_end(struct conn *conn, struct traffic_call *call)
 	conn->http.no_more_answers |= response->is_last;
 	if (!request) /* such as a 408 that nobody asked for */
 		return;
-	finish(conn, request, error_of(request, response->status), call);
+	finish(conn, request, error_of(conn, request), call);
 	/* What a server does after a response and before its next event is the next request of the pipeline. */
 	request = unanswered(conn);
 	if (request && request->endpoint != REQUEST_NO_ENDPOINT && !conn->is_client)

@@ -618,8 +618,86 @@ START_TEST(any_bytes_in_any_pieces_keep_the_gauges_balanced)
 }
 END_TEST
 
+START_TEST(a_request_refused_for_its_form_is_a_parse_error_and_a_served_one_is_none)
+{
+	static const char *const heads[] = {
+		"GET /a HTTP/1.1\r\nX: a\r\n folded\r\n\r\n", "GET /a HTTP/1.1\r\nContent-Length : 0\r\n\r\n",
+		"GET /a HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+		"GET /a HTTP/1.1\r\nX: a\r\n folded\r\nthe head goes on", "GET /a HTTP/1.1\r\nContent-Length:\r\n",
+	};
+
+	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+		begin();
+		room_know("GET /a");
+		room_receive(5, heads[i]);
+		room_send(5, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+		room_close(5);
+		ck_assert_uint_eq(http("GET /a", 400, SEG_ERROR_PARSE), 1);
+		ck_assert(room_is_balanced());
+	}
+	begin();
+	room_know("GET /a");
+	room_receive(5, heads[0]);
+	room_answer(5, 1);
+	room_receive(5, "GET /a HTTP/1.1\r\n\r\n");
+	room_send(5, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+	ck_assert_uint_eq(http("GET /a", 200, SEG_ERROR_NONE), 2);
+	ck_assert_uint_eq(http("GET /a", 400, SEG_ERROR_NONE), 1);
+}
+END_TEST
+
+START_TEST(a_head_beyond_all_bounds_is_answered_as_a_request)
+{
+	static char head[80000];
+
+	begin();
+	room_know("GET /a");
+	memset(head, 'x', sizeof(head));
+	memcpy(head, "GET /a HTTP/1.1\r\nX: ", 20);
+	room_receive_n(5, head, 40000);
+	room_receive_n(5, head + 40000, 40000);
+	room_send(5, "HTTP/1.1 431 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+	room_close(5);
+	ck_assert_uint_eq(http("GET /a", 431, SEG_ERROR_PARSE), 1);
+	ck_assert_uint_eq(room_counter(SEG_COUNTER_UNCLASSIFIED_CONNECTIONS), 0);
+	ck_assert(room_is_balanced());
+}
+END_TEST
+
+START_TEST(a_target_beyond_what_is_kept_is_known_when_it_is_refused)
+{
+	static char line[10000];
+
+	begin();
+	room_know("GET /a");
+	memset(line, 'x', sizeof(line));
+	memcpy(line, "GET /a?", 7);
+	room_receive_n(5, line, sizeof(line));
+	room_send(5, "HTTP/1.1 414 Too Long\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+	room_close(5);
+	ck_assert_uint_eq(http("GET /a", 414, SEG_ERROR_NONE), 1);
+	ck_assert(room_is_balanced());
+}
+END_TEST
+
+START_TEST(after_an_http_1_0_response_nothing_more_is_answered)
+{
+	begin();
+	room_receive(5, "GET /a HTTP/1.0\r\n\r\nGET /b HTTP/1.0\r\n\r\n");
+	room_send(5, "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok");
+	room_close(5);
+	ck_assert_uint_eq(http("GET /a", 200, SEG_ERROR_NONE), 1);
+	ck_assert_uint_eq(all_http(), 1);
+	ck_assert(room_is_balanced());
+}
+END_TEST
+
 static void add_tests(TCase *tcase)
 {
+	tcase_add_test(tcase, a_request_refused_for_its_form_is_a_parse_error_and_a_served_one_is_none);
+	tcase_add_test(tcase, a_head_beyond_all_bounds_is_answered_as_a_request);
+	tcase_add_test(tcase, a_target_beyond_what_is_kept_is_known_when_it_is_refused);
+	tcase_add_test(tcase, after_an_http_1_0_response_nothing_more_is_answered);
 	tcase_add_test(tcase, one_request_is_one_request);
 	tcase_add_test(tcase, a_request_lasts_from_its_first_byte_to_the_last_of_its_response);
 	tcase_add_test(tcase, keep_alive_requests_are_counted_each);

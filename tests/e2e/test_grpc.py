@@ -3,6 +3,7 @@
 of gRPC's threads read and write the one connection; and the CPU time goes to the method that spent it."""
 import collections
 import subprocess
+import urllib.parse
 
 from harness import FULL, free_ports, own_server, requests_wanted, run_tests, test
 from http2_servers import make_certificate
@@ -112,6 +113,46 @@ def the_client_counts_what_it_asks(scene):
         scene.equal("calls at %d streams" % streams, metrics.by(ASKED, "rpc_method", "rpc_response_status_code"),
                     as_counted(wanted))
         check_nothing_lost(scene, metrics)
+
+
+def own_seconds(server, endpoint, functions):
+    """{function: own CPU seconds} of an endpoint."""
+    report = server.program.json("/report?format=json&top=1000&endpoint=" + urllib.parse.quote(endpoint))
+    return {row["function"]: row["tottime"] for row in report["functions"] if row["function"] in functions}
+
+
+def check_shares(scene, how):
+    """Calls of two methods whose costs stand 10 to 1, mixed on one connection."""
+    server = Server(scene, how, unit_us=300, hz=1000)
+    server.call(8, 40000 if FULL else 2000, [("both", "", "x", 0)], shim=False)
+    metrics = server.program.metrics()
+    found = metrics.by("profshim_endpoint_cpu_seconds_total", "endpoint")
+    scene.say("by profshim: %s CPU seconds" % found)
+    names = {"light": "grpc test.Shop/Light", "heavy": "grpc test.Shop/Heavy"}
+    functions = {name: own_seconds(server, endpoint, ("serve_light", "serve_heavy")) for name, endpoint in names.items()}
+    scene.say("functions by endpoint: %s" % functions)
+    server.program.process.stdin.close()
+    scene.equal("exit code", server.program.wait(), 0)
+    true_ns = {name: int(ns) for name, _, ns in (line.split() for line in server.program.stdout().splitlines()[1:])}
+    on_endpoints = {name: found.get(endpoint, 0) for name, endpoint in names.items()}
+    total, true_total = sum(on_endpoints.values()), sum(true_ns.values())
+    for name in names:
+        scene.within("share of " + name, 100 * on_endpoints[name] / total, 100 * true_ns[name] / true_total, 3.0, " %")
+    burnt = sum(sum(seconds.values()) for seconds in functions.values())
+    wrong = functions["light"].get("serve_heavy", 0) + functions["heavy"].get("serve_light", 0)
+    scene.at_most("burnt on the wrong endpoint", 100 * wrong / burnt, 2, " %")
+    scene.at_least("burnt on an endpoint", 100 * burnt / (true_total / 1e9), 95, " %")
+    check_nothing_lost(scene, metrics)
+
+
+@test
+def cpu_time_of_a_server_with_threads_goes_to_its_methods(scene):
+    check_shares(scene, "threads")
+
+
+@test
+def cpu_time_of_a_server_with_callbacks_goes_to_its_methods(scene):
+    check_shares(scene, "callbacks")
 
 
 if __name__ == "__main__":

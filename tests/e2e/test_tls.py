@@ -116,8 +116,8 @@ def check_expected(scene, program, expected):
 
 # OpenSSL in all its forms
 
-def start_tls_server(scene, mode):
-    program = scene.start([own_server("tls_server"), mode, *make_certificate(scene)], "tls_server-" + mode)
+def start_tls_server(scene, mode, server="tls_server"):
+    program = scene.start([own_server(server), mode, *make_certificate(scene)], server + "-" + mode)
     program.wait_for_output("\n")
     program.wait_ready()
     ports = dict(line.split() for line in program.stdout().splitlines())
@@ -128,15 +128,16 @@ def stop_tls_server(scene, program, metrics):
     """The calls that the server counted itself are those that profshim counted."""
     scene.equal("exit code", program.stop(), 0)
     told = [line.split() for line in program.stdout().splitlines()]
-    calls = {name: float(count) for name, count in told if name.startswith("SSL_")}
-    counted = {name: count for name, count in metrics.by("profshim_calls_total", "call").items() if name.startswith("SSL_")}
-    scene.equal("calls of libssl", counted, calls)
+    libraries = ("SSL_", "gnutls_")
+    calls = {name: float(count) for name, count in told if name.startswith(libraries)}
+    counted = {name: count for name, count in metrics.by("profshim_calls_total", "call").items() if name.startswith(libraries)}
+    scene.equal("calls of the library", counted, calls)
     scene.equal("what the program printed on stderr", program.stderr(), "")
     return dict(told)
 
 
-def serve_and_compare(scene, mode, contexts=None, connections=2, rounds=4):
-    program, port, _ = start_tls_server(scene, mode)
+def serve_and_compare(scene, mode, contexts=None, connections=2, rounds=4, server="tls_server"):
+    program, port, _ = start_tls_server(scene, mode, server)
     expected = Expected()
     for number in range(connections):
         client = TlsClient(port, contexts[number % len(contexts)] if contexts else None)
@@ -533,6 +534,14 @@ def a_gnutls_server_is_counted(scene):
     metrics = program.metrics_when(lambda metrics: metrics.sum(SERVED) >= count)
     check_requests(scene, metrics, {("GET", "/page", "200", "https"): count})
     scene.equal("calls that we are blind to", metrics.by("profshim_blind_calls_total", "kind"), {})
+
+
+@test
+def gnutls_in_every_way_of_moving_its_records(scene):
+    both = [client_context(), client_context(maximum_version=ssl.TLSVersion.TLSv1_2)]
+    for mode in ("simple", "cork", "packet", "custom", "memory"):
+        scene.say("--- " + mode)
+        serve_and_compare(scene, mode, both, server="gnutls_server")
 
 
 @test

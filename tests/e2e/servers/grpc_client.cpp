@@ -1,7 +1,7 @@
 /* grpc_client - calls methods of grpc_server: grpc_client PORT CERTIFICATE|- CONCURRENCY COUNT {KIND METHOD MESSAGE}...
  *
  * KIND: unary, list (the server streams), sum (the client does), talk (both do), cancel (talks, and cancels instead of
- * ending). METHOD: "/test.Shop/Get". CONCURRENCY threads share one connection and make COUNT calls of the first method, then
+ * ending), both (unary calls of METHODLight and METHODHeavy in turn). METHOD: "/test.Shop/Get". CONCURRENCY threads share one connection and make COUNT calls of the first method, then
  * of the second one, and so on. Streams of the client are three messages long. After cancelled calls one more,
  * /test.Shop/Last, makes sure that the server was told of them. Prints for each method and status how many of its COUNT
  * calls ended so, as gRPC told this client, and waits for the end of its input:
@@ -47,7 +47,12 @@ static ByteBuffer buffer_of(const std::string &text)
 
 static Status call_unary(const Target &target, grpc::ClientContext *context)
 {
-	RpcMethod method(target.method.c_str(), RpcMethod::NORMAL_RPC);
+	static std::atomic<uint64_t> turn;
+	std::string name = target.method;
+
+	if (target.kind == "both")
+		name += turn++ % 2 ? "Heavy" : "Light";
+	RpcMethod method(name.c_str(), RpcMethod::NORMAL_RPC);
 	ByteBuffer request = buffer_of(target.message), response;
 
 	return grpc::internal::BlockingUnaryCall<ByteBuffer, ByteBuffer, ByteBuffer, ByteBuffer>(target.channel.get(), method,

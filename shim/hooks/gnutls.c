@@ -30,7 +30,8 @@ HOOK ssize_t gnutls_record_recv_packet(session_ref session, packet_ref *ret_pack
 HOOK ssize_t gnutls_record_recv_early_data(session_ref session, void *buffer, size_t bytes);
 HOOK ssize_t gnutls_record_send(session_ref session, const void *buffer, size_t bytes);
 HOOK ssize_t gnutls_record_send2(session_ref session, const void *buffer, size_t bytes, size_t padding, unsigned flags);
-HOOK ssize_t gnutls_record_send_range(session_ref session, const void *buffer, size_t bytes, const struct gnutls_range *range);
+HOOK ssize_t gnutls_record_send_range(session_ref session, const void *buffer, size_t bytes,
+				      const struct gnutls_range *range);
 HOOK ssize_t gnutls_record_send_file(session_ref session, int file, off_t *offset, size_t bytes);
 HOOK ssize_t gnutls_record_send_early_data(session_ref session, const void *buffer, size_t bytes);
 HOOK void gnutls_record_cork(session_ref session);
@@ -294,7 +295,8 @@ HOOK ssize_t gnutls_record_send2(session_ref session, const void *buffer, size_t
 	return finish_send(&call, buffer, function(session, buffer, bytes, padding, flags));
 }
 
-HOOK ssize_t gnutls_record_send_range(session_ref session, const void *buffer, size_t bytes, const struct gnutls_range *range)
+HOOK ssize_t gnutls_record_send_range(session_ref session, const void *buffer, size_t bytes,
+				      const struct gnutls_range *range)
 {
 	const struct foreign_library *library = FIND(session);
 	__typeof__(&gnutls_record_send_range) function = TRUE_FUNCTION(library, gnutls_record_send_range);

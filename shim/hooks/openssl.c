@@ -1,4 +1,4 @@
-/* openssl - the calls of libssl (1.0.2 to 3.x, and the libraries that offer the same) which handshake or pass plain bytes.
+/* openssl - the calls of libssl (1.0.2 to 3.x, and of libraries that offer the same) that handshake or pass plain bytes.
  * Bytes that pass through BIO_f_ssl (BIO_read on a session) go by these and stay unseen: libssl calls itself directly.
  * Nothing here touches the queue of errors.
  */

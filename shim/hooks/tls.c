@@ -19,6 +19,9 @@
 enum {
 	GREETING_BYTES = GREETING_RANDOM + TLS_RANDOM_BYTES,
 	RECORD_BYTES = 3, /* of which a record is told: type and version */
+	RECORD_TYPE_FIRST = 20, /* change_cipher_spec, alert, handshake, application_data; heartbeat: RFC 6520 */
+	RECORD_TYPE_LAST = 24,
+	HANDSHAKE = 22,
 	CLIENT_HELLO = 1,
 };
 
@@ -171,15 +174,15 @@ static size_t gather(unsigned char *ret_bytes, size_t max, const struct iovec *i
 	return gathered;
 }
 
-/* RFC 8446 clause 5.1: change_cipher_spec, alert, handshake, application_data, heartbeat; major version 3. */
+/* Of a known type, and of major version 3. */
 static bool is_record(const unsigned char *bytes, size_t n)
 {
-	return n >= RECORD_BYTES && bytes[0] >= 20 && bytes[0] <= 24 && bytes[1] == 3 && bytes[2] <= 4;
+	return n >= RECORD_BYTES && bytes[0] >= RECORD_TYPE_FIRST && bytes[0] <= RECORD_TYPE_LAST && bytes[1] == 3 && bytes[2] <= 4;
 }
 
 static void note_greeting(int fd, const unsigned char *bytes, size_t n)
 {
-	if (n < GREETING_BYTES || !is_record(bytes, n) || bytes[0] != 22 || bytes[5] != CLIENT_HELLO ||
+	if (n < GREETING_BYTES || !is_record(bytes, n) || bytes[0] != HANDSHAKE || bytes[5] != CLIENT_HELLO ||
 	    (uint32_t)fd > DESCRIPTOR_MAP_FD_MAX)
 		return;
 	uint64_t hash = hash_of_random(bytes + GREETING_RANDOM), key = descriptor_map_key_of_hash(hash);
@@ -233,14 +236,25 @@ static bool is_own_record(int fd, const unsigned char *bytes, size_t n)
 	return true;
 }
 
+static bool may_begin_record(const struct iovec *iov, size_t iov_count)
+{
+	unsigned char first = iov && iov_count && iov->iov_len ? *(const unsigned char *)iov->iov_base : 0;
+
+	return first >= RECORD_TYPE_FIRST && first <= RECORD_TYPE_LAST;
+}
+
 bool tls_takes_slowly(int fd, const struct iovec *iov, size_t iov_count, size_t bytes)
 {
 	unsigned char first[GREETING_BYTES];
-	size_t n = gather(first, sizeof(first), iov, iov ? iov_count : 0, bytes);
+	uint64_t word = word_of(fd);
 
+	if (!tls_thread.depth && word & IS_OPEN)
+		return true;
+	if (!tls_thread.depth && !may_begin_record(iov, iov_count))
+		return false;
+	size_t n = gather(first, sizeof(first), iov, iov ? iov_count : 0, bytes);
 	if (tls_thread.depth && is_own_record(fd, first, n))
 		return true;
-	uint64_t word = word_of(fd);
 	if (word & IS_OPEN)
 		return true;
 	/* Of a handshake whose call was left for another stack meanwhile. */
@@ -327,7 +341,8 @@ void tls_returned(struct tls_call *call, bool is_open)
 	call->fd = is_own ? within.fd : call->fd;
 	if (call->fd < 0 && is_open && call->key)
 		call->fd = find_by_greeting(call);
-	if (call->fd < 0 || !conn_is_tracked(call->fd)) {
+	/* Meanwhile another thread may have closed it, and the number be another connection's. */
+	if (call->fd < 0 || !conn_is_tracked(call->fd) || !is_session_of((uintptr_t)call->object, call->fd)) {
 		call->fd = -1;
 		return;
 	}

@@ -3,7 +3,7 @@
 import os
 import re
 
-from harness import TREE, own_server, report_functions, run_tests, test
+from harness import Metrics, TREE, own_server, report_functions, run_tests, test
 
 
 def interposed_names():
@@ -44,11 +44,17 @@ def the_program_itself_behaves_the_same_under_the_shim(scene):
 
 @test
 def hooks_and_sampling_allocate_nothing(scene):
+    rounds = 18000  # of six protocols in turn
     for unwind in ("auto", "fp"):
-        result = scene.run([own_server("count_allocations"), "20000"], hz=997, unwind=unwind)
+        result = scene.run([own_server("count_allocations"), str(rounds)], hz=997, unwind=unwind)
         scene.equal("allocations while serving, and control, with PROFSHIM_UNWIND=%s" % unwind,
                     (result.returncode, result.stdout), (0, b"allocations 0\ncontrol 2\n"))
         scene.equal("stderr", result.stderr, b"")
+        metrics = Metrics(scene.profshim("report", "--view=metrics"))
+        scene.equal("requests of HTTP/1, HTTP/2 and FastCGI", metrics.sum("http_server_request_duration_seconds_count"),
+                    rounds / 6 * 5)
+        scene.equal("requests of databases", metrics.by("db_server_operation_duration_seconds_count", "db_system_name"),
+                    {name: rounds / 6 * 2 for name in ("redis", "memcached", "postgresql")})
     listed = scene.profshim("report", "--top=3")
     scene.say(listed)
     samples = re.search(r"(\d+) samples", listed)

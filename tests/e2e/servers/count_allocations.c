@@ -3,9 +3,10 @@
  *     count_allocations ROUNDS
  *
  * The program defines malloc and its kin itself, so that whatever is loaded into it calls these. It counts those of its
- * one working thread between the first and the last of ROUNDS rounds: connections are made, HTTP and Redis requests sent,
- * received and answered by several calls, descriptors duplicated and closed. None of that allocates by itself, so that
- * the count printed, "allocations N", is that of what was interposed. Burns some CPU, so that samples are taken, too.
+ * one working thread between the first and the last of ROUNDS rounds: connections are made, requests of one protocol after
+ * the other sent, received and answered by several calls, descriptors duplicated and closed. None of that allocates by
+ * itself, so that the count printed, "allocations N", is that of what was interposed. Burns some CPU, so that samples are
+ * taken, too.
  */
 #include "burn.h"
 
@@ -115,47 +116,116 @@ static void wait_readable(int epoll, int fd)
 	check("poll", poll(&entry, 1, 5000) == 1);
 }
 
-/* The server takes request in two pieces and answers by two calls; the client takes the answer. */
-static void exchange(int client, int server, int epoll, const char *request, const char *answer)
+struct bytes {
+	const char *text;
+	size_t n;
+};
+
+#define BYTES(literal) ((struct bytes){ literal, sizeof(literal) - 1 })
+
+/* The client sides of one connection, and what waits for the server's. */
+struct pair {
+	int client;
+	int server;
+	int epoll;
+};
+
+static void answer(const struct pair *pair, struct bytes said)
 {
-	size_t request_bytes = strlen(request), answer_bytes = strlen(answer);
-	struct iovec rest = { .iov_base = (char *)answer + 1, .iov_len = answer_bytes - 1 };
+	struct iovec rest = { .iov_base = (char *)(uintptr_t)said.text + 1, .iov_len = said.n - 1 };
 	char buffer[512];
 
-	check("write", write(client, request, request_bytes) == (ssize_t)request_bytes);
-	wait_readable(epoll, server);
-	check("recv", recv(server, buffer, 3, 0) == 3);
-	check("read", read(server, buffer, sizeof(buffer)) == (ssize_t)request_bytes - 3);
-	burn(20000);
-	check("send", send(server, answer, 1, 0) == 1);
-	check("writev", writev(server, &rest, 1) == (ssize_t)answer_bytes - 1);
-	check("recv", recv(client, buffer, answer_bytes, MSG_WAITALL) == (ssize_t)answer_bytes);
+	check("send", send(pair->server, said.text, 1, 0) == 1);
+	check("writev", writev(pair->server, &rest, 1) == (ssize_t)said.n - 1);
+	check("recv", recv(pair->client, buffer, said.n, MSG_WAITALL) == (ssize_t)said.n);
 }
+
+/* The server takes what is asked in two pieces and answers by two calls; the client takes the answer. */
+static void exchange(const struct pair *pair, struct bytes asked, struct bytes said)
+{
+	char buffer[512];
+
+	check("write", write(pair->client, asked.text, asked.n) == (ssize_t)asked.n);
+	wait_readable(pair->epoll, pair->server);
+	check("recv", recv(pair->server, buffer, 3, 0) == 3);
+	check("read", read(pair->server, buffer, sizeof(buffer)) == (ssize_t)asked.n - 3);
+	burn(20000);
+	answer(pair, said);
+}
+
+static void speak_redis(const struct pair *pair, unsigned number)
+{
+	(void)number;
+	exchange(pair, BYTES("*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n"), BYTES("$5\r\nvalue\r\n"));
+	exchange(pair, BYTES("*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$1\r\n1\r\n"), BYTES("+OK\r\n"));
+}
+
+static void speak_http1(const struct pair *pair, unsigned number)
+{
+	char text[160];
+	/* A new route every time: endpoints are made while we count. */
+	int n = snprintf(text, sizeof(text), "GET /page-%x%x/list HTTP/1.1\r\nHost: a\r\ntraceparent: "
+			 "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n", number, number * 7);
+
+	exchange(pair, (struct bytes){ text, (size_t)n }, BYTES("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+	exchange(pair, BYTES("POST /form HTTP/1.1\r\nContent-Length: 4\r\n\r\nabcd"),
+		 BYTES("HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"));
+}
+
+/* Preface, SETTINGS, HEADERS of stream 1: GET, /, http, and an authority that enters the table. RFC 9113, RFC 7541. */
+static void speak_http2(const struct pair *pair, unsigned number)
+{
+	(void)number;
+	exchange(pair, BYTES("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" "\0\0\0\4\0\0\0\0\0"
+			     "\0\0\6\1\5\0\0\0\1" "\x82\x84\x86\x41\x01" "a"),
+		 BYTES("\0\0\0\4\0\0\0\0\0" "\0\0\1\1\5\0\0\0\1" "\x88"));
+	exchange(pair, BYTES("\0\0\4\1\5\0\0\0\3" "\x82\x84\x86\xbe"), BYTES("\0\0\1\1\5\0\0\0\3" "\x88"));
+}
+
+static void speak_memcached(const struct pair *pair, unsigned number)
+{
+	(void)number;
+	exchange(pair, BYTES("get key\r\n"), BYTES("VALUE key 0 1\r\nx\r\nEND\r\n"));
+	exchange(pair, BYTES("set key 0 0 1\r\nx\r\n"), BYTES("STORED\r\n"));
+}
+
+/* Start-up, then a simple query. */
+static void speak_postgres(const struct pair *pair, unsigned number)
+{
+	(void)number;
+	exchange(pair, BYTES("\0\0\0\x11\0\3\0\0" "user\0a\0\0" "\0"), BYTES("R\0\0\0\x08\0\0\0\0" "Z\0\0\0\5I"));
+	exchange(pair, BYTES("Q\0\0\0\x0dSELECT 1\0"), BYTES("C\0\0\0\x0dSELECT 1\0" "Z\0\0\0\5I"));
+	exchange(pair, BYTES("P\0\0\0\x11s\0SELECT 1\0\0\0" "B\0\0\0\x0d\0s\0\0\0\0\0\0\0" "E\0\0\0\x09\0\0\0\0\0" "S\0\0\0\4"),
+		 BYTES("1\0\0\0\4" "2\0\0\0\4" "C\0\0\0\x0dSELECT 1\0" "Z\0\0\0\5I"));
+}
+
+/* Records of request 1: begin, parameters and their end, end of input; answer and end. */
+static void speak_fastcgi(const struct pair *pair, unsigned number)
+{
+	(void)number;
+	exchange(pair, BYTES("\1\1\0\1\0\x08\0\0" "\0\1\1\0\0\0\0\0" "\1\4\0\1\0\x24\0\0" "\x0e\3REQUEST_METHODGET"
+			     "\x0b\4REQUEST_URI/fpm" "\1\4\0\1\0\0\0\0" "\1\5\0\1\0\0\0\0"),
+		 BYTES("\1\6\0\1\0\x15\0\0" "Status: 200 OK\r\n\r\nabc" "\1\3\0\1\0\x08\0\0" "\0\0\0\0\0\0\0\0"));
+}
+
+static void (*const protocols[])(const struct pair *, unsigned) = {
+	speak_redis, speak_http1, speak_http2, speak_memcached, speak_postgres, speak_fastcgi,
+};
 
 static void round_trip(int listener, const struct sockaddr_in *address, unsigned number)
 {
 	static const int on = 1;
 	struct epoll_event event = { .events = EPOLLIN };
-	int client = socket(AF_INET, SOCK_STREAM, 0), epoll = epoll_create1(0), server;
-	char request[128];
+	struct pair pair = { .client = socket(AF_INET, SOCK_STREAM, 0), .epoll = epoll_create1(0) };
 
-	check("connect", connect(client, (const struct sockaddr *)address, sizeof(*address)) == 0);
-	server = accept4(listener, NULL, NULL, 0);
+	check("connect", connect(pair.client, (const struct sockaddr *)address, sizeof(*address)) == 0);
+	pair.server = accept4(listener, NULL, NULL, 0);
 	/* Or the second piece of each answer would wait for the first one's acknowledgement. */
-	setsockopt(server, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	check("accept4", server >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, server, &event) == 0);
-	if (number % 2) {
-		exchange(client, server, epoll, "*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n", "$5\r\nvalue\r\n");
-		exchange(client, server, epoll, "*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$1\r\n1\r\n", "+OK\r\n");
-	} else {
-		/* A new route every time: endpoints are made while we count. */
-		snprintf(request, sizeof(request), "GET /page-%x%x/list HTTP/1.1\r\nHost: a\r\n\r\n", number, number * 7);
-		exchange(client, server, epoll, request, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-		exchange(client, server, epoll, "POST /form HTTP/1.1\r\nContent-Length: 4\r\n\r\nabcd",
-		         "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
-	}
-	check("dup", close(dup(server)) == 0);
-	check("close", close(client) == 0 && close(server) == 0 && close(epoll) == 0);
+	setsockopt(pair.server, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	check("accept4", pair.server >= 0 && epoll_ctl(pair.epoll, EPOLL_CTL_ADD, pair.server, &event) == 0);
+	protocols[number % (sizeof(protocols) / sizeof(protocols[0]))](&pair, number);
+	check("dup", close(dup(pair.server)) == 0);
+	check("close", close(pair.client) == 0 && close(pair.server) == 0 && close(pair.epoll) == 0);
 }
 
 int main(int argc, char **argv)

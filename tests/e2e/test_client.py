@@ -86,8 +86,10 @@ class Upstream:
     def __init__(self, scene, ports=()):
         self.scene = scene
         self.port = free_ports()
+        while self.port in ports:
+            self.port = free_ports()
         os.makedirs(scene.path("www/files"), exist_ok=True)
-        scene.write("www/files/large.txt", "a line of text\n" * 20000)
+        scene.write("www/files/large.txt", "a line of text\n" * 4000)
         listens = ["127.0.0.1:%d backlog=2048" % self.port, "unix:%s" % scene.path("upstream.sock")]
         listens += ["127.0.0.1:%d" % port for port in ports]
         config = scene.write("upstream.conf", UPSTREAM_CONFIG.format(

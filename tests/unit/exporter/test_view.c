@@ -3,6 +3,7 @@
 #include "../run.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <string.h>
 
 static struct made_session made;
@@ -160,12 +161,122 @@ START_TEST(content_types_follow_what_is_asked)
 }
 END_TEST
 
+/* Renders /requests/slow of made, of one endpoint or (NULL) all. */
+static struct strbuf slow(const char *endpoint)
+{
+	struct names names = made_names(&made);
+	struct snapshot *snapshot = snapshot_take(&made.seg);
+	struct model *model = model_build(snapshot, &names);
+	struct view_params params = defaults();
+	struct strbuf out = STRBUF_EMPTY;
+
+	params.endpoint = endpoint;
+	view_find("/requests/slow")->render(model, &params, &out);
+	ck_assert_int_eq(out.error, 0);
+	model_free(model);
+	snapshot_free(snapshot);
+	return out;
+}
+
+static unsigned occurrences(const struct strbuf *text, const char *wanted)
+{
+	unsigned count = 0;
+
+	for (const char *at = strbuf_text(text); (at = strstr(at, wanted)); at++)
+		count++;
+	return count;
+}
+
+START_TEST(times_are_dates_of_rfc_3339)
+{
+	/* From date -u -d ... +%s. */
+	static const struct {
+		uint64_t real_ns;
+		const char *text;
+	} times[] = {
+		{ 0, "1970-01-01T00:00:00.000000000Z" },
+		{ 951782399999999999, "2000-02-28T23:59:59.999999999Z" },
+		{ 951782400000000000, "2000-02-29T00:00:00.000000000Z" },
+		{ 951868800000000001, "2000-03-01T00:00:00.000000001Z" },
+		{ 1704067199000000000, "2023-12-31T23:59:59.000000000Z" },
+		{ 1709251199123000000, "2024-02-29T23:59:59.123000000Z" },
+		{ 1735689600000000000, "2025-01-01T00:00:00.000000000Z" },
+		{ 4107542400000000000, "2100-03-01T00:00:00.000000000Z" },
+		{ UINT64_MAX, "2554-07-21T23:34:33.709551615Z" },
+	};
+	char wanted[64];
+
+	made_command(&made, "endpoint a http GET \"GET /a\"");
+	made_command(&made, "slow a 200 - http 1 50 1 2 3 - -");
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+		made.slow->begin_real_ns = times[i].real_ns;
+		struct strbuf out = slow(NULL);
+		snprintf(wanted, sizeof(wanted), "\"start\": \"%s\"", times[i].text);
+		ck_assert_msg(strstr(strbuf_text(&out), wanted) != NULL, "no %s in %s", wanted, strbuf_text(&out));
+		strbuf_free(&out);
+	}
+}
+END_TEST
+
+/* A chain of frames, the last of which is its leaf's node. */
+static uint32_t deep_stack(uint32_t depth)
+{
+	uint32_t node = 0;
+
+	for (uint32_t i = 0; i < depth; i++) {
+		uint32_t frame = seg_table_insert(&made.seg.slots[SEG_TABLE_FRAMES], seg_frame_key(SEG_MODULE_FIRST, 16 + i), NULL) + 1;
+		node = seg_table_insert(&made.seg.slots[SEG_TABLE_NODES], seg_node_key(node, frame), NULL) + 1;
+	}
+	return node;
+}
+
+START_TEST(an_answer_of_many_deep_stacks_leaves_out_the_lighter_ones)
+{
+	made_command(&made, "module m /m");
+	made_command(&made, "endpoint a http GET \"GET /a\"");
+	made_command(&made, "endpoint b http GET \"GET /b\"");
+	uint32_t leaf = deep_stack(500);
+	for (int i = 0; i < 2 * SEG_SLOW_PER_ENDPOINT; i++) {
+		made_command(&made, i % 2 ? "slow a 200 - http 1 50 1 2 3 - -" : "slow b 200 - http 1 50 1 2 3 - -");
+		made.slow->stack_count = SEG_SLOW_STACKS;
+		for (uint32_t j = 0; j < SEG_SLOW_STACKS; j++)
+			made.slow->stacks[j] = (struct seg_slow_stack){ leaf, 1, j };
+	}
+	struct strbuf out = slow(NULL); /* 64 * 9 * 500 names are below 300000, with one stack more they are not */
+	ck_assert_uint_eq(occurrences(&out, "\"stacks_left_out\": 7"), 2 * SEG_SLOW_PER_ENDPOINT);
+	ck_assert_uint_eq(occurrences(&out, "\"frames\""), 2 * SEG_SLOW_PER_ENDPOINT * 9);
+	ck_assert_uint_eq(occurrences(&out, "\"cpu_seconds\": 1.5e-8"), 2 * SEG_SLOW_PER_ENDPOINT); /* the heaviest */
+	strbuf_free(&out);
+	out = slow("GET /a");
+	ck_assert_uint_eq(occurrences(&out, "\"stacks_left_out\": 0"), SEG_SLOW_PER_ENDPOINT);
+	ck_assert_uint_eq(occurrences(&out, "\"frames\""), SEG_SLOW_PER_ENDPOINT * SEG_SLOW_STACKS);
+	strbuf_free(&out);
+}
+END_TEST
+
+START_TEST(endpoints_of_one_name_show_as_many_slow_requests_as_one)
+{
+	made_command(&made, "endpoint get http GET _OTHER overflow");
+	made_command(&made, "endpoint post http POST _OTHER overflow");
+	for (int i = 0; i < SEG_SLOW_PER_ENDPOINT; i++) {
+		made_command(&made, "slow get 200 - http 1 50 1 2 3 - -");
+		made_command(&made, "slow post 200 - http 1 60 1 2 3 - -");
+	}
+	struct strbuf out = slow(NULL);
+	ck_assert_uint_eq(occurrences(&out, "\"start\""), SEG_SLOW_PER_ENDPOINT);
+	ck_assert_uint_eq(occurrences(&out, "\"duration_seconds\": 0.06"), SEG_SLOW_PER_ENDPOINT);
+	ck_assert_uint_eq(occurrences(&out, "\"slow_requests\": 64"), 1);
+	strbuf_free(&out);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("view");
 	TCase *tests = tcase_create("view");
 
 	tcase_add_checked_fixture(tests, setup, teardown);
+	tcase_set_timeout(tests, 30);
 	tcase_add_test(tests, defaults_come_from_the_session);
 	tcase_add_test(tests, every_parameter_is_taken);
 	tcase_add_test(tests, a_wrong_parameter_is_named_with_its_value_and_what_is_accepted);
@@ -173,6 +284,9 @@ int main(void)
 	tcase_add_test(tests, an_endpoint_that_is_not_there_is_told_by_all_means);
 	tcase_add_test(tests, views_are_found_by_their_exact_path);
 	tcase_add_test(tests, content_types_follow_what_is_asked);
+	tcase_add_test(tests, times_are_dates_of_rfc_3339);
+	tcase_add_test(tests, an_answer_of_many_deep_stacks_leaves_out_the_lighter_ones);
+	tcase_add_test(tests, endpoints_of_one_name_show_as_many_slow_requests_as_one);
 	suite_add_tcase(suite, tests);
 	SRunner *runner = srunner_create(suite);
 	int failed = run_tests(runner);

@@ -1071,6 +1071,155 @@ START_TEST(a_session_counts_the_same_split_anywhere)
 }
 END_TEST
 
+/* A client and a server that follow the rules, at random; and what was asked for and done. */
+struct model {
+	uint32_t random;
+	struct wire asked, answered;
+	bool is_skipping;
+	uint64_t done[3], failed[3]; /* by verb: INSERT, UPDATE, DELETE */
+};
+
+static const char *const model_verbs[] = { "INSERT", "UPDATE", "DELETE" };
+
+static uint32_t draw(struct model *model, uint32_t below)
+{
+	model->random = model->random * 1664525 + 1013904223;
+	return (model->random >> 16) % below;
+}
+
+static void model_fails(struct model *model, uint32_t verb)
+{
+	error("ERROR", "40001");
+	wire_add(&model->answered, wire.bytes, wire.n);
+	wire.n = 0;
+	model->failed[verb]++;
+}
+
+static void model_says(struct model *model, char type)
+{
+	if (type == 'Z')
+		pg_message(&model->answered, type, "T", 1);
+	else
+		pg_message(&model->answered, type, "x", type == 'C' || type == 'D');
+}
+
+static void model_query(struct model *model)
+{
+	uint32_t verb = draw(model, 3), statements = 1 + draw(model, 2);
+
+	pg_message(&model->asked, 'Q', model_verbs[verb], strlen(model_verbs[verb]) + 1);
+	if (model->is_skipping)
+		return;
+	for (uint32_t i = 0; i < statements; i++) {
+		if (draw(model, 4)) {
+			model_says(model, 'C');
+			continue;
+		}
+		model_fails(model, verb);
+		model_says(model, 'Z');
+		return;
+	}
+	model->done[verb]++;
+	model_says(model, 'Z');
+}
+
+/* Parse, Bind and Execute, one or none of which fails. */
+static void model_execute(struct model *model)
+{
+	uint32_t verb = draw(model, 3), failing = draw(model, 12);
+	static const char kinds[] = { '1', '2', 'C' };
+
+	parse_statement("", model_verbs[verb]);
+	bind_portal("", "");
+	execute_portal("");
+	if (draw(model, 2))
+		empty_message('H');
+	wire_add(&model->asked, wire.bytes, wire.n);
+	wire.n = 0;
+	for (uint32_t i = 0; i < 3 && !model->is_skipping; i++) {
+		if (i == 2 && draw(model, 2))
+			model_says(model, 'D');
+		if (i == failing) {
+			model_fails(model, verb);
+			model->is_skipping = true;
+		} else {
+			model_says(model, kinds[i]);
+			model->done[verb] += i == 2;
+		}
+	}
+}
+
+static void model_prepare(struct model *model)
+{
+	uint32_t verb = draw(model, 3);
+
+	parse_statement("s", model_verbs[verb]);
+	wire_add(&model->asked, wire.bytes, wire.n);
+	wire.n = 0;
+	if (model->is_skipping)
+		return;
+	if (draw(model, 6)) {
+		model_says(model, '1');
+		return;
+	}
+	model_fails(model, verb);
+	model->is_skipping = true;
+}
+
+static void model_sync(struct model *model)
+{
+	pg_message(&model->asked, 'S', NULL, 0);
+	model->is_skipping = false;
+	model_says(model, 'Z');
+}
+
+static void pass_in_pieces(struct model *model, const struct wire *side, bool is_answer)
+{
+	for (size_t at = 0, n; at < side->n; at += n) {
+		n = 1 + draw(model, 60);
+		n = n < side->n - at ? n : side->n - at;
+		if (is_answer)
+			room_send_n(FD, guarded(side->bytes + at, n), n);
+		else
+			room_receive_n(FD, guarded(side->bytes + at, n), n);
+	}
+}
+
+START_TEST(any_pipeline_counts_what_the_server_did)
+{
+	static struct model model;
+
+	memset(&model, 0, sizeof(model));
+	model.random = (uint32_t)_i + 1;
+	begin_session();
+	for (int batch = 0; batch < 40; batch++) {
+		model.asked.n = model.answered.n = 0;
+		for (uint32_t i = draw(&model, 12); i; i--) {
+			switch (draw(&model, 8)) {
+			case 0: model_query(&model); break;
+			case 1: model_sync(&model); break;
+			case 2:
+				model_prepare(&model);
+				model_sync(&model);
+				break;
+			default: model_execute(&model);
+			}
+		}
+		model_sync(&model);
+		pass_in_pieces(&model, &model.asked, false);
+		pass_in_pieces(&model, &model.answered, true);
+		for (int verb = 0; verb < 3; verb++) {
+			ck_assert_uint_eq(count(model_verbs[verb]), model.done[verb]);
+			ck_assert_uint_eq(failed(model_verbs[verb], "40"), model.failed[verb]);
+		}
+	}
+	uint64_t total = 0;
+	for (int verb = 0; verb < 3; verb++)
+		total += model.done[verb] + model.failed[verb];
+	end_session(total);
+}
+END_TEST
+
 static void add_tests(TCase *tcase)
 {
 	tcase_set_timeout(tcase, 30);
@@ -1104,6 +1253,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, what_the_program_asks_is_counted_by_its_peer);
 	tcase_add_test(tcase, a_half_received_query_is_known_by_its_verb);
 	tcase_add_test(tcase, a_session_counts_the_same_split_anywhere);
+	tcase_add_loop_test(tcase, any_pipeline_counts_what_the_server_did, 0, 100);
 }
 
 int main(void)

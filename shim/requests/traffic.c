@@ -805,7 +805,7 @@ void traffic_answered_unseen(struct conn *conn, size_t n, struct traffic_call *c
 }
 
 /* A client that goes on for long without an answer and without a line that means something. */
-static bool is_hopeless(const struct conn *conn)
+static bool is_hopeless(struct conn *conn)
 {
 	if (conn->is_settled || conn->asked_bytes <= TRAFFIC_UNDECIDED_BYTES)
 		return false;

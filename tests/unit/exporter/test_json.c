@@ -94,6 +94,7 @@ int main(void)
 	Suite *suite = suite_create("json");
 	TCase *tests = tcase_create("json");
 
+	tcase_set_timeout(tests, 60); /* localedef takes a while on a busy machine */
 	tcase_add_test(tests, members_stand_in_the_order_they_were_written);
 	tcase_add_test(tests, any_bytes_become_a_valid_text);
 	tcase_add_test(tests, too_deep_a_document_is_an_error_of_the_text);

@@ -20,17 +20,20 @@
 
 #include <string.h>
 
-const char *const route_kind_labels[ROUTE_KIND_COUNT] = { "{id}", "{uuid}", "{hash}", "{date}", "{email}", "{ip}", "{token}", "{bytes}", "{name}" };
+const char *const route_kind_labels[ROUTE_KIND_COUNT] = {
+	"{id}", "{uuid}", "{hash}", "{date}", "{email}", "{ip}", "{token}", "{bytes}", "{name}",
+};
 
 /* struct seg_word's state. */
 enum {
 	STATE_VARIES = 1,        /* odd words behind this node are {name} */
-	STATE_ALL_VARY = 2,      /* all words are */
+	STATE_PLAIN_VARY = 2,    /* so are those of the vocabulary, but for actions */
 	STATE_COLLECTION = 4,    /* a word that ids were seen behind */
 	STATE_HAS_IDS = 8,       /* some word behind this node varies by its form */
 	STATE_HAS_WORDS = 16,    /* odd words are {name}, but others stayed as they are */
 	STATE_INSTANCE = 32,     /* a word that turned out to be one more {name} */
 	STATE_SHARED = 64,       /* the {name} beside the word before is followed by this word, too */
+	STATE_ALL_VARY = 128,    /* as STATE_PLAIN_VARY, collections included */
 	STATE_SHARED_SHIFT = 8,  /* from here on: how many of the words behind this one are so shared; 8 bits */
 	STATE_KINDS_SHIFT = 16,  /* from here on: the kinds that a variable's node was seen as */
 };
@@ -73,32 +76,47 @@ static struct seg_word *insert(uint64_t key, bool *ret_is_new)
 	return index == SEG_NOT_FOUND ? NULL : &seg.words[index];
 }
 
-static uint32_t state_of(const struct seg_word *node)
+static uint32_t state_at(const struct seg_word *node)
 {
-	return node ? atomic_load_explicit(&node->state, memory_order_relaxed) : 0;
+	return atomic_load_explicit(&node->state, memory_order_relaxed);
 }
 
-/* True if that is news. */
+/* NULL: of a node that is not in the trie nothing is known. */
+static uint32_t state_of(const struct seg_word *node)
+{
+	return node ? state_at(node) : 0;
+}
+
+/* True if that is news. *ret_before: what the state was. */
+static bool state_add_to(struct seg_word *node, uint32_t bits, uint32_t *ret_before)
+{
+	*ret_before = state_at(node);
+	if ((*ret_before & bits) == bits)
+		return false;
+	*ret_before = atomic_fetch_or_explicit(&node->state, bits, memory_order_relaxed);
+	return (*ret_before & bits) != bits;
+}
+
 static bool state_add(struct seg_word *node, uint32_t bits)
 {
-	if ((state_of(node) & bits) == bits)
-		return false;
-	return (atomic_fetch_or_explicit(&node->state, bits, memory_order_relaxed) & bits) != bits;
+	uint32_t before;
+
+	return state_add_to(node, bits, &before);
 }
 
 uint32_t route_trie_changes(void)
 {
 	struct seg_word *changes = seg.words ? find(CHANGES_KEY) : NULL;
 
-	return changes ? atomic_load_explicit(&changes->children, memory_order_relaxed) : 0;
+	return changes ? atomic_load_explicit(&changes->children, memory_order_acquire) : 0;
 }
 
 static void note_change(struct route_walk *walk)
 {
 	struct seg_word *changes = find(CHANGES_KEY);
 
-	if (changes)
-		atomic_fetch_add_explicit(&changes->children, 1, memory_order_relaxed);
+	if (changes) /* pairs with route_trie_changes: who sees the count sees the change */
+		atomic_fetch_add_explicit(&changes->children, 1, memory_order_release);
 	walk->has_changed = true;
 }
 
@@ -148,7 +166,7 @@ static enum route_kind kind_of_state(uint32_t state)
 	return kinds & (kinds - 1) || !kinds ? ROUTE_KIND_ID : (enum route_kind)__builtin_ctz(kinds);
 }
 
-/* What a segment's text is but for the kinds of its variables; true if there are any. */
+/* What a segment's text is but for the kinds of its variables. */
 struct shape {
 	char text[SEG_ENDPOINT_BYTES];
 	size_t n;
@@ -156,7 +174,7 @@ struct shape {
 	uint32_t kinds; /* bits of a state */
 };
 
-static bool shape_of(struct shape *ret, const char *s, size_t n)
+static void shape_of(struct shape *ret, const char *s, size_t n)
 {
 	ret->n = ret->others = 0;
 	ret->kinds = 0;
@@ -172,7 +190,6 @@ static bool shape_of(struct shape *ret, const char *s, size_t n)
 		ret->kinds |= 1u << (STATE_KINDS_SHIFT + kind);
 		i += strlen(route_kind_labels[kind]);
 	}
-	return ret->kinds != 0;
 }
 
 /* Puts the label of kind in the place of each variable of a shape. */
@@ -226,8 +243,12 @@ static uint32_t weight_of(enum route_word word)
 static void children_add(struct seg_word *node, enum route_word word)
 {
 	struct children children = children_of(node);
-	uint32_t one = word == ROUTE_WORD_PLAIN ? 1u << PLAIN_SHIFT : word == ROUTE_WORD_ACTION ? 1u << ACTION_SHIFT : weight_of(word) << ODD_SHIFT;
+	uint32_t one = weight_of(word) << ODD_SHIFT;
 
+	if (word == ROUTE_WORD_PLAIN)
+		one = 1u << PLAIN_SHIFT;
+	else if (word == ROUTE_WORD_ACTION)
+		one = 1u << ACTION_SHIFT;
 	if (children.plain < PLAIN_MAX && children.actions < ACTION_MAX && children.odd < ODD_MAX)
 		atomic_fetch_add_explicit(&node->children, one, memory_order_relaxed);
 }
@@ -235,17 +256,27 @@ static void children_add(struct seg_word *node, enum route_word word)
 static bool too_many(const struct route_walk *walk, const struct seg_word *node)
 {
 	struct children children = children_of(node);
-	bool has_ids = state_of(node) & STATE_HAS_IDS;
+	bool has_ids = state_at(node) & STATE_HAS_IDS;
 	uint32_t limit = has_ids ? limits[walk->came_by].odd_weight_beside_ids : limits[walk->came_by].odd_weight;
 
 	return children.odd >= limit && children.odd >= children.plain;
 }
 
+/* Words of the vocabulary beside names may be names (a repository called "docs"), beside ids they are not. */
+static bool plain_may_be_names(const struct route_walk *walk, const struct seg_word *node)
+{
+	return !(state_at(node) & STATE_HAS_IDS) && (walk->came_by == BY_PLURAL || walk->came_by == BY_WORD);
+}
+
 static void judge(struct route_walk *walk, struct seg_word *node)
 {
-	if (too_many(walk, node) && state_add(node, STATE_VARIES))
-		note_change(walk);
-	if (children_of(node).plain >= limits[walk->came_by].plain && state_add(node, STATE_VARIES | STATE_ALL_VARY))
+	uint32_t bits = 0;
+
+	if (!(state_at(node) & STATE_VARIES) && too_many(walk, node))
+		bits = plain_may_be_names(walk, node) ? STATE_VARIES | STATE_PLAIN_VARY : STATE_VARIES;
+	if (children_of(node).plain >= limits[walk->came_by].plain)
+		bits |= STATE_VARIES | STATE_PLAIN_VARY | STATE_ALL_VARY;
+	if (bits && state_add(node, bits))
 		note_change(walk);
 }
 
@@ -257,6 +288,8 @@ static void is_collection(struct route_walk *walk, struct seg_word *node)
 
 	if (walk->before_came_by != BY_PREFIX || !weight || !walk->before || !state_add(node, STATE_COLLECTION))
 		return;
+	if (children_of(walk->before).odd < weight)
+		return;
 	atomic_fetch_sub_explicit(&walk->before->children, weight << ODD_SHIFT, memory_order_relaxed);
 	children_add(walk->before, ROUTE_WORD_PLAIN);
 }
@@ -265,12 +298,13 @@ static void learn_variable(struct route_walk *walk, struct seg_word *node, uint6
 {
 	struct seg_word *child = insert(key, NULL);
 	bool is_form = kinds >> STATE_KINDS_SHIFT & ~(1u << ROUTE_KIND_NAME);
+	uint32_t before;
 
 	if (!child)
 		return;
-	uint32_t before = state_of(child);
-	if (state_add(child, kinds) && before >> STATE_KINDS_SHIFT && kind_of_state(before) != kind_of_state(before | kinds))
-		note_change(walk);
+	bool is_news = state_add_to(child, kinds, &before);
+	if (is_news && before >> STATE_KINDS_SHIFT && kind_of_state(before) != kind_of_state(before | kinds))
+		note_change(walk); /* it is called otherwise from now on */
 	if (!is_form || !node)
 		return;
 	is_collection(walk, node);
@@ -297,12 +331,6 @@ static size_t step_variable(struct route_walk *walk, struct seg_word *node, uint
 	return n;
 }
 
-/* A word of the vocabulary beside names may be one of them (a repository called "docs"), beside ids it is not. */
-static bool plain_vary(const struct route_walk *walk, uint32_t state)
-{
-	return !(state & STATE_HAS_IDS) && (walk->came_by == BY_PLURAL || walk->came_by == BY_WORD);
-}
-
 static bool varies(const struct route_walk *walk, const struct seg_word *node, const struct seg_word *child, enum route_word word)
 {
 	uint32_t state = state_of(node), child_state = state_of(child);
@@ -319,7 +347,7 @@ static bool varies(const struct route_walk *walk, const struct seg_word *node, c
 		return true;
 	if (child_state & STATE_COLLECTION)
 		return false;
-	return word != ROUTE_WORD_PLAIN || plain_vary(walk, state);
+	return word != ROUTE_WORD_PLAIN || state & STATE_PLAIN_VARY;
 }
 
 /* Enough of the words behind a word are also behind the {name} beside it. Where an interface begins, and for an action,
@@ -381,6 +409,41 @@ static enum route_word word_of(const struct shape *shape)
 	return n ? route_word_of(text, n) : ROUTE_WORD_PLAIN;
 }
 
+static void learn_step(struct route_walk *walk, struct seg_word *node, const struct shape *shape, uint64_t key, enum route_word word)
+{
+	if (!varies(walk, node, find(key), word))
+		learn_word(walk, node, key, word);
+	if (walk->twin)
+		look_for_twin(walk, node, key, shape->text, shape->n);
+}
+
+/* A segment that is a word, perhaps with variables within. */
+static size_t step_word(struct route_walk *walk, struct seg_word *node, const struct shape *shape, char *segment, size_t n, size_t room)
+{
+	enum route_word word = word_of(shape);
+	uint64_t key = child_key(walk, shape->text, shape->n);
+
+	if (walk->is_learning && node)
+		learn_step(walk, node, shape, key, word);
+	if (varies(walk, node, find(key), word)) {
+		/* Strange beside ids: one that has not quite their form. */
+		bool is_id = word == ROUTE_WORD_STRANGE && state_of(node) & STATE_HAS_IDS;
+		return step_variable(walk, node, 1u << (STATE_KINDS_SHIFT + (is_id ? ROUTE_KIND_TOKEN : ROUTE_KIND_NAME)), segment, room);
+	}
+	if (shape->kinds) {
+		if (walk->is_learning) /* of a word that is strange besides, a part may look like an id by chance */
+			learn_variable(walk, word == ROUTE_WORD_STRANGE ? NULL : node, key, shape->kinds);
+		n = shape_write(shape, kind_of_state(state_of(find(key)) | shape->kinds), segment, room);
+	}
+	bool is_beside_names = state_of(node) & STATE_VARIES && !memchr("_$", *shape->text, 2);
+	uint64_t twin = is_beside_names ? child_key(walk, "{}", 2) : 0;
+	if (twin && walk->is_learning)
+		state_add(node, STATE_HAS_WORDS);
+	move_on(walk, node, key, came_by_word(walk, shape->text, shape->n), word);
+	walk->twin = twin;
+	return n <= room ? n : 0;
+}
+
 size_t route_walk_step(struct route_walk *walk, char *segment, size_t n, size_t room)
 {
 	struct shape shape;
@@ -388,31 +451,8 @@ size_t route_walk_step(struct route_walk *walk, char *segment, size_t n, size_t 
 	if (!seg.words || n > sizeof(shape.text))
 		return n <= room ? n : 0;
 	struct seg_word *node = find(walk->key);
-	bool has_variables = shape_of(&shape, segment, n);
-	if (has_variables && !shape.others)
+	shape_of(&shape, segment, n);
+	if (shape.kinds && !shape.others)
 		return step_variable(walk, node, shape.kinds, segment, room);
-	enum route_word word = word_of(&shape);
-	uint64_t key = child_key(walk, shape.text, shape.n);
-	bool is_known_to_vary = varies(walk, node, find(key), word);
-	if (walk->is_learning && node && !is_known_to_vary)
-		learn_word(walk, node, key, word);
-	if (walk->is_learning && node && walk->twin)
-		look_for_twin(walk, node, key, shape.text, shape.n);
-	if (is_known_to_vary || varies(walk, node, find(key), word)) {
-		/* Strange beside ids: one that has not quite their form. */
-		enum route_kind kind = word == ROUTE_WORD_STRANGE && state_of(node) & STATE_HAS_IDS ? ROUTE_KIND_TOKEN : ROUTE_KIND_NAME;
-		return step_variable(walk, node, 1u << (STATE_KINDS_SHIFT + kind), segment, room);
-	}
-	if (has_variables) {
-		if (walk->is_learning) /* of a word that is strange besides, a part may look like an id by chance */
-			learn_variable(walk, word == ROUTE_WORD_STRANGE ? NULL : node, key, shape.kinds);
-		n = shape_write(&shape, kind_of_state(state_of(find(key)) | shape.kinds), segment, room);
-	}
-	bool is_beside_names = state_of(node) & STATE_VARIES && !memchr("_$", *segment, 2);
-	uint64_t twin = is_beside_names ? child_key(walk, "{}", 2) : 0;
-	if (twin && walk->is_learning)
-		state_add(node, STATE_HAS_WORDS);
-	move_on(walk, node, key, came_by_word(walk, shape.text, shape.n), word);
-	walk->twin = twin;
-	return n <= room ? n : 0;
+	return step_word(walk, node, &shape, segment, n, room);
 }

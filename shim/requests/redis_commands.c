@@ -29,9 +29,9 @@ static const char plain_names[] =
 	"ZRANGESTORE ZRANK ZREM ZREMRANGEBYLEX ZREMRANGEBYRANK ZREMRANGEBYSCORE ZREVRANGE ZREVRANGEBYLEX "
 	"ZREVRANGEBYSCORE ZREVRANK ZSCAN ZSCORE ZUNION ZUNIONSTORE";
 
-/* After their answer the connection carries a stream, or (the unsubscribing ones) as many answers as channels. */
-static const char stream_names[] =
-	"MONITOR PSUBSCRIBE PSYNC PUNSUBSCRIBE SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE SYNC UNSUBSCRIBE";
+static const char stream_names[] = "MONITOR PSYNC SYNC";
+static const char subscribing_names[] = "PSUBSCRIBE PUNSUBSCRIBE SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE UNSUBSCRIBE";
+static const char subscribers_names[] = "PING QUIT RESET";
 
 static const char *const containers[][2] = {
 	{ "ACL", "CAT DELUSER DRYRUN GENPASS GETUSER HELP LIST LOAD LOG SAVE SETUSER USERS WHOAMI" },
@@ -134,9 +134,15 @@ void redis_commands_init(void)
 
 	if (command_count > 1)
 		return;
-	add("CLIENT ", "REPLY", 5, REDIS_NO_ANSWER);
-	add_list("", plain_names, 0);
+	/* First come those that stand in a list without traits, too: a name that comes twice is left out. */
+	add("CLIENT ", "REPLY", 5, REDIS_IS_CONTAINER);
+	add("CLIENT REPLY ", "ON", 2, REDIS_REPLIES_ON);
+	add("CLIENT REPLY ", "OFF", 3, REDIS_REPLIES_OFF);
+	add("CLIENT REPLY ", "SKIP", 4, REDIS_REPLIES_SKIP);
+	add_list("", subscribers_names, REDIS_GOES_ON);
+	add_list("", subscribing_names, REDIS_SUBSCRIBES);
 	add_list("", stream_names, REDIS_OPENS_STREAM);
+	add_list("", plain_names, 0);
 	for (size_t i = 0; i < sizeof(containers) / sizeof(containers[0]); i++) {
 		size_t n = strlen(containers[i][0]);
 		memcpy(prefix, containers[i][0], n);

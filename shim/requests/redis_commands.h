@@ -11,9 +11,13 @@
 enum { REDIS_COMMAND_OTHER = 0 }; /* none of the list; its name is "_OTHER" */
 
 enum redis_trait {
-	REDIS_IS_CONTAINER = 1, /* its second word belongs to its name */
-	REDIS_OPENS_STREAM = 2, /* after its answer: pushed messages, no more requests (SUBSCRIBE, MONITOR, SYNC) */
-	REDIS_NO_ANSWER = 4,    /* perhaps none, and perhaps none for the following commands either (CLIENT REPLY) */
+	REDIS_IS_CONTAINER = 1,  /* its next word belongs to its name */
+	REDIS_OPENS_STREAM = 2,  /* after its answer: no more requests (MONITOR, SYNC) */
+	REDIS_SUBSCRIBES = 4,    /* answered for each channel, by an array or a push whose first string is its name in small */
+	REDIS_GOES_ON = 8,       /* one of those that a subscriber of RESP2 may send besides */
+	REDIS_REPLIES_ON = 16,   /* CLIENT REPLY ON: it and what follows is answered */
+	REDIS_REPLIES_OFF = 32,  /* CLIENT REPLY OFF: neither is */
+	REDIS_REPLIES_SKIP = 64, /* CLIENT REPLY SKIP: it and the next one are not */
 };
 
 /* Makes the table; before that every command is _OTHER. Again changes nothing. */

@@ -27,13 +27,13 @@ enum command_state {
 };
 
 /* The word that was read is over: it is the name, or a container's whose subcommand comes next. */
-static void end_word(struct resp_command *command, bool is_subcommand, bool is_last)
+static void end_word(struct resp_command *command, bool is_last)
 {
 	if (command->name_bytes > REDIS_NAME_BYTES)
 		command->command = REDIS_COMMAND_OTHER;
 	else
 		command->command = redis_command_find(command->name);
-	command->is_named = is_subcommand || is_last || !(redis_command_traits(command->command) & REDIS_IS_CONTAINER);
+	command->is_named = is_last || !(redis_command_traits(command->command) & REDIS_IS_CONTAINER);
 	if (!command->is_named && command->name_bytes < REDIS_NAME_BYTES)
 		command->name[command->name_bytes++] = ' ';
 }
@@ -118,11 +118,6 @@ static bool awaits_subcommand(const struct resp_command *command)
 	return n && n <= REDIS_NAME_BYTES && command->name[n - 1] == ' ';
 }
 
-static bool has_container(const struct resp_command *command)
-{
-	return memchr(command->name, ' ', sizeof(command->name)) != NULL;
-}
-
 static void eat_word(struct resp_command *command, const char **next, const char *end)
 {
 	while (*next < end && command->number > 2) {
@@ -131,7 +126,7 @@ static void eat_word(struct resp_command *command, const char **next, const char
 	}
 	if (command->number > 2)
 		return;
-	end_word(command, has_container(command), !command->arguments_left);
+	end_word(command, !command->arguments_left);
 	command->state = COMMAND_SKIP;
 }
 
@@ -157,7 +152,7 @@ static void eat_inline_char(struct resp_command *command, char c)
 	if (c != ' ' && c != '\t')
 		add_to_name(command, c);
 	else if (command->name_bytes && !awaits_subcommand(command))
-		end_word(command, has_container(command), false);
+		end_word(command, false);
 }
 
 /* True: the line is over, and it was no empty one. */
@@ -169,7 +164,7 @@ static bool end_inline(struct resp_command *command)
 	if (!command->is_named) {
 		if (awaits_subcommand(command))
 			command->name[--command->name_bytes] = '\0';
-		end_word(command, false, true);
+		end_word(command, true);
 	}
 	return true;
 }
@@ -242,10 +237,10 @@ enum reply_state {
 	REPLY_START,
 	REPLY_TYPE,   /* an element's first byte is due */
 	REPLY_LINE,   /* skipped to its end */
-	REPLY_ERROR,  /* a line whose first word is kept */
+	REPLY_WORD,   /* a line whose first word is kept */
 	REPLY_NUMBER, /* a length or a count */
 	REPLY_STRING, /* bytes by count */
-	REPLY_STRING_ERROR, /* the same, first word kept */
+	REPLY_STRING_WORD, /* the same, first word kept */
 	REPLY_BROKEN,
 };
 
@@ -267,13 +262,17 @@ static bool begin_element(struct resp_reply *reply, char type)
 
 	if (is_top && type != '|')
 		reply->top = type;
+	if (reply->begun < 2)
+		reply->begun++;
+	else
+		reply->begun = 3;
 	reply->type = type;
 	reply->number = 0;
 	reply->digits = 0;
 	reply->is_negative = false;
 	switch (type) {
 	case '-':
-		reply->state = is_top ? REPLY_ERROR : REPLY_LINE;
+		reply->state = is_top ? REPLY_WORD : REPLY_LINE;
 		return true;
 	case '+': case ':': case '_': case '#': case ',': case '(':
 		reply->state = REPLY_LINE;
@@ -290,6 +289,12 @@ static bool type_is_string(char type)
 	return type == '$' || type == '=' || type == '!';
 }
 
+/* A string whose first word is kept: an error of RESP3, or the first element of an array or a push. */
+static bool keeps_word(const struct resp_reply *reply)
+{
+	return reply->top == '!' || (reply->begun == 2 && (reply->top == '*' || reply->top == '>'));
+}
+
 /* The count of an aggregate, or a string's length, is known. RESP_ITEM: nothing follows it and the reply is over. */
 static enum resp_event end_number(struct resp_reply *reply)
 {
@@ -300,7 +305,7 @@ static enum resp_event end_number(struct resp_reply *reply)
 		return RESP_BROKEN;
 	if (type_is_string(reply->type) && !reply->is_negative) {
 		reply->number = number + 2; /* its line end */
-		reply->state = reply->top == '!' ? REPLY_STRING_ERROR : REPLY_STRING;
+		reply->state = keeps_word(reply) ? REPLY_STRING_WORD : REPLY_STRING;
 		return RESP_MORE;
 	}
 	if (type_is_string(reply->type)) /* null */
@@ -339,18 +344,18 @@ static enum resp_event eat_line(struct resp_reply *reply, const char **next, con
 }
 
 /* True: the first word may go on. */
-static bool keep_error_char(struct resp_reply *reply, char c)
+static bool keep_word_char(struct resp_reply *reply, char c)
 {
-	if (c == ' ' || c == '\r' || c == '\n' || reply->error_bytes == RESP_ERROR_BYTES)
+	if (c == ' ' || c == '\r' || c == '\n' || reply->word_bytes == RESP_WORD_BYTES)
 		return false;
-	reply->error[reply->error_bytes++] = c;
+	reply->word[reply->word_bytes++] = c;
 	return true;
 }
 
-static void eat_error(struct resp_reply *reply, const char **next, const char *end)
+static void eat_word_line(struct resp_reply *reply, const char **next, const char *end)
 {
 	while (*next < end) {
-		if (!keep_error_char(reply, **next)) {
+		if (!keep_word_char(reply, **next)) {
 			reply->state = REPLY_LINE;
 			return;
 		}
@@ -363,9 +368,9 @@ static enum resp_event eat_string(struct resp_reply *reply, const char **next, c
 	uint64_t room = (uint64_t)(end - *next);
 	uint64_t taken = room < reply->number ? room : reply->number;
 
-	if (reply->state == REPLY_STRING_ERROR)
-		for (uint64_t i = 0; i < taken && reply->state == REPLY_STRING_ERROR; i++)
-			if (!keep_error_char(reply, (*next)[i]))
+	if (reply->state == REPLY_STRING_WORD)
+		for (uint64_t i = 0; i < taken && reply->state == REPLY_STRING_WORD; i++)
+			if (!keep_word_char(reply, (*next)[i]))
 				reply->state = REPLY_STRING;
 	*next += taken;
 	reply->number -= taken;
@@ -386,7 +391,8 @@ struct resp_step resp_read_reply(struct resp_reply *reply, const char *bytes, si
 				break;
 			}
 			reply->top = '\0';
-			reply->error_bytes = 0;
+			reply->word_bytes = 0;
+			reply->begun = 0;
 			reply->elements_left = 1;
 			reply->state = REPLY_TYPE;
 			break;
@@ -397,14 +403,14 @@ struct resp_step resp_read_reply(struct resp_reply *reply, const char *bytes, si
 		case REPLY_LINE:
 			event = eat_line(reply, &next, end);
 			break;
-		case REPLY_ERROR:
-			eat_error(reply, &next, end);
+		case REPLY_WORD:
+			eat_word_line(reply, &next, end);
 			break;
 		case REPLY_NUMBER:
 			event = eat_reply_number(reply, &next, end);
 			break;
 		case REPLY_STRING:
-		case REPLY_STRING_ERROR:
+		case REPLY_STRING_WORD:
 			event = eat_string(reply, &next, end);
 			break;
 		default:

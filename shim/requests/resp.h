@@ -45,7 +45,7 @@ static inline bool resp_command_is_within(const struct resp_command *command)
 	return command->state != 0;
 }
 
-#define RESP_ERROR_BYTES 16 /* of an error's first word */
+#define RESP_WORD_BYTES 16 /* longer than any word that is looked for */
 
 /* All zero: ready for the first byte. */
 struct resp_reply {
@@ -54,10 +54,12 @@ struct resp_reply {
 	uint8_t digits;
 	char type;           /* of the element being read */
 	char top;            /* at RESP_ITEM: type of the reply; '>' = pushed, answers no command */
-	uint8_t error_bytes; /* at RESP_ITEM: of error, 0 = the reply is no error */
+	uint8_t word_bytes;  /* at RESP_ITEM: of word */
+	uint8_t begun;       /* elements begun, up to 3: the reply itself, its first one, others */
 	uint64_t number;     /* being read; then bytes left of a string with its line end */
 	uint64_t elements_left;
-	char error[RESP_ERROR_BYTES]; /* the first word of the error, such as WRONGTYPE */
+	char word[RESP_WORD_BYTES]; /* of an error its first word, such as WRONGTYPE; of an array or a push the first word of
+	                             * its first element if that is a string, such as message */
 };
 
 /* Goes on to the end of the next reply. Call until RESP_MORE. */

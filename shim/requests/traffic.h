@@ -111,7 +111,10 @@ struct conn {
 			uint64_t begin_ns; /* of the command being received */
 			struct work work;      /* that of one command, which stands for all last received */
 			struct work half_work; /* of a command half received, WORK_NONE = none or not known */
+			uint64_t answer_ns; /* when the first byte of the answer being sent passed */
 			uint32_t random;
+			uint8_t silence;   /* CLIENT REPLY: of what comes next, the protocol's own */
+			bool has_pushed;   /* the server pushes, so an array is always an answer: RESP3 */
 		} redis;
 		_Alignas(8) char state[TRAFFIC_STATE_BYTES]; /* other protocols': traffic_state */
 	};

@@ -3,8 +3,13 @@
  * A pipeline is received by one call, run command after command, and answered by one call: between the two nothing tells
  * which command the thread is at. So one of them stands for all, chosen by lot with equal chances: over many pipelines
  * each command gets its share of the time, in proportion to how often it occurs.
+ *
+ * A subscriber's connection is a stream from the first answer on, and goes on with commands all the same: what is pushed is
+ * told from answers by its kind (RESP3), or by the word that it begins with (RESP2, in which a subscriber has few commands
+ * left).
  */
 #include "endpoint.h"
+#include "lot.h"
 #include "traffic.h"
 
 #include <string.h>
@@ -20,26 +25,37 @@ void traffic_redis_begin(struct conn *conn)
 	conn->redis.random = (uint32_t)conn->first_ns | 1;
 }
 
-/* Marsaglia's xorshift; which lot it gives does not matter, only that it does not follow the traffic. */
-static uint32_t next_random(struct conn *conn)
-{
-	uint32_t x = conn->redis.random;
-
-	x ^= x << 13;
-	x ^= x >> 17;
-	x ^= x << 5;
-	conn->redis.random = x;
-	return x;
-}
-
 /* The n-th command of a call replaces the choice with a chance of 1 in n. */
 static void draw_work(struct conn *conn, const struct request *request, struct traffic_call *call)
 {
 	call->commands++;
-	if (conn->is_client || (call->commands > 1 && (uint64_t)next_random(conn) * call->commands >> 32))
+	if (conn->is_client || !lot_falls(&conn->redis.random, call->commands))
 		return;
 	conn->redis.work = traffic_work_of(conn, request);
 	call->work = conn->redis.work;
+}
+
+static bool is_subscribed(const struct conn *conn)
+{
+	return conn->stream != REQUEST_NO_ENDPOINT;
+}
+
+static void begin_stream(struct conn *conn, uint32_t endpoint, struct traffic_call *call)
+{
+	if (is_subscribed(conn))
+		return;
+	conn->stream = endpoint;
+	conn->stream_ns = call->now_ns;
+	if (!conn->is_client)
+		observe_stream_opened(conn->protocol, endpoint);
+}
+
+static void end_stream(struct conn *conn, struct traffic_call *call)
+{
+	if (is_subscribed(conn) && !conn->is_client)
+		observe_stream_ended(conn->protocol, conn->stream,
+				     call->now_ns > conn->stream_ns ? call->now_ns - conn->stream_ns : 0);
+	conn->stream = REQUEST_NO_ENDPOINT;
 }
 
 /* The oldest request is over. */
@@ -50,19 +66,21 @@ static void finish(struct conn *conn, struct request *request, enum seg_error er
 
 	traffic_finish(conn, request, &(struct traffic_outcome){ .error = (uint8_t)error }, call);
 	request_pop(&conn->queue);
-	if (opens_stream)
+	if (opens_stream) {
+		end_stream(conn, call);
 		traffic_follow_bytes(conn, endpoint, call->now_ns);
+	}
 }
 
-/* One whose turn it is and which has no answer is over; what follows it may have none, either. */
-static void finish_without_answer(struct conn *conn, struct traffic_call *call)
+/* Those whose turn it is and which have no answer are over. */
+static void finish_silent(struct conn *conn, struct traffic_call *call)
 {
-	struct request *request = request_oldest(&conn->queue);
+	struct request *request;
 
-	if (!request || !request->has_no_answer)
-		return;
-	traffic_settle(conn, SEG_PROTOCOL_REDIS);
-	finish(conn, request, SEG_ERROR_NONE, call);
+	while (conn->as == &traffic_redis && (request = request_oldest(&conn->queue)) && request->has_no_answer) {
+		traffic_settle(conn, SEG_PROTOCOL_REDIS);
+		finish(conn, request, SEG_ERROR_NONE, call);
+	}
 }
 
 static struct request *push(struct conn *conn, uint32_t command)
@@ -76,20 +94,59 @@ static struct request *push(struct conn *conn, uint32_t command)
 	return request;
 }
 
+/* struct request, kind: how its answer is told from what is pushed */
+enum { KIND_PLAIN, KIND_SUBSCRIBES, KIND_GOES_ON /* in a subscriber of RESP2, too */ };
+
+static uint8_t kind_of(uint32_t traits)
+{
+	if (traits & REDIS_SUBSCRIBES)
+		return KIND_SUBSCRIBES;
+	return traits & REDIS_GOES_ON ? KIND_GOES_ON : KIND_PLAIN;
+}
+
+/* What CLIENT REPLY leaves unanswered. */
+enum { SILENCE_NONE, SILENCE_NEXT, SILENCE_ALL };
+
+/* True: this command has no answer. Its own CLIENT REPLY is heard before. */
+static bool hear_silence(struct conn *conn, uint32_t traits)
+{
+	if (traits & REDIS_REPLIES_ON)
+		conn->redis.silence = SILENCE_NONE;
+	else if (traits & REDIS_REPLIES_OFF)
+		conn->redis.silence = SILENCE_ALL;
+	bool is_silent = conn->redis.silence != SILENCE_NONE || traits & REDIS_REPLIES_SKIP;
+	if (conn->redis.silence == SILENCE_NEXT)
+		conn->redis.silence = SILENCE_NONE;
+	if (traits & REDIS_REPLIES_SKIP && conn->redis.silence == SILENCE_NONE)
+		conn->redis.silence = SILENCE_NEXT;
+	return is_silent;
+}
+
+/* CLIENT REPLY is one command, whatever it says. */
+static uint32_t label_of(uint32_t command, uint32_t traits)
+{
+	static const char client_reply[REDIS_NAME_BYTES] = "CLIENT REPLY";
+
+	if (traits & (REDIS_REPLIES_ON | REDIS_REPLIES_OFF | REDIS_REPLIES_SKIP))
+		return redis_command_find(client_reply);
+	return command;
+}
+
 static void on_command(struct conn *conn, struct traffic_call *call)
 {
 	uint32_t command = conn->redis.command.command;
 	uint32_t traits = redis_command_traits(command);
-	struct request *request = push(conn, command);
+	struct request *request = push(conn, label_of(command, traits));
 
 	if (!request)
 		return;
 	draw_work(conn, request, call);
-	if (!traits)
+	if (!traits && !conn->redis.silence)
 		return;
-	request->has_no_answer = traits & REDIS_NO_ANSWER;
-	request->opens_stream = traits & (REDIS_OPENS_STREAM | REDIS_NO_ANSWER);
-	finish_without_answer(conn, call);
+	request->kind = kind_of(traits);
+	request->opens_stream = traits & REDIS_OPENS_STREAM;
+	request->has_no_answer = hear_silence(conn, traits);
+	finish_silent(conn, call);
 }
 
 static void on_broken_command(struct conn *conn)
@@ -138,30 +195,66 @@ static void redis_asked(struct conn *conn, const char *bytes, size_t n, struct t
 /* By the first word of the error, from the closed list of segment/counters.h. */
 static enum seg_error error_of(const struct resp_reply *reply)
 {
-	for (int error = SEG_ERROR_REDIS_ERR; error < SEG_ERROR_OTHER; error++) {
+	for (int error = SEG_ERROR_REDIS_ERR; error <= SEG_ERROR_REDIS_OOM; error++) {
 		const char *name = seg_error_names[error];
-		if (strlen(name) == reply->error_bytes && memcmp(name, reply->error, reply->error_bytes) == 0)
+		if (strlen(name) == reply->word_bytes && memcmp(name, reply->word, reply->word_bytes) == 0)
 			return (enum seg_error)error;
 	}
 	return SEG_ERROR_OTHER;
+}
+
+static bool word_ends(const struct resp_reply *reply, const char *end)
+{
+	size_t n = strlen(end);
+
+	return reply->word_bytes >= n && memcmp(reply->word + reply->word_bytes - n, end, n) == 0;
+}
+
+/* "subscribe", "psubscribe", "ssubscribe", and those with "un": the answer for one channel. */
+static bool is_of_channel(const struct resp_reply *reply)
+{
+	return word_ends(reply, "subscribe");
+}
+
+/* "message", "pmessage", "smessage" */
+static bool is_message(const struct resp_reply *reply)
+{
+	return word_ends(reply, "message");
+}
+
+/* What came is the oldest request's answer. */
+static bool is_answer(const struct conn *conn, const struct request *request)
+{
+	const struct resp_reply *reply = &conn->redis.reply;
+	bool may_be_pushed = reply->top == '*' && is_subscribed(conn) && !conn->redis.has_pushed;
+
+	if (reply->top == '>') /* RESP3 answers SUBSCRIBE by a push */
+		return request->kind == KIND_SUBSCRIBES && is_of_channel(reply);
+	if (request->kind == KIND_SUBSCRIBES && reply->top == '*')
+		return is_of_channel(reply);
+	return !may_be_pushed || (!is_of_channel(reply) && (request->kind == KIND_PLAIN || !is_message(reply)));
 }
 
 static void on_reply(struct conn *conn, struct traffic_call *call)
 {
 	const struct resp_reply *reply = &conn->redis.reply;
 	struct request *request = request_oldest(&conn->queue);
-	bool is_pushed = reply->top == '>';
 	enum seg_error error = SEG_ERROR_NONE;
 
-	/* RESP3 answers SUBSCRIBE by a push. */
-	if (!request || (is_pushed && !request->opens_stream))
+	conn->redis.has_pushed |= reply->top == '>';
+	if (!request || !is_answer(conn, request))
 		return;
+	bool subscribes = request->kind == KIND_SUBSCRIBES && !word_ends(reply, "unsubscribe");
+	uint32_t endpoint = request->endpoint;
 	if (request->is_broken)
 		error = SEG_ERROR_PARSE;
 	else if (reply->top == '-' || reply->top == '!')
 		error = error_of(reply);
+	request->first_byte_ns = conn->redis.answer_ns;
 	finish(conn, request, error, call);
-	finish_without_answer(conn, call);
+	if (subscribes && error == SEG_ERROR_NONE)
+		begin_stream(conn, endpoint, call);
+	finish_silent(conn, call);
 }
 
 /* SYNC is answered by a string without a line end, behind which what is replicated follows: its head is all its answer. */
@@ -177,9 +270,8 @@ static void finish_all(struct conn *conn, enum seg_error error, struct traffic_c
 	struct request *request;
 
 	while ((request = request_oldest(&conn->queue))) {
-		traffic_finish(conn, request, &(struct traffic_outcome){
-			.error = (uint8_t)(request->is_broken ? SEG_ERROR_PARSE : error),
-		}, call);
+		enum seg_error its = request->is_broken ? SEG_ERROR_PARSE : request->has_no_answer ? SEG_ERROR_NONE : error;
+		traffic_finish(conn, request, &(struct traffic_outcome){ .error = (uint8_t)its }, call);
 		request_pop(&conn->queue);
 	}
 }
@@ -191,12 +283,15 @@ static void on_broken_reply(struct conn *conn, struct traffic_call *call)
 		return;
 	}
 	finish_all(conn, SEG_ERROR_PARSE, call);
+	end_stream(conn, call);
 	traffic_follow_bytes(conn, REQUEST_NO_ENDPOINT, call->now_ns);
 }
 
 static void redis_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
 	while (n && conn->as == &traffic_redis) {
+		if (!resp_reply_is_within(&conn->redis.reply))
+			conn->redis.answer_ns = call->now_ns;
 		struct resp_step step = resp_read_reply(&conn->redis.reply, bytes, n);
 		bytes += step.used_bytes;
 		n -= step.used_bytes;
@@ -219,6 +314,13 @@ static void redis_end(struct conn *conn, enum seg_error error, struct traffic_ca
 	}
 	traffic_settle(conn, SEG_PROTOCOL_REDIS);
 	finish_all(conn, error, call);
+	end_stream(conn, call);
+}
+
+static void redis_move_gauges(struct conn *conn, int direction)
+{
+	if (is_subscribed(conn) && !conn->is_client)
+		observe_stream_moved(conn->protocol, direction);
 }
 
 static bool redis_answered_unseen(struct conn *conn, size_t n, struct traffic_call *call)
@@ -249,4 +351,5 @@ static const struct traffic_protocol traffic_redis = {
 	.end = redis_end,
 	.work_asking = redis_work_asking,
 	.work_answering = redis_work_answering,
+	.move_gauges = redis_move_gauges,
 };

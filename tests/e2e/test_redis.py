@@ -42,6 +42,15 @@ def commands_pipelined_by_16_are_counted_exactly(scene):
     check_against_commandstats(scene, redis)
 
 
+@test
+def commands_pipelined_by_64_are_counted_exactly(scene):
+    redis = Redis(scene)
+    redis.program.wait_ready()
+    redis.benchmark("-n", str(requests_wanted(20000)), "-P", "64", "-r", "1000", "-t", "set,get,incr,lpush,hset")
+    redis.benchmark("-n", str(requests_wanted(4000)), "-P", "64", "-t", "lrange_100", "-d", "1000")
+    check_against_commandstats(scene, redis)
+
+
 SCRIPT = """SET word value
 GET word
 HSET table a 1 b 2
@@ -107,6 +116,149 @@ def transactions_and_blocking_commands_are_counted_exactly(scene):
                    metrics.sum("db_server_operation_duration_seconds_sum", db_operation_name="BLPOP"), 0.25)
     client.close()
     other.close()
+
+
+@test
+def blocking_commands_last_as_long_as_they_wait(scene):
+    redis = Redis(scene)
+    redis.program.wait_ready()
+    waits = [("BRPOP", "q1", "10"), ("BLMOVE", "q2", "q9", "LEFT", "RIGHT", "10"), ("BZPOPMIN", "q3", "10"),
+             ("XREAD", "BLOCK", "10000", "STREAMS", "q4", "$")]
+    answers, threads = {}, []
+    for words in waits:
+        client = RespClient(redis.port)
+        threads.append(threading.Thread(target=lambda words=words, client=client: answers.update({words[0]: client.ask(*words)})))
+        threads[-1].start()
+    time.sleep(0.3)  # what is waited for must be seen to take its time
+    other = RespClient(redis.port)
+    for words in (("RPUSH", "q1", "x"), ("RPUSH", "q2", "x"), ("ZADD", "q3", "1", "x"), ("XADD", "q4", "*", "a", "b")):
+        other.ask(*words)
+    for thread in threads:
+        thread.join()
+    scene.check("all were answered", all(answers.get(words[0]) for words in waits), str(answers))
+    scene.equal("one that waits in vain", other.ask("BLPOP", "nothing", "0.2"), [])
+    metrics = check_against_commandstats(scene, redis)
+    for words in waits:
+        scene.at_least("seconds of %s" % words[0],
+                       metrics.sum("db_server_operation_duration_seconds_sum", db_operation_name=words[0]), 0.25)
+    scene.at_least("seconds of BLPOP", metrics.sum("db_server_operation_duration_seconds_sum", db_operation_name="BLPOP"), 0.19)
+    other.close()
+
+
+@test
+def pushes_of_resp3_are_no_answers(scene):
+    redis = Redis(scene)
+    redis.program.wait_ready()
+    client, other = RespClient(redis.port), RespClient(redis.port)
+    client.ask("HELLO", "3")
+    client.ask("CLIENT", "TRACKING", "ON")
+    for number in range(200):
+        client.ask("GET", "key%d" % number)
+        other.ask("SET", "key%d" % number, "v")
+        # The push comes before the answer to what follows, in the middle of a pipeline.
+        client.send(RespClient.encoded("PING") + RespClient.encoded("LRANGE", "l", "0", "-1") + RespClient.encoded("INCR", "n"))
+        answers = [client.answer() for _ in range(4)]
+        if answers != [["invalidate", ["key%d" % number]], "PONG", [], str(number + 1)]:
+            raise Failure("redis gave %s" % answers)
+    check_against_commandstats(scene, redis)
+    client.close()
+    other.close()
+
+
+def subscribe_and_go_on(redis, protocol):
+    """A subscriber that sends all that it may; another that publishes."""
+    subscriber, other = RespClient(redis.port), RespClient(redis.port)
+    subscriber.ask("HELLO", protocol)
+    subscriber.send(RespClient.encoded("SUBSCRIBE", "a", "b", "c") + RespClient.encoded("PSUBSCRIBE", "a*"))
+    answers = [subscriber.answer()[0] for _ in range(4)]
+    if answers != ["subscribe"] * 3 + ["psubscribe"]:
+        raise Failure("redis gave %s to a subscriber" % answers)
+    for number in range(50):
+        other.ask("PUBLISH", "a", "message %d" % number)
+        subscriber.send(RespClient.encoded("PING"))
+        answers = [subscriber.answer() for _ in range(3)]
+        if [answer[0] for answer in answers[:2]] != ["message", "pmessage"] or answers[2] not in (["pong", ""], "PONG"):
+            raise Failure("redis gave %s to a subscriber" % answers)
+    if protocol == "3":
+        subscriber.ask("RPUSH", "l3", "message", "subscribe")
+        if subscriber.ask("LRANGE", "l3", "0", "-1") != ["message", "subscribe"]:
+            raise Failure("redis lost a list")
+    subscriber.send(RespClient.encoded("UNSUBSCRIBE"))
+    for _ in range(3):
+        subscriber.answer()
+    subscriber.ask("PUNSUBSCRIBE", "a*")
+    subscriber.ask("RPUSH", "l", "message")
+    subscriber.ask("LRANGE", "l", "0", "-1")
+    other.close()
+    return subscriber
+
+
+@test
+def subscribers_are_streams_and_their_commands_are_counted(scene):
+    redis = Redis(scene)
+    redis.program.wait_ready()
+    subscribers = [subscribe_and_go_on(redis, protocol) for protocol in ("2", "3")]
+    monitor = RespClient(redis.port)
+    monitor.ask("MONITOR")
+    metrics = check_against_commandstats(scene, redis)
+    scene.equal("streams that are open", int(metrics.sum("profshim_streams_open", protocol="redis")), 3)
+    for client in [*subscribers, monitor]:
+        client.close()
+    metrics = redis.program.metrics_when(lambda metrics: not metrics.sum("profshim_streams_open"))
+    scene.equal("streams that are open at the end", int(metrics.sum("profshim_streams_open")), 0)
+    scene.equal("streams that ended", int(metrics.sum("profshim_stream_duration_seconds_count")), 3)
+
+
+@test
+def commands_without_replies_are_counted(scene):
+    redis = Redis(scene)
+    redis.program.wait_ready()
+    client = RespClient(redis.port)
+    for number in range(100):
+        client.send(RespClient.encoded("CLIENT", "REPLY", "OFF") + RespClient.encoded("SET", "k", number) +
+                    RespClient.encoded("LPUSH", "k", "x") + RespClient.encoded("CLIENT", "REPLY", "ON") +
+                    RespClient.encoded("GET", "k") + RespClient.encoded("CLIENT", "REPLY", "SKIP") +
+                    RespClient.encoded("INCR", "n") + RespClient.encoded("INCR", "n"))
+        answers = [client.answer() for _ in range(3)]
+        if answers != ["OK", str(number), str(2 * number + 2)]:
+            raise Failure("redis gave %s" % answers)
+    check_against_commandstats(scene, redis)
+    client.close()
+
+
+@test
+def errors_have_the_names_of_redis_own_counters(scene):
+    redis = Redis(scene)
+    redis.program.wait_ready()
+    client = RespClient(redis.port)
+    client.ask("SET", "word", "x")
+    client.ask("XADD", "stream", "*", "a", "b")
+    failing = [
+        ("LPUSH word x", "WRONGTYPE"), ("INCR word", "ERR"), ("GET", "ERR"), ("EVALSHA %s 0" % ("0" * 40), "NOSCRIPT"),
+        ("HELLO 9", "NOPROTO"), ("XGROUP CREATE stream g $", None), ("XGROUP CREATE stream g $", "BUSYGROUP"),
+        ("XREADGROUP GROUP none c STREAMS stream >", "NOGROUP"), ("AUTH nobody wrong", "WRONGPASS"),
+        ("CLUSTER SLOTS", "ERR"), ("NONSENSE", "ERR"), ("CLIENT NONSENSE", "ERR"), ("MULTI", None), ("GET", "ERR"),
+        ("EXEC", "EXECABORT"), ("ACL SETUSER default -flushall", None), ("FLUSHALL", "NOPERM"),
+        ("CONFIG SET maxmemory 1", None), ("SET a b", "OOM"), ("CONFIG SET maxmemory 0", None),
+        ("EVAL return{err='MYOWN\\32error'} 0", "_OTHER"), ("REPLICAOF 127.0.0.1 1", None), ("SET a b", "READONLY"),
+        ("REPLICAOF NO ONE", None), ("CONFIG SET requirepass secret-canary", None),
+    ]
+    for text, error in failing:
+        answer = client.ask(*text.split(" "))
+        if error and not str(answer).startswith("-" + ("MYOWN" if error == "_OTHER" else error)):
+            raise Failure("redis gave %r to %s" % (answer, text))
+    stranger = RespClient(redis.port)
+    if not stranger.ask("GET", "word").startswith("-NOAUTH"):
+        raise Failure("redis lets a stranger in")
+    stranger.close()
+    errors = {name.replace("errorstat_", ""): float(value.replace("count=", ""))
+              for name, value in (line.split(":", 1) for line in client.ask("INFO", "errorstats").splitlines() if ":" in line)}
+    errors["_OTHER"] = errors.pop("MYOWN")
+    metrics = redis.program.metrics_when(lambda metrics: metrics.sum(DURATIONS, db_operation_name="INFO") >= 1)
+    counted = metrics.by(DURATIONS, "error_type", db_system_name="redis")
+    scene.equal("errors by their first word", {name: count for name, count in counted.items() if name}, errors)
+    scene.check("no secret in what profshim tells", "canary" not in metrics.text)
+    client.close()
 
 
 @test

@@ -34,7 +34,7 @@ static void say_event(struct said *said, bool is_reply, const union side *side, 
 		return;
 	if (is_reply) {
 		say(said, &side->reply.top, 1);
-		say(said, side->reply.error, side->reply.error_bytes);
+		say(said, side->reply.word, side->reply.word_bytes);
 	} else {
 		if (!side->command.is_named || side->command.command >= REDIS_COMMANDS_MAX)
 			abort();

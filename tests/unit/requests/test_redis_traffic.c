@@ -187,23 +187,91 @@ START_TEST(large_strings_and_nested_replies_pass_in_many_writes)
 }
 END_TEST
 
-START_TEST(a_subscriber_is_counted_once_and_then_a_stream)
+START_TEST(a_subscriber_is_a_stream_whose_commands_are_counted)
 {
-	static const char *const replies[] = { "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n", ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n" };
+	begin();
+	room_receive(5, "*1\r\n$4\r\nPING\r\n*3\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n$1\r\nb\r\n");
+	room_send(5, "+PONG\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n");
+	ck_assert_uint_eq(redis("SUBSCRIBE", SEG_ERROR_NONE), 1);
+	ck_assert_int_eq(room_open_streams(SEG_PROTOCOL_REDIS), 1);
+	room_send(5, "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n");
+	room_receive(5, "*1\r\n$4\r\nPING\r\n");
+	room_send(5, "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n");
+	ck_assert_uint_eq(redis("PING", SEG_ERROR_NONE), 1);
+	room_send(5, "*2\r\n$4\r\npong\r\n$0\r\n\r\n");
+	ck_assert_uint_eq(redis("PING", SEG_ERROR_NONE), 2);
+	room_receive(5, "*2\r\n$10\r\nPSUBSCRIBE\r\n$1\r\n*\r\n*1\r\n$3\r\nGET\r\n*1\r\n$11\r\nUNSUBSCRIBE\r\n");
+	room_send(5, "*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$1\r\na\r\n$1\r\nx\r\n");
+	room_send(5, "*3\r\n$10\r\npsubscribe\r\n$1\r\n*\r\n:3\r\n-ERR Can't execute 'get'\r\n");
+	room_send(5, "*3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:2\r\n*3\r\n$11\r\nunsubscribe\r\n$1\r\nb\r\n:1\r\n");
+	ck_assert_uint_eq(redis("PSUBSCRIBE", SEG_ERROR_NONE), 1);
+	ck_assert_uint_eq(redis("GET", SEG_ERROR_REDIS_ERR), 1);
+	ck_assert_uint_eq(redis("UNSUBSCRIBE", SEG_ERROR_NONE), 1);
+	room_receive(5, "*1\r\n$4\r\nQUIT\r\n");
+	room_send(5, "+OK\r\n");
+	room_close(5);
+	ck_assert_uint_eq(all_redis(), 7);
+	ck_assert_uint_eq(room_streams(SEG_PROTOCOL_REDIS, "SUBSCRIBE").ended, 1);
+	ck_assert(room_is_balanced());
+}
+END_TEST
 
-	room_open(512);
-	for (int i = 0; i < 2; i++) {
-		room_accept(5);
-		room_receive(5, "*1\r\n$4\r\nPING\r\n*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n");
-		room_send(5, "+PONG\r\n");
-		room_send(5, replies[i]);
-		ck_assert_uint_eq(redis("SUBSCRIBE", SEG_ERROR_NONE), (uint64_t)i + 1);
-		room_send(5, "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n");
-		room_receive(5, "*1\r\n$4\r\nPING\r\n");
-		room_close(5);
-	}
+START_TEST(in_resp3_what_is_pushed_is_no_answer_and_arrays_are)
+{
+	begin();
+	room_receive(5, "*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n*4\r\n$6\r\nLRANGE\r\n$1\r\nl\r\n$1\r\n0\r\n$1\r\n1\r\n");
+	room_send(5, ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n>3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n");
+	ck_assert_uint_eq(redis("SUBSCRIBE", SEG_ERROR_NONE), 1);
+	ck_assert_uint_eq(redis("LRANGE", SEG_ERROR_NONE), 0);
+	room_send(5, "*2\r\n$7\r\nmessage\r\n$9\r\nsubscribe\r\n");
+	ck_assert_uint_eq(redis("LRANGE", SEG_ERROR_NONE), 1);
+	room_receive(5, "*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\nb\r\n");
+	room_send(5, ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n");
+	ck_assert_uint_eq(all_redis(), 2);
+	room_send(5, ">3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n");
+	room_receive(5, "*1\r\n$4\r\nPING\r\n");
+	room_close(5);
+	ck_assert_uint_eq(redis("SUBSCRIBE", SEG_ERROR_NONE), 2);
+	ck_assert_uint_eq(redis("PING", SEG_ERROR_RESET), 1);
 	ck_assert_uint_eq(all_redis(), 4);
-	ck_assert_uint_eq(room_accepted(SEG_PROTOCOL_REDIS), 2);
+	ck_assert_uint_eq(room_streams(SEG_PROTOCOL_REDIS, "SUBSCRIBE").opened, 1);
+	ck_assert_uint_eq(room_streams(SEG_PROTOCOL_REDIS, "SUBSCRIBE").ended, 1);
+	ck_assert(room_is_balanced());
+}
+END_TEST
+
+START_TEST(a_list_that_begins_like_a_message_is_an_answer_to_who_did_not_subscribe)
+{
+	begin();
+	room_receive(5, "*4\r\n$6\r\nLRANGE\r\n$1\r\nl\r\n$1\r\n0\r\n$1\r\n1\r\n*1\r\n$4\r\nKEYS\r\n");
+	room_send(5, "*1\r\n$7\r\nmessage\r\n*1\r\n$9\r\nsubscribe\r\n");
+	ck_assert_uint_eq(redis("LRANGE", SEG_ERROR_NONE), 1);
+	ck_assert_uint_eq(redis("KEYS", SEG_ERROR_NONE), 1);
+}
+END_TEST
+
+START_TEST(a_subscriber_that_is_given_up_leaves_no_stream_open)
+{
+	begin();
+	room_receive(5, "*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n");
+	room_send(5, "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
+	room_send(5, "no reply at all\r\n");
+	ck_assert_int_eq(room_open_streams(SEG_PROTOCOL_REDIS), 0);
+	room_close(5);
+	ck_assert(room_is_balanced());
+	room_accept(5);
+	room_receive(5, "*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n");
+	room_send(5, "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
+	conn_sent_unseen(5, 10, room_now_ns);
+	ck_assert_int_eq(room_open_streams(SEG_PROTOCOL_REDIS), 0);
+	room_close(5);
+	ck_assert(room_is_balanced());
+	room_accept(5);
+	room_receive(5, "*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n*1\r\n$7\r\nMONITOR\r\n");
+	room_send(5, ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n+OK\r\n");
+	ck_assert_int_eq(room_open_streams(SEG_PROTOCOL_REDIS), 1);
+	room_close(5);
+	ck_assert_uint_eq(room_streams(SEG_PROTOCOL_REDIS, "MONITOR").ended, 1);
 	ck_assert(room_is_balanced());
 }
 END_TEST
@@ -250,15 +318,29 @@ START_TEST(a_client_that_wants_no_replies_is_not_waited_for)
 	room_receive(5, "*1\r\n$4\r\nPING\r\n*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$3\r\nOFF\r\n*1\r\n$4\r\nPING\r\n");
 	ck_assert_uint_eq(all_redis(), 0);
 	room_send(5, "+PONG\r\n");
-	ck_assert_uint_eq(redis("PING", SEG_ERROR_NONE), 1);
+	ck_assert_uint_eq(redis("PING", SEG_ERROR_NONE), 2);
 	ck_assert_uint_eq(redis("CLIENT REPLY", SEG_ERROR_NONE), 1);
+	room_receive(5, "*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$2\r\nON\r\n*1\r\n$4\r\nECHO\r\n");
+	ck_assert_uint_eq(redis("CLIENT REPLY", SEG_ERROR_NONE), 1);
+	room_send(5, "+OK\r\n-ERR wrong number of arguments\r\n");
+	ck_assert_uint_eq(redis("CLIENT REPLY", SEG_ERROR_NONE), 2);
+	ck_assert_uint_eq(redis("ECHO", SEG_ERROR_REDIS_ERR), 1);
+	room_receive(5, "client reply skip\r\nPING\r\nGET a\r\n");
+	ck_assert_uint_eq(redis("PING", SEG_ERROR_NONE), 3);
+	ck_assert_uint_eq(redis("GET", SEG_ERROR_NONE), 0);
+	room_send(5, "$-1\r\n");
+	ck_assert_uint_eq(redis("GET", SEG_ERROR_NONE), 1);
+	room_receive(5, "client reply off\r\nclient reply skip\r\nPING\r\nPING\r\nclient reply on\r\n");
+	ck_assert_uint_eq(redis("PING", SEG_ERROR_NONE), 5);
+	room_send(5, "+OK\r\n");
 	room_close(5);
-	ck_assert_uint_eq(all_redis(), 2);
+	ck_assert_uint_eq(redis("CLIENT REPLY", SEG_ERROR_NONE), 6);
+	ck_assert_uint_eq(all_redis(), 13);
 	room_accept(5);
 	room_receive(5, "*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$3\r\nOFF\r\n*1\r\n$4\r\nPING\r\n");
 	room_close(5);
-	ck_assert_uint_eq(redis("CLIENT REPLY", SEG_ERROR_NONE), 2);
-	ck_assert_uint_eq(all_redis(), 3);
+	ck_assert_uint_eq(redis("CLIENT REPLY", SEG_ERROR_NONE), 7);
+	ck_assert_uint_eq(redis("PING", SEG_ERROR_NONE), 6);
 	ck_assert_uint_eq(room_accepted(SEG_PROTOCOL_REDIS), 2);
 	ck_assert(room_is_balanced());
 }
@@ -370,7 +452,10 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, transactions_have_one_reply_for_each_command);
 	tcase_add_test(tcase, pushes_and_attributes_are_no_replies);
 	tcase_add_test(tcase, large_strings_and_nested_replies_pass_in_many_writes);
-	tcase_add_test(tcase, a_subscriber_is_counted_once_and_then_a_stream);
+	tcase_add_test(tcase, a_subscriber_is_a_stream_whose_commands_are_counted);
+	tcase_add_test(tcase, in_resp3_what_is_pushed_is_no_answer_and_arrays_are);
+	tcase_add_test(tcase, a_list_that_begins_like_a_message_is_an_answer_to_who_did_not_subscribe);
+	tcase_add_test(tcase, a_subscriber_that_is_given_up_leaves_no_stream_open);
 	tcase_add_test(tcase, a_replica_is_a_stream_once_its_dump_begins);
 	tcase_add_test(tcase, a_refused_subscriber_goes_on_with_commands);
 	tcase_add_test(tcase, a_client_that_wants_no_replies_is_not_waited_for);

@@ -62,6 +62,8 @@ void listing_release(uint32_t listing)
 
 	if (!entry)
 		return;
+	/* Or who claims it next would seem to wait for what we waited for. */
+	atomic_store_explicit(&entry->begin_mono_ns, 0, memory_order_relaxed);
 	atomic_store_explicit(&entry->opened_mono_ns, 0, memory_order_relaxed);
 	atomic_store_explicit(&entry->owner, 0, memory_order_release);
 }

@@ -70,7 +70,7 @@ def the_tour_of_the_readme_works_line_by_line(scene):
     environment = dict(scene.profshim_environment(listen="127.0.0.1:%d" % listen),
                        PATH=os.path.dirname(PROFSHIM) + ":" + PATH)
     commands = tour_of_readme()
-    scene.equal("lines of the tour", len(commands), 10)
+    scene.equal("lines of the tour", len(commands), 12)
     for command in commands:
         if command.startswith("meson "):
             continue  # the other test of this file

@@ -238,7 +238,7 @@ static inline void conn_release(struct conn *conn, uint64_t now_ns)
 }
 
 /* Its lock was taken, and it is the connection that was meant. */
-static void use(struct conn *conn, enum lock_result result)
+static inline void use(struct conn *conn, enum lock_result result)
 {
 	adopt(conn);
 	if (result == LOCK_TORN)
@@ -247,7 +247,7 @@ static void use(struct conn *conn, enum lock_result result)
 }
 
 /* The lock is another's: that one will go through event (NULL: nothing that can be left), or give the connection up. */
-static void leave(struct conn *conn, int fd, const struct conn_event *event, uint64_t now_ns)
+static __attribute__((cold, noinline)) void leave(struct conn *conn, int fd, const struct conn_event *event, uint64_t now_ns)
 {
 	uint32_t opens = atomic_load_explicit(&conn->opens, memory_order_acquire);
 
@@ -266,7 +266,7 @@ static void leave(struct conn *conn, int fd, const struct conn_event *event, uin
 }
 
 /* The connection that fd names, locked; NULL if there is none, or none that can be had: then event was left. */
-static struct conn *conn_take(int fd, const struct conn_event *event, uint64_t now_ns)
+static inline struct conn *conn_take(int fd, const struct conn_event *event, uint64_t now_ns)
 {
 	struct conn *conn = conn_at(fd);
 
@@ -485,7 +485,9 @@ static void count_sent(struct conn *conn, size_t bytes)
 		observe_sent(conn->protocol, bytes);
 }
 
-static void happen(struct conn *conn, const struct conn_event *event, struct traffic_call *call)
+/* Inline, so that the two ways in which bytes pass every day are compiled each for itself. */
+static inline __attribute__((always_inline)) void happen(struct conn *conn, const struct conn_event *event,
+							  struct traffic_call *call)
 {
 	bool is_asked = (event->kind == CONN_RECEIVED || event->kind == CONN_RECEIVED_UNSEEN) != conn->is_client;
 
@@ -574,7 +576,7 @@ static void move_on(const struct conn *conn, const struct traffic_call *call)
 }
 
 /* What the program did with fd, for the connection; and what the thread works for now. */
-static void tell(int fd, const struct conn_event *event)
+static inline __attribute__((always_inline)) void tell(int fd, const struct conn_event *event)
 {
 	struct conn *conn = conn_take(fd, event, event->now_ns);
 
@@ -589,6 +591,11 @@ static void tell(int fd, const struct conn_event *event)
 	if (call.answered)
 		move_on(conn, &call);
 	conn_release(conn, event->now_ns);
+}
+
+static void tell_seldom(int fd, const struct conn_event *event)
+{
+	tell(fd, event);
 }
 
 /* Work that may be weak: then what the thread does for a request stays so, known or not. */
@@ -634,12 +641,15 @@ void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t byt
 
 	if (!conn)
 		return;
-	if (!bytes)
+	if (!bytes) {
 		restore_work(conn);
+		tell_seldom(fd, &(struct conn_event){ .kind = CONN_RECEIVED_END, .now_ns = now_ns });
+		return;
+	}
 	tell(fd, &(struct conn_event){
-		.kind = bytes ? CONN_RECEIVED : CONN_RECEIVED_END,
+		.kind = CONN_RECEIVED,
 		.iov = iov,
-		.iov_count = bytes ? iov_count : 0,
+		.iov_count = iov_count,
 		.bytes = bytes,
 		.now_ns = now_ns,
 	});
@@ -647,7 +657,7 @@ void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t byt
 
 void conn_received_unseen(int fd, size_t bytes, uint64_t now_ns)
 {
-	tell(fd, &(struct conn_event){ .kind = CONN_RECEIVED_UNSEEN, .bytes = bytes, .now_ns = now_ns });
+	tell_seldom(fd, &(struct conn_event){ .kind = CONN_RECEIVED_UNSEEN, .bytes = bytes, .now_ns = now_ns });
 }
 
 /* The failures that a caller meets every day and tries again after. */
@@ -660,7 +670,7 @@ static bool is_passing(int error)
 static void note_failure(int fd, int error, uint64_t now_ns)
 {
 	if (!is_passing(error))
-		tell(fd, &(struct conn_event){ .kind = CONN_FAILED, .error = error, .now_ns = now_ns });
+		tell_seldom(fd, &(struct conn_event){ .kind = CONN_FAILED, .error = error, .now_ns = now_ns });
 }
 
 void conn_receive_failed(int fd, int error, uint64_t now_ns)
@@ -694,7 +704,7 @@ void conn_sent(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, 
 
 void conn_sent_unseen(int fd, size_t bytes, uint64_t now_ns)
 {
-	tell(fd, &(struct conn_event){ .kind = CONN_SENT_UNSEEN, .bytes = bytes, .now_ns = now_ns });
+	tell_seldom(fd, &(struct conn_event){ .kind = CONN_SENT_UNSEEN, .bytes = bytes, .now_ns = now_ns });
 }
 
 void conn_send_failed(int fd, int error, uint64_t now_ns)
@@ -704,11 +714,11 @@ void conn_send_failed(int fd, int error, uint64_t now_ns)
 
 void conn_passed(int fd, uint64_t now_ns)
 {
-	tell(fd, &(struct conn_event){ .kind = CONN_PASSED, .now_ns = now_ns });
+	tell_seldom(fd, &(struct conn_event){ .kind = CONN_PASSED, .now_ns = now_ns });
 }
 
 void conn_shut_down(int fd, int how, uint64_t now_ns)
 {
 	if (how != SHUT_RD)
-		tell(fd, &(struct conn_event){ .kind = CONN_SHUT_DOWN, .now_ns = now_ns });
+		tell_seldom(fd, &(struct conn_event){ .kind = CONN_SHUT_DOWN, .now_ns = now_ns });
 }

@@ -60,19 +60,14 @@ struct traffic_protocol {
 };
 
 struct conn {
+	/* What every call touches comes first, so that it lies in few cache lines. */
 	struct pool_link link;
 	_Atomic uint64_t lock;  /* connection.c */
 	_Atomic uint32_t refs;  /* connection.c */
-	_Atomic uint32_t opens; /* connection.c: how many connections this memory was */
-	_Atomic bool is_missed; /* connection.c: somebody came while the lock was held, and could not even leave a word */
-	_Atomic(struct late *) late; /* connection.c: what was left to whoever holds the lock */
 	uint32_t generation;    /* of the process that counts it in its gauges */
+	_Atomic(struct late *) late; /* connection.c: what was left to whoever holds the lock */
 	uint32_t forks_at_use;  /* forks of this process when bytes last passed */
-
-	/* W: who holds the lock; R: any thread, relaxed, each half for itself: see traffic_work_*. */
-	_Atomic uint32_t receiving_endpoint, sending_endpoint;
-	_Atomic uint64_t receiving_request, sending_request;
-
+	uint32_t listing;       /* listing.h */
 	const struct traffic_protocol *as;
 	uint8_t protocol;       /* enum seg_protocol; UNKNOWN until settled */
 	bool is_settled;        /* the protocol is counted: accepted, gauge and bytes */
@@ -80,21 +75,25 @@ struct conn {
 	bool is_tls;            /* its plain bytes come from the hooks of TLS libraries */
 	bool is_received_at_end; /* the other side sent its last byte */
 	uint8_t peer;           /* is_client: once settled */
-	struct peer_address server; /* is_client */
-	_Atomic int32_t fd;     /* its newest number; relaxed */
-	int32_t failure;         /* errno of the last call that failed for good */
-	uint32_t listing;       /* listing.h */
-	uint32_t requests_count; /* ordinal of the newest request; goes on where the object's last connection ended */
+	_Atomic bool is_missed; /* connection.c: somebody came while the lock was held, and could not even leave a word */
 	uint32_t reader;        /* tid of the thread that last received */
-
 	uint32_t stream;        /* the endpoint whose stream the connection is now, REQUEST_NO_ENDPOINT = none */
-	uint64_t stream_ns;     /* since when */
+	/* W: who holds the lock; R: any thread, relaxed, each half for itself: see traffic_work_*. */
+	_Atomic uint32_t receiving_endpoint, sending_endpoint;
+	_Atomic uint64_t receiving_request, sending_request;
+	uint64_t asked_bytes;   /* of the client's so far */
+	uint64_t answered_ns;   /* when the server's last byte passed */
 	struct work behalf;     /* is_client: the work for which the program last asked */
+
+	_Atomic uint32_t opens; /* connection.c: how many connections this memory was */
+	_Atomic int32_t fd;     /* its newest number; relaxed */
+	struct peer_address server; /* is_client */
+	int32_t failure;        /* errno of the last call that failed for good */
+	uint32_t requests_count; /* ordinal of the newest request; goes on where the object's last connection ended */
+	uint64_t stream_ns;     /* since when it is a stream */
 	uint64_t received_bytes; /* until settled: not counted yet */
 	uint64_t sent_bytes;
-	uint64_t asked_bytes;   /* of the client's so far */
 	uint64_t first_ns;      /* when the client's first byte passed */
-	uint64_t answered_ns;   /* when the server's last byte passed */
 	struct request_queue queue;
 	union {
 		struct {

@@ -39,6 +39,7 @@ static void open_session(void)
 		abort();
 	seg_format(head, bytes, 1);
 	head->config.max_routes = 256;
+	head->config.slow_ns = 1000000000;
 	head->config.bound_count = sizeof(bounds_ns) / sizeof(bounds_ns[0]);
 	memcpy(head->config.bounds_ns, bounds_ns, sizeof(bounds_ns));
 	seg_publish(head);
@@ -115,6 +116,38 @@ static void bench_untracked(void)
 	print_fastest("untracked_call", values);
 }
 
+/* Calls that complete no request: pieces of a body that is being received, then of a response. */
+static void bench_pieces(void)
+{
+	static const char head[] = "POST /body HTTP/1.1\r\nContent-Length: 100000000000\r\n\r\n";
+	static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 100000000000\r\n\r\n";
+	static char piece[1024];
+	struct iovec begin = { (void *)(uintptr_t)head, sizeof(head) - 1 }, end = { (void *)(uintptr_t)answer, sizeof(answer) - 1 };
+	struct iovec iov = { piece, sizeof(piece) };
+	double received[ROUNDS], sent[ROUNDS];
+
+	conn_accepted(FD, 1);
+	conn_received(FD, &begin, 1, begin.iov_len, 1000);
+	conn_sent(FD, &end, 1, end.iov_len, 1000);
+	for (int i = 0; i < ROUNDS; i++) {
+		uint64_t began_ns = clock_now_ns();
+		for (int k = 0; k < 1000000; k++) {
+			conn_receiving(FD);
+			conn_received(FD, &iov, 1, sizeof(piece), 1000);
+		}
+		uint64_t half_ns = clock_now_ns();
+		for (int k = 0; k < 1000000; k++) {
+			conn_sending(FD);
+			conn_sent(FD, &iov, 1, sizeof(piece), 1000);
+		}
+		received[i] = (double)(half_ns - began_ns) / 1000000;
+		sent[i] = (double)(clock_now_ns() - half_ns) / 1000000;
+	}
+	conn_closing(FD, 2);
+	print_fastest("receive_of_a_piece", received);
+	print_fastest("send_of_a_piece", sent);
+}
+
 static void bench_connection(void)
 {
 	double values[ROUNDS];
@@ -171,6 +204,7 @@ int main(void)
 {
 	open_session();
 	bench_untracked();
+	bench_pieces();
 	bench_traffic("http_request", http_request, http_response, 1);
 	bench_traffic("http_request_of_a_browser", http_browser, http_response, 1);
 	bench_traffic("http_pipelined_16", http_request, http_response, 16);

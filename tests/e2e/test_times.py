@@ -329,6 +329,7 @@ def gauges_return_to_zero_within_a_second_when_a_streaming_child_is_killed(scene
         half = HttpClient(server.port)
         half.send("GET /plain HTTP/1.1\r\nHo")
         check_open_streams(scene, server.program, 4)
+        server.program.metrics_when(lambda metrics: metrics.sum("profshim_processes") == 6)
         children = children_of(server.program.pid)
         scene.equal("children", len(children), 5)
         for child in children:
@@ -367,6 +368,9 @@ def entries_of_killed_workers_are_free_again(scene):
                 raise Failure("no answer in turn %d" % turn)
         if turn == 0:
             scene.equal("listed", len(nginx.program.json("/connections")["connections"]), 500)
+        # A client has its answer before it is counted, and who is killed in between does not count it any more.
+        wanted = (turn + 1) * 500
+        nginx.program.metrics_when(lambda metrics: metrics.sum(DURATIONS) >= wanted)
         os.kill(worker, signal.SIGKILL)
         for each in sockets:
             each.close()

@@ -292,7 +292,7 @@ static bool http_asked_unseen(struct conn *conn, size_t n, struct traffic_call *
 		return true;
 	if (!http1_skip(&conn->http.request, n))
 		return false;
-	http_asked(conn, NULL, 0, call);
+	http_asked(conn, "", 0, call);
 	return true;
 }
 
@@ -300,7 +300,7 @@ static bool http_answered_unseen(struct conn *conn, size_t n, struct traffic_cal
 {
 	if (!http1_skip(&conn->http.response, n))
 		return false;
-	http_answered(conn, NULL, 0, call);
+	http_answered(conn, "", 0, call);
 	return true;
 }
 
@@ -310,7 +310,7 @@ static void http_answered_all(struct conn *conn, struct traffic_call *call)
 		return;
 	conn->http.response.state = HTTP1_STATE_DONE;
 	conn->http.no_more_answers = true;
-	http_answered(conn, NULL, 0, call);
+	http_answered(conn, "", 0, call);
 }
 
 static void return_idle_carry(struct http1 *http)

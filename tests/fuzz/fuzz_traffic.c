@@ -4,6 +4,7 @@
 #include "../../shim/base/work.h"
 #include "../../shim/requests/connection.h"
 
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -31,6 +32,18 @@ static void open_session(void)
 	thread_attach();
 }
 
+/* The program asks one of a few servers. */
+static void connect_to(int fd, uint64_t now_ns)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_port = htons(80),
+		.sin_addr.s_addr = htonl(0xc0000201u + (uint32_t)fd), /* RFC 5737 */
+	};
+
+	conn_connecting(fd, (const struct sockaddr *)&address, sizeof(address), now_ns);
+}
+
 static void step(uint8_t what, int fd, const char *bytes, size_t n, uint64_t now_ns)
 {
 	struct iovec iov[2] = { { (void *)(uintptr_t)bytes, n / 2 }, { (void *)(uintptr_t)(bytes + n / 2), n - n / 2 } };
@@ -47,6 +60,7 @@ static void step(uint8_t what, int fd, const char *bytes, size_t n, uint64_t now
 		if (n)
 			conn_sent(fd, iov, 2, n, now_ns);
 		break;
+	case 11: connect_to(fd, now_ns); break;
 	default:
 		conn_receiving(fd);
 		conn_received(fd, iov, 2, n, now_ns);
@@ -68,10 +82,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int fd = 0; fd < DESCRIPTORS; fd++)
 		conn_closing(fd, now_ns += 1000);
 	for (int i = 0; i < SEG_PROTOCOL_COUNT; i++)
-		if (thread_process->open_connections[i])
+		if (thread_process->open_connections[i] || thread_process->open_streams[i])
 			abort();
 	for (int i = 0; i < SEG_METHOD_COUNT; i++)
-		if (thread_process->active_requests[i][SEG_SCHEME_PLAIN])
-			abort();
+		for (int scheme = SEG_SCHEME_PLAIN; scheme <= SEG_SCHEME_TLS; scheme++)
+			if (thread_process->active_requests[i][scheme])
+				abort();
 	return 0;
 }

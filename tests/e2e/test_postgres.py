@@ -315,15 +315,14 @@ def what_psql_asks_is_counted_by_the_server_that_it_asks(scene):
 def cpu_time_goes_to_the_statement_that_took_it(scene):
     postgres = Postgres(scene, hz=997)
     loop = "do $$ declare n int := 0; begin for i in 1..%d loop n := n + i %% 7; end loop; end $$;"
-    stop = time.monotonic() + 2
 
     def work(text):
         client = PgClient(postgres.port)
-        while time.monotonic() < stop:
+        for _ in range(8):
             client.ask(client.query(text))
         client.close()
     threads = [threading.Thread(target=work, args=(text,)) for text in
-               (loop % 2000000, "select sum(n) from generate_series(1, 100000) n")]
+               (loop % 2000000, "select sum(n) from generate_series(1, 1000000) n")]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -331,7 +330,7 @@ def cpu_time_goes_to_the_statement_that_took_it(scene):
     seconds = postgres.program.metrics().by("profshim_endpoint_cpu_seconds_total", "endpoint")
     scene.say(str({endpoint: round(value, 2) for endpoint, value in seconds.items()}))
     busy = seconds["postgres DO"] + seconds["postgres SELECT"]
-    scene.at_least("seconds of the two", busy, 1)
+    scene.at_least("seconds of the two", busy, 0.5)
     scene.at_least("share of these in all that is of no other statement", busy / sum(seconds.values()), 0.9)
 
 

@@ -410,6 +410,7 @@ void traffic_retire(struct conn *conn, struct request *request)
 {
 	if (has_bodies(conn, request))
 		observe_request_body(request->endpoint, request->body_bytes);
+	request_drop_trace(request); /* which came after its answer, if there is one */
 }
 
 void traffic_drop(struct conn *conn, struct request *request)

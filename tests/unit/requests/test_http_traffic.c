@@ -1,6 +1,8 @@
 #include "check_main.h"
 #include "room.h"
 
+#include "../../../shim/requests/request.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -55,6 +57,24 @@ START_TEST(a_request_lasts_from_its_first_byte_to_the_last_of_its_response)
 	room_now_ns += 500000;
 	room_send(5, "y");
 	ck_assert_uint_eq(room_sum_ns("GET /"), 4504000);
+}
+END_TEST
+
+/* Of which there are 65536. */
+START_TEST(ids_that_come_after_the_answer_are_given_back)
+{
+	struct trace_context trace = { .request_id = "a", .request_id_bytes = 1 };
+	struct request request = { 0 };
+
+	begin();
+	for (int i = 0; i < 70000; i++) {
+		room_receive(5, "GET /a HTTP/1.1\r\n");
+		room_answer(5, 1);
+		room_receive(5, "X-Request-ID: 1\r\n\r\n");
+	}
+	ck_assert_uint_eq(all_http(), 70000);
+	request_keep_trace(&request, &trace);
+	ck_assert_ptr_nonnull(request_trace(&request));
 }
 END_TEST
 
@@ -700,6 +720,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, after_an_http_1_0_response_nothing_more_is_answered);
 	tcase_add_test(tcase, one_request_is_one_request);
 	tcase_add_test(tcase, a_request_lasts_from_its_first_byte_to_the_last_of_its_response);
+	tcase_add_test(tcase, ids_that_come_after_the_answer_are_given_back);
 	tcase_add_test(tcase, keep_alive_requests_are_counted_each);
 	tcase_add_test(tcase, a_thousand_pipelined_requests_are_a_thousand);
 	tcase_add_test(tcase, pipelined_answers_may_share_one_write);

@@ -205,8 +205,9 @@ static bool is_somebody_s(struct conn *conn)
  * it carries the tag of another. */
 static void on_reply(struct conn *conn, struct traffic_call *call)
 {
-	struct request *request;
-	bool is_lost = !is_somebody_s(conn);
+	struct request *request = request_oldest(&conn->queue);
+	/* It nearly always is the oldest one's: a pipeline is not looked through for each of its answers. */
+	bool is_lost = request && !may_answer(conn, request) && !is_somebody_s(conn);
 
 	while ((request = request_oldest(&conn->queue))) {
 		bool must_answer = !request->has_no_answer && !(request->kind & KIND_QUIET);

@@ -439,6 +439,19 @@ void conn_duplicated(int from, int to, uint64_t now_ns)
 	conn_install(to, conn, now_ns);
 }
 
+void conn_rejoined(void)
+{
+	for (uint32_t fd = 0; fd < atomic_load_explicit(&table.end, memory_order_relaxed); fd++) {
+		struct conn *conn = conn_at((int)fd);
+		/* Each once, by its newest number. One that another thread holds just now is in no gauge from here on. */
+		if (!conn || atomic_load_explicit(&conn->fd, memory_order_relaxed) != (int)fd || lock_try(conn) == LOCK_BUSY)
+			continue;
+		if (conn_at((int)fd) == conn && conn->generation == generation)
+			traffic_adopt(conn);
+		conn_release(conn, 0);
+	}
+}
+
 void conn_process_ends(uint64_t now_ns)
 {
 	for (uint32_t fd = 0; fd < atomic_load_explicit(&table.end, memory_order_relaxed); fd++)

@@ -95,6 +95,10 @@ void conn_shut_down(int fd, int how, uint64_t now_ns);
  * and requests without an answer are counted as reset, if no other descriptor names the connection. */
 void conn_closing(int fd, uint64_t now_ns);
 
+/* Setup: the process gave its place up to become another program, which failed, and has a place again: what is open counts
+ * in its gauges. */
+void conn_rejoined(void);
+
 /* Setup: this process ends and takes its descriptors with it, as if each was closed now. It makes no more calls, but its
  * other threads may. */
 void conn_process_ends(uint64_t now_ns);

@@ -60,7 +60,8 @@ void listing_release(uint32_t listing)
 {
 	struct seg_connection *entry = listing_entry(listing);
 
-	if (!entry)
+	/* Freed with the place that the process had, by an exec that failed: it may be anybody's now. */
+	if (!entry || atomic_load_explicit(&entry->owner, memory_order_relaxed) != owner_word())
 		return;
 	/* Or who claims it next would seem to wait for what we waited for. */
 	atomic_store_explicit(&entry->begin_mono_ns, 0, memory_order_relaxed);

@@ -43,10 +43,13 @@ static void free_connections(bool (*is_left)(uint64_t owner, uint64_t argument),
 	const struct seg_slots *connections = &seg.slots[SEG_TABLE_CONNECTIONS];
 
 	for (uint32_t i = 0; (i = seg_table_next(connections, i)) < connections->count; i++) {
-		uint64_t owner = atomic_load_explicit(&seg.connections[i].owner, memory_order_acquire);
-		if (owner && is_left(owner, argument))
-			atomic_compare_exchange_strong_explicit(&seg.connections[i].owner, &owner, 0, memory_order_release,
-								memory_order_relaxed);
+		struct seg_connection *entry = &seg.connections[i];
+		uint64_t owner = atomic_load_explicit(&entry->owner, memory_order_acquire);
+		if (!owner || !is_left(owner, argument))
+			continue;
+		atomic_store_explicit(&entry->begin_mono_ns, 0, memory_order_relaxed);
+		atomic_store_explicit(&entry->opened_mono_ns, 0, memory_order_relaxed);
+		atomic_compare_exchange_strong_explicit(&entry->owner, &owner, 0, memory_order_release, memory_order_relaxed);
 	}
 }
 

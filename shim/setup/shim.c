@@ -405,6 +405,7 @@ void shim_exec_failed(void)
 	bool has_place = process_enter();
 	thread_attach();
 	count_place(has_place);
+	conn_rejoined();
 	sampling_resume();
 	self.own_depth--;
 	errno = saved_errno;

@@ -652,6 +652,42 @@ START_TEST(what_is_open_when_a_process_ends_is_over)
 }
 END_TEST
 
+START_TEST(an_exec_that_fails_leaves_gauges_and_listings_as_they_were)
+{
+	room_open(256);
+	room_accept(5);
+	room_receive(5, "GET /a HTTP/1.1\r\n\r\n");
+	conn_duplicated(5, 7, room_now_ns += 1000);
+	room_accept(6);
+	room_receive(6, "GET /ws HTTP/1.1\r\n\r\n");
+	room_send(6, "HTTP/1.1 101 Switching Protocols\r\n\r\n");
+	/* As process_leave and process_enter do. */
+	memset((void *)thread_process->open_connections, 0, sizeof(thread_process->open_connections));
+	memset((void *)thread_process->active_requests, 0, sizeof(thread_process->active_requests));
+	memset((void *)thread_process->open_streams, 0, sizeof(thread_process->open_streams));
+	for (uint32_t i = 0; i < seg.slots[SEG_TABLE_CONNECTIONS].count; i++)
+		seg.connections[i].owner = seg.connections[i].owner ? 1ULL << 32 : 0; /* somebody else's already */
+	room_next_process();
+	conn_rejoined();
+	ck_assert_int_eq(room_active(SEG_METHOD_GET), 1);
+	ck_assert_int_eq(room_open_streams(SEG_PROTOCOL_HTTP), 1);
+	ck_assert_int_eq(room_open_connections(SEG_PROTOCOL_HTTP), 1);
+	ck_assert_int_eq(room_open_connections(SEG_PROTOCOL_UNKNOWN), 1);
+	room_answer(7, 1);
+	room_close(5);
+	room_close(6);
+	room_close(7);
+	ck_assert_uint_eq(http("GET /a", 200, SEG_ERROR_NONE), 1);
+	int others = 0;
+	for (uint32_t i = 0; i < seg.slots[SEG_TABLE_CONNECTIONS].count; i++) {
+		others += seg.connections[i].owner == 1ULL << 32;
+		seg.connections[i].owner = seg.connections[i].owner == 1ULL << 32 ? 0 : seg.connections[i].owner;
+	}
+	ck_assert_int_eq(others, 2);
+	ck_assert(room_is_balanced());
+}
+END_TEST
+
 /* times */
 
 START_TEST(a_response_without_length_lasts_to_its_last_byte_and_not_to_the_close)
@@ -744,6 +780,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, a_stream_that_is_handed_to_a_child_is_the_child_s);
 	tcase_add_test(tcase, a_child_that_ends_without_a_close_has_answered);
 	tcase_add_test(tcase, what_is_open_when_a_process_ends_is_over);
+	tcase_add_test(tcase, an_exec_that_fails_leaves_gauges_and_listings_as_they_were);
 	tcase_add_test(tcase, a_response_without_length_lasts_to_its_last_byte_and_not_to_the_close);
 	tcase_add_test(tcase, the_first_byte_is_that_of_the_final_answer);
 	tcase_add_test(tcase, each_answer_of_a_pipeline_has_a_first_byte_of_its_own);

@@ -287,9 +287,12 @@ void endpoint_init(void)
 	atomic_store_explicit(&indexed_end, SEG_ENDPOINT_FIRST, memory_order_relaxed);
 }
 
-static uint64_t pid_bits(pid_t pid)
+/* This process in the keys of its stand-ins. Its entry in the table of processes tells without a system call. */
+static uint64_t process_bits(void)
 {
-	return (uint64_t)(uint32_t)pid << 32 & ~STAND_IN_SETTLED;
+	uint64_t pid = thread_process ? atomic_load_explicit(&thread_process->owner, memory_order_relaxed) : 0;
+
+	return (pid ? pid : (uint64_t)getpid()) << 32 & ~STAND_IN_SETTLED;
 }
 
 /* The time credited to a stand-in so far and from now on is final's. */
@@ -348,7 +351,7 @@ static void stand_in_find(struct candidate *candidate)
 	if (!stand_in_is_worth_a_search())
 		return;
 	uint32_t turn = atomic_fetch_add_explicit(&next_stand_in, 1, memory_order_relaxed);
-	uint64_t key = pid_bits(getpid()) | candidate->link.number;
+	uint64_t key = process_bits() | candidate->link.number;
 	for (uint32_t i = 0; i < STAND_INS; i++) {
 		uint32_t stand_in = first + (turn + i) % STAND_INS;
 		if (!stand_in_take(stand_in, key, &candidate->name))
@@ -387,7 +390,7 @@ static uint32_t propose(const struct name *name, uint32_t *ret_candidate)
 static void end_candidate(struct candidate *candidate, uint32_t final)
 {
 	/* A child of fork has copies of its parent's candidates, but the parent settles what stands in for them. */
-	if (candidate->stand_in && pid_bits(getpid()) == (candidate->stand_in_key & ~(uint64_t)UINT32_MAX))
+	if (candidate->stand_in && process_bits() == (candidate->stand_in_key & ~(uint64_t)UINT32_MAX))
 		stand_in_settle(candidate->stand_in, candidate->stand_in_key, final);
 	pool_give(&candidates, candidate);
 }

@@ -48,7 +48,11 @@ static void put_word(struct text *text, const char *word)
 	put(text, word, strlen(word));
 }
 
-#define PIECE_ENDS ".:()'"
+/* What separates the parts of a segment that may each be a variable. */
+static bool is_piece_end(char c)
+{
+	return c == '.' || c == ':' || c == '(' || c == ')' || c == '\'';
+}
 
 static bool is_digit(char c)
 {
@@ -228,7 +232,7 @@ static void put_pieces(struct text *text, const char *s, size_t n)
 {
 	for (size_t begin = 0; begin <= n;) {
 		size_t bytes = 0;
-		while (begin + bytes < n && !memchr(PIECE_ENDS, s[begin + bytes], sizeof(PIECE_ENDS) - 1))
+		while (begin + bytes < n && !is_piece_end(s[begin + bytes]))
 			bytes++;
 		const char *piece = s + begin;
 		bool is_quoted = begin && piece[-1] == '\'' && begin + bytes < n && piece[bytes] == '\'';
@@ -295,11 +299,26 @@ static bool is_traversal(const char *s, size_t n)
 	return false;
 }
 
+/* Letters, dashes and underscores only, as most segments are: of no form but their own. */
+static bool is_bare_word(const char *s, size_t n)
+{
+	static const bool is_bare[256] = { ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['-'] = true, ['_'] = true };
+	bool are_all = true;
+
+	for (size_t i = 0; i < n; i++)
+		are_all &= is_bare[(unsigned char)s[i]];
+	return are_all;
+}
+
 static void put_segment(struct text *text, const char *s, size_t n)
 {
 	const char *variable = NULL;
 
-	if (is_traversal(s, n)) {
+	if (is_bare_word(s, n)) {
+		put(text, s, n);
+	} else if (is_number(s, n)) {
+		put_word(text, "{id}");
+	} else if (is_traversal(s, n)) {
 		put(text, "_", 1);
 	} else if (!is_printable(s, n)) {
 		put_word(text, "{bytes}");

@@ -59,6 +59,9 @@ static const struct {
 	[BY_WORD] = { 16, 6, 100 },
 };
 
+enum { LOOKS = 2048, LOOK_IS_PLURAL = 4, LOOK_IS_PREFIX = 8, LOOK_IS_KNOWN = 16 };
+#define VARIABLE_HASH 0 /* which no word has */
+
 #define CHANGES_KEY 1 /* an entry that is no node: counts changes */
 
 static struct seg_word *find(uint64_t key)
@@ -140,6 +143,7 @@ void route_walk_begin(struct route_walk *walk, bool is_learning)
 	if (!seg.words)
 		return;
 	walk->key = root_key();
+	walk->node = find(walk->key);
 }
 
 /* The label of s's beginning, as its kind; ROUTE_KIND_COUNT = it does not begin with one. */
@@ -168,24 +172,32 @@ static enum route_kind kind_of_state(uint32_t state)
 
 /* What a segment's text is but for the kinds of its variables. */
 struct shape {
-	char text[SEG_ENDPOINT_BYTES];
+	const char *text;
 	size_t n;
 	size_t others; /* bytes besides variables */
 	uint32_t kinds; /* bits of a state */
+	uint64_t hash;  /* of text, but for a segment that is nothing but a variable */
+	char copy[SEG_ENDPOINT_BYTES]; /* what text points to, if it is not the segment itself */
 };
 
+/* The shape borrows s. */
 static void shape_of(struct shape *ret, const char *s, size_t n)
 {
-	ret->n = ret->others = 0;
+	ret->text = s;
+	ret->n = ret->others = n;
 	ret->kinds = 0;
-	for (size_t i = 0; i < n && i < sizeof(ret->text);) {
+	if (!memchr(s, '{', n))
+		return;
+	ret->text = ret->copy;
+	ret->n = ret->others = 0;
+	for (size_t i = 0; i < n && i < sizeof(ret->copy);) {
 		enum route_kind kind = s[i] == '{' ? kind_at(s + i, n - i) : ROUTE_KIND_COUNT;
 		if (kind == ROUTE_KIND_COUNT) {
-			ret->text[ret->n++] = s[i++];
+			ret->copy[ret->n++] = s[i++];
 			ret->others++;
 			continue;
 		}
-		memcpy(ret->text + ret->n, "{}", 2);
+		memcpy(ret->copy + ret->n, "{}", 2);
 		ret->n += 2;
 		ret->kinds |= 1u << (STATE_KINDS_SHIFT + kind);
 		i += strlen(route_kind_labels[kind]);
@@ -212,17 +224,27 @@ static size_t shape_write(const struct shape *shape, enum route_kind kind, char 
 	return n;
 }
 
-static uint64_t child_key(const struct route_walk *walk, const char *text, size_t n)
+/* The key of what a word of this hash leads to. */
+static uint64_t key_behind(uint64_t key, uint64_t word_hash)
 {
-	return seg_key_of_bytes(text, (uint32_t)n, walk->key);
+	const uint64_t both[2] = { key, word_hash };
+
+	return seg_key_of_bytes(both, sizeof(both), 0);
 }
 
-static void move_on(struct route_walk *walk, struct seg_word *node, uint64_t key, enum came_by came_by, enum route_word word)
+static uint64_t key_of_variable(const struct route_walk *walk)
 {
-	walk->before = node;
+	return key_behind(walk->key, VARIABLE_HASH);
+}
+
+/* To the child of this key. */
+static void move_on(struct route_walk *walk, uint64_t key, struct seg_word *child, enum came_by came_by, enum route_word word)
+{
+	walk->before = walk->node;
 	walk->before_came_by = walk->came_by;
 	walk->twin = 0;
 	walk->key = key;
+	walk->node = child;
 	walk->came_by = (uint8_t)came_by;
 	walk->word = (uint8_t)word;
 }
@@ -280,13 +302,13 @@ static void judge(struct route_walk *walk, struct seg_word *node)
 		note_change(walk);
 }
 
-/* The word that led to node, unknown as it is, is followed by ids: it counts among its siblings as a known one. Only
+/* The word that led to the node, unknown as it is, is followed by ids: it counts among its siblings as a known one. Only
  * where an interface begins: a user's name may be followed by ids as well. */
-static void is_collection(struct route_walk *walk, struct seg_word *node)
+static void is_collection(struct route_walk *walk)
 {
 	uint32_t weight = weight_of((enum route_word)walk->word);
 
-	if (walk->before_came_by != BY_PREFIX || !weight || !walk->before || !state_add(node, STATE_COLLECTION))
+	if (walk->before_came_by != BY_PREFIX || !weight || !walk->before || !state_add(walk->node, STATE_COLLECTION))
 		return;
 	if (children_of(walk->before).odd < weight)
 		return;
@@ -294,46 +316,53 @@ static void is_collection(struct route_walk *walk, struct seg_word *node)
 	children_add(walk->before, ROUTE_WORD_PLAIN);
 }
 
-static void learn_variable(struct route_walk *walk, struct seg_word *node, uint64_t key, uint32_t kinds)
+/* What follows the node varies by its form. */
+static void has_ids(struct route_walk *walk)
+{
+	is_collection(walk);
+	if (!state_add(walk->node, STATE_HAS_IDS))
+		return;
+	if (children_of(walk->node).odd)
+		note_change(walk); /* some may be strange */
+	judge(walk, walk->node);
+}
+
+/* Enters the child of this key, which holds variables of these kinds. NULL: the trie is full. */
+static struct seg_word *learn_kinds(struct route_walk *walk, uint64_t key, uint32_t kinds)
 {
 	struct seg_word *child = insert(key, NULL);
-	bool is_form = kinds >> STATE_KINDS_SHIFT & ~(1u << ROUTE_KIND_NAME);
 	uint32_t before;
 
 	if (!child)
-		return;
+		return NULL;
 	bool is_news = state_add_to(child, kinds, &before);
 	if (is_news && before >> STATE_KINDS_SHIFT && kind_of_state(before) != kind_of_state(before | kinds))
 		note_change(walk); /* it is called otherwise from now on */
-	if (!is_form || !node)
-		return;
-	is_collection(walk, node);
-	if (!state_add(node, STATE_HAS_IDS))
-		return;
-	if (children_of(node).odd)
-		note_change(walk); /* some may be strange */
-	judge(walk, node);
+	return child;
 }
 
 /* A segment that is nothing but a variable. */
-static size_t step_variable(struct route_walk *walk, struct seg_word *node, uint32_t kinds, char *segment, size_t room)
+static size_t step_variable(struct route_walk *walk, uint32_t kinds, char *segment, size_t room)
 {
-	uint64_t key = child_key(walk, "{}", 2);
+	uint64_t key = key_of_variable(walk);
+	bool is_name = kinds >> STATE_KINDS_SHIFT == 1u << ROUTE_KIND_NAME;
+	struct seg_word *child = walk->is_learning ? learn_kinds(walk, key, kinds) : find(key);
 
-	if (walk->is_learning)
-		learn_variable(walk, node, key, kinds);
-	const char *label = route_kind_labels[kind_of_state(state_of(find(key)) | kinds)];
+	if (walk->is_learning && walk->node && !is_name)
+		has_ids(walk);
+	const char *label = route_kind_labels[kind_of_state(state_of(child) | kinds)];
 	size_t n = strlen(label);
 	if (n > room)
 		return 0;
 	memcpy(segment, label, n);
-	move_on(walk, node, key, BY_VARIABLE, ROUTE_WORD_PLAIN);
+	move_on(walk, key, child, BY_VARIABLE, ROUTE_WORD_PLAIN);
 	return n;
 }
 
-static bool varies(const struct route_walk *walk, const struct seg_word *node, const struct seg_word *child, enum route_word word)
+/* Whether the word that leads to child, which may be NULL, is a variable. */
+static bool varies(const struct route_walk *walk, const struct seg_word *child, enum route_word word)
 {
-	uint32_t state = state_of(node), child_state = state_of(child);
+	uint32_t state = state_of(walk->node), child_state = state_of(child);
 
 	if (word == ROUTE_WORD_STRANGE && state & STATE_HAS_IDS && walk->came_by != BY_PREFIX)
 		return true;
@@ -352,10 +381,10 @@ static bool varies(const struct route_walk *walk, const struct seg_word *node, c
 
 /* Enough of the words behind a word are also behind the {name} beside it. Where an interface begins, and for an action,
  * that takes most of them: /{name}/settings does not make /account/settings one more of it. */
-static bool is_one_of_names(const struct route_walk *walk, const struct seg_word *node)
+static bool is_one_of_names(const struct route_walk *walk)
 {
-	uint32_t shared = state_of(node) >> STATE_SHARED_SHIFT & 0xff;
-	struct children children = children_of(node);
+	uint32_t shared = state_at(walk->node) >> STATE_SHARED_SHIFT & 0xff;
+	struct children children = children_of(walk->node);
 	uint32_t all = children.plain + children.actions + children.odd / ODD_WEIGHT;
 
 	if (walk->before_came_by != BY_PREFIX && walk->word == ROUTE_WORD_PLAIN)
@@ -363,42 +392,35 @@ static bool is_one_of_names(const struct route_walk *walk, const struct seg_word
 	return shared >= 3 && shared * 4 >= all * 3;
 }
 
-/* The node before the present one is a word beside a {name}, and the word that follows is known behind that name, too:
+/* The node was reached by a word beside a {name}, and the word that leads to child is known behind that name, too:
  * /repos/docs/issues, where there is /repos/{name}/issues. */
-static void look_for_twin(struct route_walk *walk, struct seg_word *node, uint64_t key, const char *text, size_t n)
+static void look_for_twin(struct route_walk *walk, struct seg_word *child, uint64_t word_hash)
 {
-	struct seg_word *child = find(key);
-
-	if (!child || !find(seg_key_of_bytes(text, (uint32_t)n, walk->twin)))
+	if (!child || !find(key_behind(walk->twin, word_hash)))
 		return;
-	if (state_add(child, STATE_SHARED) && (state_of(node) >> STATE_SHARED_SHIFT & 0xff) < 0xf0)
-		atomic_fetch_add_explicit(&node->state, 1u << STATE_SHARED_SHIFT, memory_order_relaxed);
-	if (is_one_of_names(walk, node) && state_add(node, STATE_INSTANCE))
+	if (state_add(child, STATE_SHARED) && (state_at(walk->node) >> STATE_SHARED_SHIFT & 0xff) < 0xf0)
+		atomic_fetch_add_explicit(&walk->node->state, 1u << STATE_SHARED_SHIFT, memory_order_relaxed);
+	if (is_one_of_names(walk) && state_add(walk->node, STATE_INSTANCE))
 		note_change(walk);
 }
 
-static void learn_word(struct route_walk *walk, struct seg_word *node, uint64_t key, enum route_word word)
+/* Enters the child of this key, reached by a word. NULL: the trie is full. */
+static struct seg_word *learn_word(struct route_walk *walk, uint64_t key, enum route_word word)
 {
 	bool is_new;
 	struct seg_word *child = insert(key, &is_new);
 
 	if (!child || !is_new)
-		return;
+		return child;
 	if (walk->came_by == BY_VARIABLE && state_of(walk->before) & STATE_HAS_WORDS)
 		note_change(walk); /* it may be the twin of one that is known */
-	children_add(node, word);
-	judge(walk, node);
+	children_add(walk->node, word);
+	judge(walk, walk->node);
+	return child;
 }
 
-static enum came_by came_by_word(const struct route_walk *walk, const char *s, size_t n)
-{
-	if (walk->came_by == BY_PREFIX && route_word_is_prefix(s, n))
-		return BY_PREFIX;
-	return route_word_is_plural(s, n) ? BY_PLURAL : BY_WORD;
-}
-
-/* The class of a segment whose variables are left out: {}.json is as plain as json. */
-static enum route_word word_of(const struct shape *shape)
+/* The look of a segment whose variables are left out: {}.json is as plain as json. */
+static struct route_word_look look_at_shape(const struct shape *shape)
 {
 	char text[SEG_ENDPOINT_BYTES];
 	size_t n = 0;
@@ -406,40 +428,48 @@ static enum route_word word_of(const struct shape *shape)
 	for (size_t i = 0; i < shape->n; i++)
 		if (shape->text[i] != '{' && shape->text[i] != '}')
 			text[n++] = shape->text[i];
-	return n ? route_word_of(text, n) : ROUTE_WORD_PLAIN;
+	return n ? route_word_look(text, n) : (struct route_word_look){ .word = ROUTE_WORD_PLAIN };
 }
 
-static void learn_step(struct route_walk *walk, struct seg_word *node, const struct shape *shape, uint64_t key, enum route_word word)
+/* The same, remembered by this process, since a look is slow beside all else. A word of looks[] is [tag:56][look:8]. */
+static struct route_word_look look_at(const struct shape *shape)
 {
-	if (!varies(walk, node, find(key), word))
-		learn_word(walk, node, key, word);
-	if (walk->twin)
-		look_for_twin(walk, node, key, shape->text, shape->n);
+	static _Atomic uint64_t looks[LOOKS];
+	uint64_t tag = shape->hash;
+	_Atomic uint64_t *place = &looks[tag % LOOKS];
+	uint64_t known = atomic_load_explicit(place, memory_order_relaxed);
+
+	if (known && known >> 8 == tag >> 8)
+		return (struct route_word_look){ known & 3, known & LOOK_IS_PLURAL, known & LOOK_IS_PREFIX };
+	struct route_word_look look = look_at_shape(shape);
+	uint64_t bits = look.word | (look.is_plural ? LOOK_IS_PLURAL : 0) | (look.is_prefix ? LOOK_IS_PREFIX : 0) | LOOK_IS_KNOWN;
+	atomic_store_explicit(place, tag >> 8 << 8 | bits, memory_order_relaxed);
+	return look;
 }
 
-/* A segment that is a word, perhaps with variables within. */
-static size_t step_word(struct route_walk *walk, struct seg_word *node, const struct shape *shape, char *segment, size_t n, size_t room)
+static enum came_by came_by_word(const struct route_walk *walk, struct route_word_look look)
 {
-	enum route_word word = word_of(shape);
-	uint64_t key = child_key(walk, shape->text, shape->n);
+	if (walk->came_by == BY_PREFIX && look.is_prefix)
+		return BY_PREFIX;
+	return look.is_plural ? BY_PLURAL : BY_WORD;
+}
 
-	if (walk->is_learning && node)
-		learn_step(walk, node, shape, key, word);
-	if (varies(walk, node, find(key), word)) {
-		/* Strange beside ids: one that has not quite their form. */
-		bool is_id = word == ROUTE_WORD_STRANGE && state_of(node) & STATE_HAS_IDS;
-		return step_variable(walk, node, 1u << (STATE_KINDS_SHIFT + (is_id ? ROUTE_KIND_TOKEN : ROUTE_KIND_NAME)), segment, room);
-	}
+/* A segment that is a word, perhaps with variables within, and stays one. */
+static size_t step_word(struct route_walk *walk, const struct shape *shape, uint64_t key, struct seg_word *child,
+			struct route_word_look look, char *segment, size_t n, size_t room)
+{
 	if (shape->kinds) {
-		if (walk->is_learning) /* of a word that is strange besides, a part may look like an id by chance */
-			learn_variable(walk, word == ROUTE_WORD_STRANGE ? NULL : node, key, shape->kinds);
-		n = shape_write(shape, kind_of_state(state_of(find(key)) | shape->kinds), segment, room);
+		if (walk->is_learning)
+			child = learn_kinds(walk, key, shape->kinds);
+		if (walk->is_learning && walk->node && look.word != ROUTE_WORD_STRANGE)
+			has_ids(walk); /* a part of a strange word may look like an id by chance */
+		n = shape_write(shape, kind_of_state(state_of(child) | shape->kinds), segment, room);
 	}
-	bool is_beside_names = state_of(node) & STATE_VARIES && !memchr("_$", *shape->text, 2);
-	uint64_t twin = is_beside_names ? child_key(walk, "{}", 2) : 0;
+	bool is_beside_names = state_of(walk->node) & STATE_VARIES && !memchr("_$", *shape->text, 2);
+	uint64_t twin = is_beside_names ? key_of_variable(walk) : 0;
 	if (twin && walk->is_learning)
-		state_add(node, STATE_HAS_WORDS);
-	move_on(walk, node, key, came_by_word(walk, shape->text, shape->n), word);
+		state_add(walk->node, STATE_HAS_WORDS);
+	move_on(walk, key, child, came_by_word(walk, look), look.word);
 	walk->twin = twin;
 	return n <= room ? n : 0;
 }
@@ -448,11 +478,22 @@ size_t route_walk_step(struct route_walk *walk, char *segment, size_t n, size_t 
 {
 	struct shape shape;
 
-	if (!seg.words || n > sizeof(shape.text))
+	if (!seg.words || n > sizeof(shape.copy))
 		return n <= room ? n : 0;
-	struct seg_word *node = find(walk->key);
 	shape_of(&shape, segment, n);
 	if (shape.kinds && !shape.others)
-		return step_variable(walk, node, shape.kinds, segment, room);
-	return step_word(walk, node, &shape, segment, n, room);
+		return step_variable(walk, shape.kinds, segment, room);
+	shape.hash = seg_key_of_bytes(shape.text, (uint32_t)shape.n, 0);
+	struct route_word_look look = look_at(&shape);
+	uint64_t key = key_behind(walk->key, shape.hash);
+	struct seg_word *child = find(key);
+	if (walk->is_learning && walk->node && !varies(walk, child, look.word))
+		child = learn_word(walk, key, look.word);
+	if (walk->is_learning && walk->node && walk->twin)
+		look_for_twin(walk, child, shape.hash);
+	if (!varies(walk, child, look.word))
+		return step_word(walk, &shape, key, child, look, segment, n, room);
+	/* Strange beside ids: one that has not quite their form. */
+	bool is_id = look.word == ROUTE_WORD_STRANGE && state_of(walk->node) & STATE_HAS_IDS;
+	return step_variable(walk, 1u << (STATE_KINDS_SHIFT + (is_id ? ROUTE_KIND_TOKEN : ROUTE_KIND_NAME)), segment, room);
 }

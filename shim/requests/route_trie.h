@@ -39,7 +39,8 @@ struct route_walk {
 	uint8_t word;        /* enum route_word: the word that led there, if it was one */
 	bool is_learning;
 	bool has_changed;    /* learning changed where other paths lead */
-	struct seg_word *before; /* the node before it, NULL = not in the trie */
+	struct seg_word *node;   /* NULL = not in the trie */
+	struct seg_word *before; /* the node before it */
 };
 
 /* is_learning: the path was answered, and what it has of new words is remembered. */

@@ -292,7 +292,8 @@ static uint16_t find_form(const char *s, size_t n)
 	if (n > WORD_MAX)
 		return 0;
 	uint16_t place = find(s, n);
-	for (size_t i = 0; !place && i < sizeof(endings) / sizeof(endings[0]); i++)
+	bool may_end = memchr("sdgte", s[n - 1], 5); /* as endings do */
+	for (size_t i = 0; !place && may_end && i < sizeof(endings) / sizeof(endings[0]); i++)
 		place = find_without(s, n, endings[i][0], endings[i][1]);
 	for (size_t i = 0; !place && i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
 		place = find_behind(s, n, prefixes[i]);
@@ -420,35 +421,40 @@ static struct parts parts_of(const char *s, size_t n)
 	return parts;
 }
 
-enum route_word route_word_of(const char *s, size_t n)
+static enum route_word word_of(const char *s, size_t n, struct parts *ret_parts)
 {
-	if (n == 1)
-		return is_letter(*s) ? ROUTE_WORD_PLAIN : ROUTE_WORD_STRANGE;
-	if (is_version(s, n))
-		return ROUTE_WORD_PLAIN;
 	bool is_marked = memchr("_$.@", *s, 4); /* "_search", "$metadata", ".well-known", "@me" */
-	struct parts parts = parts_of(s + is_marked, n - is_marked);
-	if (parts.is_strange)
+
+	*ret_parts = parts_of(s + is_marked, n - is_marked);
+	if (ret_parts->is_strange)
 		return ROUTE_WORD_STRANGE;
 	if (*s == '_' || *s == '$')
 		return ROUTE_WORD_ACTION;
-	bool is_known = parts.count && !parts.unknown && parts.count <= PARTS_MAX && parts.dashes < DASHED_PARTS_MAX;
-	if (!is_known || !parts.has_lower) /* codes are written in capitals: "DE", "GET", "INBOX" */
+	if (!ret_parts->count || ret_parts->unknown || ret_parts->count > PARTS_MAX || ret_parts->dashes >= DASHED_PARTS_MAX)
 		return ROUTE_WORD_ODD;
-	return is_marked || parts.is_action ? ROUTE_WORD_ACTION : ROUTE_WORD_PLAIN;
+	if (!ret_parts->has_lower) /* codes are written in capitals: "DE", "GET", "INBOX" */
+		return ROUTE_WORD_ODD;
+	return is_marked || ret_parts->is_action ? ROUTE_WORD_ACTION : ROUTE_WORD_PLAIN;
 }
 
-bool route_word_is_plural(const char *s, size_t n)
-{
-	return parts_of(s, n).is_plural;
-}
-
-bool route_word_is_prefix(const char *s, size_t n)
+static bool is_prefix(const char *s, size_t n)
 {
 	static const char *const prefixes[] = { "api", "apis", "rest", "public", "internal", "private", "admin" };
 
 	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
 		if (strlen(prefixes[i]) == n && memcmp(prefixes[i], s, n) == 0)
 			return true;
-	return is_version(s, n);
+	return false;
+}
+
+struct route_word_look route_word_look(const char *s, size_t n)
+{
+	struct parts parts;
+
+	if (is_version(s, n))
+		return (struct route_word_look){ .word = ROUTE_WORD_PLAIN, .is_prefix = true };
+	if (n == 1)
+		return (struct route_word_look){ .word = is_letter(*s) ? ROUTE_WORD_PLAIN : ROUTE_WORD_STRANGE };
+	enum route_word word = word_of(s, n, &parts);
+	return (struct route_word_look){ word, parts.is_plural, is_prefix(s, n) };
 }

@@ -18,11 +18,12 @@ enum route_word {
 /* Makes the table; before that no word is of the vocabulary. Again changes nothing. */
 void route_words_init(void);
 
+/* What there is to say of one word. */
+struct route_word_look {
+	enum route_word word;
+	bool is_plural; /* its last part: what comes behind it is one of those ("users") */
+	bool is_prefix; /* it only says which interface is meant ("api", "v1", "2.0"): what comes behind it are words */
+};
+
 /* s: one segment of a path, n > 0. */
-enum route_word route_word_of(const char *s, size_t n);
-
-/* Its last word is a plural: what comes behind it is one of those ("users"). */
-bool route_word_is_plural(const char *s, size_t n);
-
-/* It only says which interface is meant ("api", "v1", "2.0"): what comes behind it are words. */
-bool route_word_is_prefix(const char *s, size_t n);
+struct route_word_look route_word_look(const char *s, size_t n);

@@ -263,6 +263,7 @@ START_TEST(a_killed_process_leaves_its_time_to_the_overflow_entry_and_its_stand_
 	room_open(256);
 	pid_t child = fork();
 	if (!child) {
+		room_next_process();
 		for (int i = 0; i < 64; i++)
 			seg.endpoints[ask("/never-answered", &candidate)].cpu_samples += i == 0;
 		_exit(0);
@@ -289,6 +290,7 @@ START_TEST(a_child_of_fork_leaves_its_parents_stand_ins_alone)
 	uint32_t stand_in = ask("/a", &candidate);
 	pid_t child = fork();
 	if (!child) {
+		room_next_process();
 		endpoint_forget(candidate);
 		_exit(0);
 	}

@@ -245,6 +245,8 @@ static void add_list(int list)
 
 void route_words_init(void)
 {
+	if (find("add", 3))
+		return;
 	add_list(LIST_VERBS); /* a word that is in several lists is of the first */
 	add_list(LIST_ACTIONS);
 	add_list(LIST_PLAIN);

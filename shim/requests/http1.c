@@ -314,6 +314,8 @@ static bool list_has(struct line list, const char *word, size_t word_bytes)
 {
 	struct line element;
 
+	if (list.n < word_bytes || !memchr(list.text, ',', list.n))
+		return line_is(list, word, word_bytes);
 	for (size_t i = 0; next_element(list, &i, &element);)
 		if (line_is(element, word, word_bytes))
 			return true;
@@ -358,6 +360,11 @@ static void read_length(struct http1 *http, struct line value)
 		return;
 	}
 	http->is_faulty |= http->has_length;
+	if (!http->has_length && number_of(value, &length)) { /* nearly always */
+		http->has_length = true;
+		http->left_bytes = length;
+		return;
+	}
 	http->has_bad_length |= value.is_cut;
 	for (size_t i = 0, count = 0; next_element(value, &i, &element); count++) {
 		if (!number_of(element, &length) || (http->has_length && http->left_bytes != length)) {
@@ -457,34 +464,50 @@ static void read_trace_field(struct http1 *http, struct line line)
 	trace_read(field, value.text, value.n, http->trace);
 }
 
-static enum field response_field_of(struct http1 *http, struct line line, struct line *ret_value)
+/* content-length and content-type differ first in their ninth letter, connection from both in its fourth. */
+static enum field c_field_of(struct http1 *http, struct line line, struct line *ret_value)
 {
-	if (field_is(http, line, "connection", 10, ret_value))
+	if (line.n <= 10)
+		return FIELD_OTHER;
+	char fourth = line.text[3] | 0x20, ninth = line.text[8] | 0x20;
+	if (ninth == 'l' && field_is(http, line, "content-length", 14, ret_value))
+		return FIELD_LENGTH;
+	if (!http->is_response)
+		return FIELD_OTHER;
+	if (fourth == 'n' && field_is(http, line, "connection", 10, ret_value))
 		return FIELD_CONNECTION;
-	if (field_is(http, line, "content-type", 12, ret_value))
+	if (ninth == 't' && field_is(http, line, "content-type", 12, ret_value))
 		return FIELD_CONTENT_TYPE;
-	return field_is(http, line, "upgrade", 7, ret_value) ? FIELD_UPGRADE : FIELD_OTHER;
+	return FIELD_OTHER;
+}
+
+static enum field field_of(struct http1 *http, struct line line, struct line *ret_value)
+{
+	char first = line.text[0] | 0x20;
+
+	if (first == 'c')
+		return c_field_of(http, line, ret_value);
+	if (first == 't' && field_is(http, line, "transfer-encoding", 17, ret_value))
+		return FIELD_CODINGS;
+	if (first == 'u' && field_is(http, line, "upgrade", 7, ret_value))
+		return FIELD_UPGRADE;
+	if (http->trace)
+		read_trace_field(http, line);
+	return FIELD_OTHER;
 }
 
 static void read_field(struct http1 *http, struct line line)
 {
-	enum field field = FIELD_OTHER;
 	struct line value = { 0 };
 
 	if (is_blank(line.text[0])) {
 		read_folded_line(http, line);
 		return;
 	}
-	if (field_is(http, line, "content-length", 14, &value))
-		field = FIELD_LENGTH;
-	else if (field_is(http, line, "transfer-encoding", 17, &value))
-		field = FIELD_CODINGS;
-	else if (http->is_response)
-		field = response_field_of(http, line, &value);
-	else if (http->trace)
-		read_trace_field(http, line);
+	enum field field = field_of(http, line, &value);
 	http->field = (uint8_t)field;
-	read_value(http, field, value);
+	if (field != FIELD_OTHER)
+		read_value(http, field, value);
 }
 
 /* RFC 9112 clause 6.3; the caller knows what the parser cannot: which request a response answers. */

@@ -1,4 +1,5 @@
-/* fuzz_traffic - whatever passes over a few connections, in whatever order: the gauges are zero once all are closed.
+/* fuzz_traffic - whatever passes over a few connections, in whatever order: the gauges are zero once all are closed, and
+ * nothing is listed any more.
  * Input: a list of steps: what and on which descriptor (1 byte), length (1 byte), that many bytes.
  */
 #include "../../shim/base/work.h"
@@ -29,6 +30,7 @@ static void open_session(void)
 	if (seg_view_init(&seg, head, bytes) != SEG_OK || !conn_init())
 		abort();
 	thread_process = &seg.processes[0];
+	thread_process->owner = 1;
 	thread_attach();
 }
 
@@ -67,6 +69,15 @@ static void step(uint8_t what, int fd, const char *bytes, size_t n, uint64_t now
 	}
 }
 
+static void check_listing(void)
+{
+	const struct seg_slots *slots = &seg.slots[SEG_TABLE_CONNECTIONS];
+
+	for (uint32_t i = 0; (i = seg_table_next(slots, i)) < slots->count; i++)
+		if (seg.connections[i].owner)
+			abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static uint64_t now_ns;
@@ -88,5 +99,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		for (int scheme = SEG_SCHEME_PLAIN; scheme <= SEG_SCHEME_TLS; scheme++)
 			if (thread_process->active_requests[i][scheme])
 				abort();
+	check_listing();
 	return 0;
 }

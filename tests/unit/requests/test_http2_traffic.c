@@ -431,10 +431,13 @@ START_TEST(streams_of_something_else_are_in_no_histogram)
 	begin();
 	get(1, "/a");
 	reply_head(1, 0, ":status: 200\ncontent-type: text/event-stream");
+	ck_assert_int_eq(room_open_streams(SEG_PROTOCOL_HTTP2), 1);
 	reply_data(1, 0, "data: x");
 	reply_data(1, END_STREAM, "data: y");
 	receive_head(3, 0, ":method: CONNECT\n:protocol: websocket\n:path: /chat");
+	ck_assert_int_eq(room_open_streams(SEG_PROTOCOL_HTTP2), 0);
 	reply_head(3, 0, ":status: 200");
+	ck_assert_int_eq(room_open_streams(SEG_PROTOCOL_HTTP2), 1);
 	receive_data(3, 0, "to and");
 	reply_data(3, 0, "fro");
 	receive_data(3, END_STREAM, "");
@@ -443,7 +446,13 @@ START_TEST(streams_of_something_else_are_in_no_histogram)
 	reply_head(5, END_STREAM, ":status: 502");
 	ck_assert_uint_eq(all(), KNOWN + 1);
 	ck_assert_uint_eq(http(NULL, 502, SEG_ERROR_NONE), 1);
+	get(7, "/a");
+	reply_head(7, 0, ":status: 200\ncontent-type: text/event-stream");
 	room_close(5);
+	struct room_streams events = room_streams(SEG_PROTOCOL_HTTP, "GET /a");
+	ck_assert_uint_eq(events.opened, 2);
+	ck_assert_uint_eq(events.ended, 2);
+	ck_assert_uint_eq(all(), KNOWN + 1);
 	ck_assert(room_is_balanced());
 }
 END_TEST

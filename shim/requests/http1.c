@@ -671,8 +671,8 @@ static bool begins_wrong(const struct http1 *http, const char *bytes, size_t n)
 	return memcmp(bytes, &"HTTP/1."[http->carried_bytes], n < rest ? n : rest) != 0;
 }
 
-/* First letters of the fields that are read, a bit each: content-*, connection, transfer-encoding; of a response upgrade; of
- * a request, where ids are wanted, traceparent, b3 and x-*. */
+/* First letters of the fields that are read, a bit each: content-*, connection, transfer-encoding; of a response upgrade;
+ * of a request, where ids are wanted, traceparent, b3 and x-*. */
 #define LETTER(letter) (1u << ((letter) - 'a'))
 
 static uint32_t letters_of(const struct http1 *http)

@@ -13,8 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The closed list of names that may become a label: X(ID, "as the text protocol writes it"). Binary commands take the name
- * of the text command that does the same; from NOOP on there is none in text. */
+/* The closed list of names that may become a label: X(ID, "as the text protocol writes it"). Binary commands take the
+ * name of the text command that does the same; from NOOP on there is none in text. */
 #define MEMCACHED_OPERATIONS(X)                                                                                        \
 	X(OTHER, "_OTHER")                                                                                             \
 	X(GET, "get")                                                                                                  \
@@ -172,5 +172,5 @@ bool memcached_skip_reply(struct memcached_reply *reply, size_t n);
 bool memcached_may_answer(const struct memcached_reply *reply, const struct memcached_asked *asked);
 
 /* A client's first bytes: a whole first line without its end, or at least MEMCACHED_HEADER_BYTES. True: they may be a
- * command of memcached, and the server's answer will tell; "get k", "quit" and few more are inline commands of Redis, too. */
+ * command of memcached, and the server's answer will tell: "get k", "quit" and few more are Redis' inline commands, too. */
 bool memcached_may_begin(const char *bytes, size_t n);

@@ -6,6 +6,7 @@ By itself, test_http1.py --drive PORT ROUNDS sends the whole of it to a server: 
 """
 import collections
 import os
+import re
 import select
 import socket
 import subprocess
@@ -39,7 +40,8 @@ CHUNKS = "5\r\nhello\r\n0a ; name=\"x;y\"\r\n0123456789\r\n000\r\nX-Sum: 7\r\nX-
 # Requests after each of which the connection goes on: together they are one pipeline.
 PIPELINE = [
     get(*counted(10)), get(*counted(0)), get(*counted(70000)), get("/chunked/1000", "/chunked/{id}"),
-    get("/chunked/0", "/chunked/{id}"), get(*counted(1000), method="HEAD"), get("/chunked/500", "/chunked/{id}", method="HEAD"),
+    get("/chunked/0", "/chunked/{id}"), get(*counted(1000), method="HEAD"),
+    get("/chunked/500", "/chunked/{id}", method="HEAD"),
     # Any token is a method, and methods are case-sensitive.
     *[get(*counted(5), method=method) for method in ("DELETE", "OPTIONS", "TRACE")],
     *[get(*counted(5), method=method, label="_OTHER")
@@ -102,9 +104,11 @@ LAST = [
     # Refused for their form: RFC 9112 clauses 2.2, 5.1, 5.2, 6.1, 6.3, 7.1.
     bad_field("X: a\r\n folded"), bad_field(" folded: a"), bad_field("Content-Length:\r\n 5", "hello"),
     bad_field("Transfer-Encoding:\r\n\tchunked", "0\r\n\r\n"), bad_field("Content-Length : 5", "hello"),
-    bad_field("Transfer-Encoding\t: chunked", "0\r\n\r\n"), bad_field("Content-Length: 5\r\nTransfer-Encoding: chunked", "0\r\n\r\n"),
+    bad_field("Transfer-Encoding\t: chunked", "0\r\n\r\n"),
+    bad_field("Content-Length: 5\r\nTransfer-Encoding: chunked", "0\r\n\r\n"),
     bad_field("Content-Length: 5\r\nContent-Length: 6", "hello"), bad_field("Content-Length: 5, 6", "hello"),
-    bad_field("Content-Length: +5", "hello"), bad_field("Content-Length: 5 5", "hello"), bad_field("Content-Length:", "hello"),
+    bad_field("Content-Length: +5", "hello"), bad_field("Content-Length: 5 5", "hello"),
+    bad_field("Content-Length:", "hello"),
     bad_field("Transfer-Encoding: gzip"), bad_field("Transfer-Encoding: chunked, gzip", "0\r\n\r\n"),
     bad_field("Transfer-Encoding: xchunked", "0\r\n\r\n"), bad_field("Transfer-Encoding: chunked", "x\r\n"),
     bad_field("Transfer-Encoding: chunked", "3\r\nabcd\r\n"), bad_field("Transfer-Encoding: chunked", ";x\r\n"),
@@ -280,7 +284,7 @@ def labels_of(sent):
 
 def check_server(scene, server, sent, streams=0):
     total = sum(sent.values())
-    wait_until(lambda: sum(server.logged().values()) >= total + streams, 10, "the server logging %d requests" % (total + streams))
+    wait_until(lambda: sum(server.logged().values()) >= total + streams, 10, "the server logging all requests")
     logged = server.logged()
     scene.equal("requests that the server logged", sum(logged.values()), total + streams)
     by_status = collections.Counter()
@@ -293,7 +297,8 @@ def check_server(scene, server, sent, streams=0):
     scene.equal("and their statuses, and those of the client", dict(by_status), dict(sent_by_status))
     metrics = server.program.metrics_when(lambda metrics: metrics.sum(SERVED) >= total)
     scene.equal("requests by method, route, status and error",
-                metrics.by(SERVED, "http_request_method", "http_route", "http_response_status_code", "error_type"), labels_of(sent))
+                metrics.by(SERVED, "http_request_method", "http_route", "http_response_status_code", "error_type"),
+                labels_of(sent))
     scene.equal("sum of %s" % SERVED, int(metrics.sum(SERVED)), total)
     for name in ("profshim_unclassified_connections_total", "profshim_requests_lost_total", "http_server_active_requests"):
         scene.equal(name, int(metrics.sum(name)), 0)
@@ -320,8 +325,8 @@ def the_whole_of_http_1_is_counted_exactly(scene):
             wanted[one.method] += count * (15 if b"0123456789" in one.request else 0)
         elif b"ontent-L" in one.request.title() and one.status == "200":
             wanted[one.method] += count * len(one.request.partition(b"\r\n\r\n")[2])
-    scene.equal("bytes of bodies of PUT and PATCH", {method: metrics.sum(bodies, http_request_method=method) for method in
-                                                     ("PUT", "PATCH")}, {"PUT": float(wanted["PUT"]), "PATCH": float(wanted["PATCH"])})
+    for method in ("PUT", "PATCH"):
+        scene.equal("bytes of bodies of %s" % method, int(metrics.sum(bodies, http_request_method=method)), wanted[method])
 
 
 def check_how(scene, how):
@@ -441,7 +446,8 @@ def what_a_program_asks_is_counted_exactly(scene):
         logged[method if method in known else "_OTHER", status] += float(count)
     scene.equal("requests that the server logged", int(sum(logged.values())), total)
     metrics = program.metrics_when(lambda metrics: metrics.sum(ASKED) >= total)
-    scene.equal("requests by method and status", metrics.by(ASKED, "http_request_method", "http_response_status_code"), dict(logged))
+    scene.equal("requests by method and status",
+                metrics.by(ASKED, "http_request_method", "http_response_status_code"), dict(logged))
     scene.equal("requests lost", int(metrics.sum("profshim_requests_lost_total")), 0)
     scene.equal("whom it asked", len(metrics.by(ASKED, "server_address")), 1)
     scene.check("no secret in what profshim tells", "canary" not in metrics.text)
@@ -452,8 +458,9 @@ def nginx_refuses_what_it_refuses_and_each_is_counted(scene):
     """Statuses as nginx's log has them; which form it minds is its own affair."""
     nginx = Nginx(scene)
     nginx.program.wait_ready()
-    hello = [one.request.replace(b"/counted/1", b"/hello").replace(b"/counted/2", b"/hello").replace(b"/close/100", b"/hello")
-             for one in LAST + PIPELINE if len(one.request) < 8000 and one.request != no_request("GET /").request]  # HTTP/0.9
+    old = no_request("GET /").request  # HTTP/0.9, which nginx answers by a body alone
+    hello = [re.sub(rb"/counted/[12]\b|/close/100", b"/hello", one.request)
+             for one in LAST + PIPELINE if len(one.request) < 8000 and one.request != old]
     count = 0
     for text in hello:
         client = HttpClient(nginx.port)

@@ -197,8 +197,9 @@ def errors_are_told_by_their_names(scene):
             ("_OTHER", "nonsense\r\n", "ERROR"), ("_OTHER", "GET a\r\n", "ERROR"), ("_OTHER", "\r\n", "ERROR"),
             ("get", "get\r\n", "ERROR"), ("set", "set k 0 0\r\n", "ERROR"), ("set", "set k 0 0 x\r\n", "CLIENT_ERROR"),
             ("set", "set k 0 0 2\r\nabcd", "CLIENT_ERROR"), ("set", "set word 0 0 1\r\nx\r\n", ""),
-            ("incr", "incr word 1\r\n", "CLIENT_ERROR"), ("set", "set k 0 0 3000000\r\n" + "x" * 3000000 + "\r\n", "SERVER_ERROR"),
-            ("mg", "mg k ?\r\n", "CLIENT_ERROR"), ("shutdown", "shutdown\r\n", "ERROR"), ("touch", "touch k x\r\n", "CLIENT_ERROR")]:
+            ("incr", "incr word 1\r\n", "CLIENT_ERROR"), ("mg", "mg k ?\r\n", "CLIENT_ERROR"),
+            ("set", "set k 0 0 3000000\r\n" + "x" * 3000000 + "\r\n", "SERVER_ERROR"),
+            ("shutdown", "shutdown\r\n", "ERROR"), ("touch", "touch k x\r\n", "CLIENT_ERROR")]:
         answer = client.ask(text)
         if answer.split(" ")[0].rstrip(":") != error and (error or "ERROR" in answer):
             raise Failure("memcached said %r to %.40r, not %s" % (answer, text, error))
@@ -237,22 +238,24 @@ def noreply_and_quiet_commands_are_counted_though_nothing_answers_them(scene):
 
 # Lines that are odd in any way, each sent alone; {line: answers} is what memcached makes of them.
 ODD_LINES = [
-    b"get a", b" get a", b"get  a  b ", b"get a\tb", b"gets", b"gat 1", b"gat x a", b"set", b"set k", b"set k 0 0 1 2 3",
-    b"set k -1 0 1", b"set k 0 -1 1", b"set k 0 0 -1", b"set k 0 0 +1", b"set k 0 0 1x", b"set k 0 0 01", b"set k 0 0 1 norepl",
-    b"set k 0 0 1 noreply", b"set k 0 0 noreply", b"set %s 0 0 1" % (b"k" * 250), b"set %s 0 0 1" % (b"k" * 251),
-    b"set k 99999999999 0 1", b"set k 0 0 2147483645", b"set k 0 0 2147483646", b"set k 0 0 99999999999999999999",
-    b"cas k 0 0 1", b"cas k 0 0 1 x", b"cas k 0 0 1 1", b"cas k 0 0 1 1 noreply", b"append k 0 0 1", b"add k 0 0 1 noreply",
-    b"delete", b"delete k", b"delete k 0", b"delete k 1", b"delete k noreply", b"delete k 0 noreply", b"delete noreply",
-    b"delete k 1 noreply", b"incr k", b"incr k 1 noreply", b"incr k noreply", b"incr k 1 2 3", b"touch k 1 noreply", b"touch k",
-    b"flush_all 0 noreply", b"flush_all noreply", b"flush_all x", b"verbosity", b"verbosity noreply", b"verbosity 0 noreply",
-    b"verbosity 0 1 2", b"mg", b"mg k", b"mg k q", b"mg k q v", b"mg k q q", b"mg %s" % (b"k" * 251), b"ms", b"ms k", b"ms k x",
-    b"ms k 1", b"ms k 1 q", b"ms k 1 M?", b"ms k 1 ?", b"ms k -1", b"ms %s 1" % (b"k" * 251), b"ms k 1 O%s" % (b"o" * 40),
-    b"md", b"md k q", b"md k ?", b"ma k q", b"ma k D?", b"me k", b"me", b"mn", b"mn x", b"mx k", b"m", b"stats x", b"stats reset",
-    b"stats detail on", b"stats detail off", b"stats detail", b"stats cachedump 1 1", b"stats sizes", b"stats settings",
-    b"stats conns", b"lru", b"lru mode", b"lru mode x", b"lru_crawler", b"lru_crawler enable", b"lru_crawler x",
-    b"slabs", b"slabs automove 1", b"slabs automove 1 noreply", b"slabs reassign 1 2", b"cache_memlimit", b"cache_memlimit 64",
-    b"cache_memlimit 64 noreply", b"cache_memlimit 1", b"extstore x y", b"shutdown x", b"watch nothing", b"noop", b"\x80",
-    b"\xff\xfe", b"Get a", b"k" * 2000,
+    b"get a", b" get a", b"get  a  b ", b"get a\tb", b"gets", b"gat 1", b"gat x a", b"set", b"set k",
+    b"set k 0 0 1 2 3", b"set k -1 0 1", b"set k 0 -1 1", b"set k 0 0 -1", b"set k 0 0 +1", b"set k 0 0 1x",
+    b"set k 0 0 01", b"set k 0 0 1 norepl", b"set k 0 0 1 noreply", b"set k 0 0 noreply",
+    b"set %s 0 0 1" % (b"k" * 250), b"set %s 0 0 1" % (b"k" * 251), b"set k 99999999999 0 1",
+    b"set k 0 0 2147483645", b"set k 0 0 2147483646", b"set k 0 0 99999999999999999999", b"cas k 0 0 1",
+    b"cas k 0 0 1 x", b"cas k 0 0 1 1", b"cas k 0 0 1 1 noreply", b"append k 0 0 1", b"add k 0 0 1 noreply",
+    b"delete", b"delete k", b"delete k 0", b"delete k 1", b"delete k noreply", b"delete k 0 noreply",
+    b"delete noreply", b"delete k 1 noreply", b"incr k", b"incr k 1 noreply", b"incr k noreply", b"incr k 1 2 3",
+    b"touch k 1 noreply", b"touch k", b"flush_all 0 noreply", b"flush_all noreply", b"flush_all x", b"verbosity",
+    b"verbosity noreply", b"verbosity 0 noreply", b"verbosity 0 1 2", b"mg", b"mg k", b"mg k q", b"mg k q v",
+    b"mg k q q", b"mg %s" % (b"k" * 251), b"ms", b"ms k", b"ms k x", b"ms k 1", b"ms k 1 q", b"ms k 1 M?",
+    b"ms k 1 ?", b"ms k -1", b"ms %s 1" % (b"k" * 251), b"ms k 1 O%s" % (b"o" * 40), b"md", b"md k q", b"md k ?",
+    b"ma k q", b"ma k D?", b"me k", b"me", b"mn", b"mn x", b"mx k", b"m", b"stats x", b"stats reset",
+    b"stats detail on", b"stats detail off", b"stats detail", b"stats cachedump 1 1", b"stats sizes",
+    b"stats settings", b"stats conns", b"lru", b"lru mode", b"lru mode x", b"lru_crawler", b"lru_crawler enable",
+    b"lru_crawler x", b"slabs", b"slabs automove 1", b"slabs automove 1 noreply", b"slabs reassign 1 2",
+    b"cache_memlimit", b"cache_memlimit 64", b"cache_memlimit 64 noreply", b"cache_memlimit 1", b"extstore x y",
+    b"shutdown x", b"watch nothing", b"noop", b"\x80", b"\xff\xfe", b"Get a", b"k" * 2000,
 ]
 
 
@@ -286,7 +289,8 @@ def odd_lines_are_taken_for_as_many_commands_as_memcached_takes_them(scene):
                 lambda metrics: {key: count for key, count in family_by_error(metrics).items() if key} == errors, seconds=2)
             failures = {key: int(count) for key, count in family_by_error(metrics).items() if key}
             if failures != dict(errors):
-                raise Failure("after %.60r and %r: errors %s, memcached's answers had %s" % (line, rest, failures, dict(errors)))
+                raise Failure("after %.60r and %r: errors %s, memcached's answers had %s"
+                              % (line, rest, failures, dict(errors)))
             # Those that nothing answered are counted, too, as those before them were.
             silent = metrics.sum(DURATIONS, db_system_name="memcached") - total
             if silent not in (0, 1):
@@ -304,10 +308,12 @@ def binary_round(client, tally, opaque):
     store = struct.pack(">II", 0, 0)
     count = struct.pack(">QQI", 1, 5, 0)
     packets = [
-        ("set", (0x01, b"k", b"v", store), 0), ("add", (0x02, b"k", b"v", store), 2), ("replace", (0x03, b"k", b"v", store), 0),
-        ("append", (0x0e, b"k", b"w"), 0), ("prepend", (0x0f, b"k", b"u"), 0), ("get", (0x00, b"k"), 0), ("get", (0x00, b"no"), 1),
+        ("set", (0x01, b"k", b"v", store), 0), ("add", (0x02, b"k", b"v", store), 2),
+        ("replace", (0x03, b"k", b"v", store), 0), ("append", (0x0e, b"k", b"w"), 0), ("prepend", (0x0f, b"k", b"u"), 0),
+        ("get", (0x00, b"k"), 0), ("get", (0x00, b"no"), 1),
         ("get", (0x0c, b"k"), 0), ("incr", (0x05, b"n", b"", count), 0), ("decr", (0x06, b"n", b"", count), 0),
-        ("incr", (0x05, b"k", b"", count), 6), ("touch", (0x1c, b"k", b"", b"\0\0\0\0"), 0), ("gat", (0x1d, b"k", b"", b"\0\0\0\0"), 0),
+        ("incr", (0x05, b"k", b"", count), 6), ("touch", (0x1c, b"k", b"", b"\0\0\0\0"), 0),
+        ("gat", (0x1d, b"k", b"", b"\0\0\0\0"), 0),
         ("delete", (0x04, b"n"), 0), ("delete", (0x04, b"n"), 1), ("version", (0x0b,), 0), ("noop", (0x0a,), 0),
         ("_OTHER", (0x1f,), 0x81), ("sasl_list_mechs", (0x20,), 0x81),
     ]

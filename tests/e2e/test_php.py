@@ -75,6 +75,7 @@ case 'moved': header('Location: /users/1'); break;
 case 'echo': case 'buffered': echo strlen(file_get_contents('php://input')); break;
 case 'complain': error_log("Status: 500 is not what this is\n"); echo 'complained'; break;
 case 'events': header('Content-Type: text/event-stream'); echo "data: 1\n\n"; break;
+case 'slow': usleep(60000); echo 'slow'; break;
 case 'abort': exit(1);
 default: echo 'hello';
 }
@@ -82,7 +83,8 @@ default: echo 'hello';
 
 
 class Php:
-    """php-fpm with ten workers, one for each connection, on a Unix socket or on TCP, behind an nginx; both under the shim, sessions apart."""
+    """php-fpm with ten workers, one for each connection, on a Unix socket or on TCP, behind an nginx; both under the shim,
+    sessions apart."""
 
     def __init__(self, scene, is_unix=True, keep=False, **settings):
         self.scene = scene
@@ -100,7 +102,8 @@ class Php:
             keepalive="keepalive 4;" if keep else ""))
         os.mkdir(scene.path("tmp"))
         os.chmod(scene.path("tmp"), 0o777)
-        self.fpm = scene.start([self.program_path(), "-n", "-d", "sys_temp_dir=" + scene.path("tmp"), "-y", fpm], "php-fpm", **self.session("fpm", settings))
+        self.fpm = scene.start([self.program_path(), "-n", "-d", "sys_temp_dir=" + scene.path("tmp"), "-y", fpm], "php-fpm",
+                               **self.session("fpm", settings))
         self.socket_address = listen if is_unix else ("127.0.0.1", fpm_port)
         wait_until(self.is_up, 30, "php-fpm listening on %s" % listen)
         self.nginx = scene.start(["nginx", "-e", scene.path("nginx-error.log"), "-p", scene.dir, "-c", nginx], "nginx",
@@ -164,7 +167,8 @@ def without_routes(counts):
 def check_counts(scene, php, count):
     served = ("http_request_method", "http_route", "http_response_status_code")
     fpm = php.fpm.metrics_when(lambda metrics: metrics.sum(SERVED) >= count)
-    scene.equal("requests of php-fpm by method, route and status", fpm.by(SERVED, *served), php.logged("fpm-access.log", count))
+    logged = php.logged("fpm-access.log", count)
+    scene.equal("requests of php-fpm by method, route and status", fpm.by(SERVED, *served), logged)
     nginx = php.nginx.metrics_when(lambda metrics: metrics.sum(ASKED) >= count and metrics.sum(SERVED) >= count)
     logged = php.logged("access.log", count)
     scene.equal("requests of nginx by method, route and status", nginx.by(SERVED, *served), logged)
@@ -183,7 +187,8 @@ def send_mix(client, number):
         # The route must be known before a 404 of it.
         (204, client.ask("GET", "/status/204")),
         (200, client.ask("GET", "/users/%d?secret=canary" % number)), (404, client.ask("GET", "/status/404")),
-        (503, client.ask("GET", "/status/503")), (201, client.ask("PUT", "/status/201")), (302, client.ask("GET", "/moved")),
+        (503, client.ask("GET", "/status/503")), (201, client.ask("PUT", "/status/201")),
+        (302, client.ask("GET", "/moved")),
         (200, client.ask("HEAD", "/users/7")), (200, client.ask("GET", "/bytes/200000")),
         (200, client.ask("DELETE", "/users/%d" % number)), (200, client.ask("GET", "/complain")),
         (200, client.ask("GET", "/abort")),
@@ -208,7 +213,8 @@ def run_mix(scene, php):
     fpm, nginx = check_counts(scene, php, count)
     scene.equal("bytes of bodies that php-fpm read",
                 int(fpm.sum("http_server_request_body_size_bytes_sum")), rounds * (5 + 70000 + 300000))
-    scene.at_least("bytes of bodies that php-fpm wrote", fpm.sum("http_server_response_body_size_bytes_sum"), rounds * 200000)
+    scene.at_least("bytes of bodies that php-fpm wrote",
+                   fpm.sum("http_server_response_body_size_bytes_sum"), rounds * 200000)
     text = fpm.text + nginx.text
     scene.check("no query in what profshim tells", "canary" not in text)
     return fpm, nginx, count
@@ -252,6 +258,31 @@ def an_event_stream_is_a_stream_in_both(scene):
     for program in (php.fpm, php.nginx):
         metrics = program.metrics_when(lambda metrics: metrics.sum(SERVED) >= 1)
         scene.equal("requests of %s that are no streams" % program.name, metrics.by(SERVED, *served), wanted)
+
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@test
+def slow_requests_of_php_keep_the_ids_that_came_with_them(scene):
+    php = Php(scene, slow="30ms")
+    client = HttpClient(php.port)
+    client.ask("GET", "/slow/1?canary",
+               ["traceparent: 00-%s-%s-01" % (TRACE, SPAN), "X-Request-ID: order-7", "Cookie: canary"])
+    client.ask("GET", "/slow/2", ["b3: %s-%s-1" % (TRACE[::-1], SPAN[::-1]), "X-Request-ID: not one!"])
+    client.ask("GET", "/users/1", ["traceparent: 00-%s-%s-01" % (TRACE, SPAN)])
+    client.close()
+
+    def slow():
+        answer = php.fpm.get_ok("/requests/slow")
+        scene.check("no query and no cookie in what profshim tells", "canary" not in answer.text)
+        return [{"endpoint": entry["endpoint"], **one}
+                for entry in php.fpm.json("/requests/slow") for one in entry["requests"]]
+    wait_until(lambda: len(slow()) == 2, 5, "two slow requests")
+    keys = ("endpoint", "status", "trace_id", "span_id", "request_id", "protocol")
+    scene.equal("what is kept of the slow ones", sorted([str(one[key]) for key in keys] for one in slow()), sorted([
+        ["GET /slow/{id}", "200", TRACE, SPAN, "order-7", "http"],
+        ["GET /slow/{id}", "200", TRACE[::-1], SPAN[::-1], "None", "http"]]))
 
 
 class Records:
@@ -316,8 +347,8 @@ def records_cut_anywhere_and_plain_clients_are_counted(scene):
     scene.equal("what follows the last answer", client.reader.read(), b"")
     client.close()
     ping = Records(php)
-    ping.socket.sendall(Records.record(1, 1, struct.pack(">HB5x", 1, 0)) +
-                        Records.record(4, 1, Records.pairs(SCRIPT_NAME="/fpm-ping", REQUEST_METHOD="GET", SCRIPT_FILENAME="/fpm-ping")) +
+    params = Records.pairs(SCRIPT_NAME="/fpm-ping", REQUEST_METHOD="GET", SCRIPT_FILENAME="/fpm-ping")
+    ping.socket.sendall(Records.record(1, 1, struct.pack(">HB5x", 1, 0)) + Records.record(4, 1, params) +
                         Records.record(4, 1) + Records.record(5, 1))
     scene.check("php-fpm answers its ping", ping.answer().endswith(b"pong"))
     ping.close()
@@ -327,8 +358,8 @@ def records_cut_anywhere_and_plain_clients_are_counted(scene):
     metrics = php.fpm.metrics_when(lambda metrics: metrics.sum(SERVED) >= 5)
     counts = metrics.by(SERVED, "url_scheme", "http_route", "http_response_status_code", "error_type")
     scene.equal("requests by scheme, route, status and error", counts, {
-        ("http", "/users/{id}", "200", ""): 2.0, ("https", "/status/{id}", "403", ""): 1.0, ("http", "/fpm-ping", "200", ""): 1.0,
-        ("http", "_OTHER", "", "reset"): 1.0})
+        ("http", "/users/{id}", "200", ""): 2.0, ("https", "/status/{id}", "403", ""): 1.0,
+        ("http", "/fpm-ping", "200", ""): 1.0, ("http", "_OTHER", "", "reset"): 1.0})
 
 
 if __name__ == "__main__":

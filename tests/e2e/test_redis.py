@@ -127,7 +127,10 @@ def blocking_commands_last_as_long_as_they_wait(scene):
     answers, threads = {}, []
     for words in waits:
         client = RespClient(redis.port)
-        threads.append(threading.Thread(target=lambda words=words, client=client: answers.update({words[0]: client.ask(*words)})))
+
+        def wait(words=words, client=client):
+            answers[words[0]] = client.ask(*words)
+        threads.append(threading.Thread(target=wait))
         threads[-1].start()
     time.sleep(0.3)  # what is waited for must be seen to take its time
     other = RespClient(redis.port)
@@ -141,7 +144,8 @@ def blocking_commands_last_as_long_as_they_wait(scene):
     for words in waits:
         scene.at_least("seconds of %s" % words[0],
                        metrics.sum("db_server_operation_duration_seconds_sum", db_operation_name=words[0]), 0.25)
-    scene.at_least("seconds of BLPOP", metrics.sum("db_server_operation_duration_seconds_sum", db_operation_name="BLPOP"), 0.19)
+    scene.at_least("seconds of BLPOP",
+                   metrics.sum("db_server_operation_duration_seconds_sum", db_operation_name="BLPOP"), 0.19)
     other.close()
 
 
@@ -156,7 +160,8 @@ def pushes_of_resp3_are_no_answers(scene):
         client.ask("GET", "key%d" % number)
         other.ask("SET", "key%d" % number, "v")
         # The push comes before the answer to what follows, in the middle of a pipeline.
-        client.send(RespClient.encoded("PING") + RespClient.encoded("LRANGE", "l", "0", "-1") + RespClient.encoded("INCR", "n"))
+        client.send(RespClient.encoded("PING") + RespClient.encoded("LRANGE", "l", "0", "-1") +
+                    RespClient.encoded("INCR", "n"))
         answers = [client.answer() for _ in range(4)]
         if answers != [["invalidate", ["key%d" % number]], "PONG", [], str(number + 1)]:
             raise Failure("redis gave %s" % answers)
@@ -251,8 +256,8 @@ def errors_have_the_names_of_redis_own_counters(scene):
     if not stranger.ask("GET", "word").startswith("-NOAUTH"):
         raise Failure("redis lets a stranger in")
     stranger.close()
-    errors = {name.replace("errorstat_", ""): float(value.replace("count=", ""))
-              for name, value in (line.split(":", 1) for line in client.ask("INFO", "errorstats").splitlines() if ":" in line)}
+    errors = dict(line.split(":", 1) for line in client.ask("INFO", "errorstats").splitlines() if ":" in line)
+    errors = {name.replace("errorstat_", ""): float(count.replace("count=", "")) for name, count in errors.items()}
     errors["_OTHER"] = errors.pop("MYOWN")
     metrics = redis.program.metrics_when(lambda metrics: metrics.sum(DURATIONS, db_operation_name="INFO") >= 1)
     counted = metrics.by(DURATIONS, "error_type", db_system_name="redis")

@@ -23,6 +23,7 @@
 #include "route_trie.h"
 #include "route_words.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -306,13 +307,19 @@ static void stand_in_settle(uint32_t stand_in, uint64_t key, uint32_t final)
 						memory_order_relaxed);
 }
 
+/* Another user's process may live though it cannot be signalled. */
+static bool is_dead(pid_t pid)
+{
+	return kill(pid, 0) != 0 && errno == ESRCH;
+}
+
 /* Its process was killed before the answer: nobody will settle it. */
 static void stand_in_reap(uint32_t stand_in)
 {
 	const struct seg_endpoint *entry = &seg.endpoints[stand_in];
 	uint64_t key = key_at(stand_in);
 
-	if (key && !(key & STAND_IN_SETTLED) && kill((pid_t)(key >> 32), 0) != 0)
+	if (key && !(key & STAND_IN_SETTLED) && is_dead((pid_t)(key >> 32)))
 		stand_in_settle(stand_in, key, overflow_of(entry->protocol, entry->method));
 }
 

@@ -67,6 +67,11 @@ http {{
 """
 
 SCRIPT = r"""<?php
+function cpu_seconds() {
+    $used = getrusage();
+    return $used['ru_utime.tv_sec'] + $used['ru_stime.tv_sec'] +
+        ($used['ru_utime.tv_usec'] + $used['ru_stime.tv_usec']) / 1e6;
+}
 $parts = explode('/', parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH));
 switch ($parts[1]) {
 case 'status': http_response_code((int)$parts[2]); echo 'status'; break;
@@ -76,6 +81,8 @@ case 'echo': case 'buffered': echo strlen(file_get_contents('php://input')); bre
 case 'complain': error_log("Status: 500 is not what this is\n"); echo 'complained'; break;
 case 'events': header('Content-Type: text/event-stream'); echo "data: 1\n\n"; break;
 case 'slow': usleep(60000); echo 'slow'; break;
+case 'burn': for ($until = cpu_seconds() + 0.05; cpu_seconds() < $until;) md5('x'); echo 'burned'; break;
+case 'endless': set_time_limit(1); for (;;) md5('x');
 case 'abort': exit(1);
 default: echo 'hello';
 }
@@ -283,6 +290,38 @@ def slow_requests_of_php_keep_the_ids_that_came_with_them(scene):
     scene.equal("what is kept of the slow ones", sorted([str(one[key]) for key in keys] for one in slow()), sorted([
         ["GET /slow/{id}", "200", TRACE, SPAN, "order-7", "http"],
         ["GET /slow/{id}", "200", TRACE[::-1], SPAN[::-1], "None", "http"]]))
+
+
+@test
+def cpu_time_of_a_script_is_its_endpoint_s(scene):
+    php = Php(scene, keep=True, hz=997)
+    client = HttpClient(php.port)
+    for number in range(20):
+        client.ask("GET", "/burn/%d" % number)
+        client.ask("GET", "/users/1")
+    client.close()
+    cpu = "profshim_endpoint_cpu_seconds_total"
+    seconds = php.fpm.metrics().by(cpu, "endpoint")
+    scene.say(seconds)
+    scene.at_least("share of the burning endpoint", seconds.get("GET /burn/{id}", 0) / sum(seconds.values()), 0.9)
+    scene.within("its seconds", seconds.get("GET /burn/{id}", 0), 1, 0.2)
+
+
+@test
+def php_s_own_timer_still_ends_a_script(scene):
+    """PHP limits a script's CPU time by setitimer and SIGPROF, which profshim's samples use, too."""
+    php = Php(scene, hz=997)
+    client = HttpClient(php.port)
+    client.socket.settimeout(60)
+    status, _, body = client.ask("GET", "/endless")
+    scene.check("PHP says why", b"Maximum execution time of 1 second exceeded" in body, body[:200])
+    scene.equal("PHP's next answer", client.ask("GET", "/users/1")[0], 200)
+    client.close()
+    metrics = php.fpm.metrics_when(lambda metrics: metrics.sum(SERVED) >= 2)
+    scene.equal("requests by route and status", metrics.by(SERVED, "http_route", "http_response_status_code"),
+                {("/endless", str(status)): 1.0, ("/users/{id}", "200"): 1.0})
+    scene.within("CPU seconds of the script with a limit of one",
+                 metrics.sum("profshim_endpoint_cpu_seconds_total", endpoint="GET /endless"), 1, 0.3)
 
 
 class Records:

@@ -138,7 +138,7 @@ void work_abandon(uint32_t endpoint)
 /* It does something that it has not finished yet, and rests where a thread does not wait for something new. */
 static bool is_in_the_middle(uint64_t place)
 {
-	return !self.is_answered && place != self.place && place != WORK_PLACE_MANY;
+	return !self.is_answered && place != self.place && self.place != WORK_PLACE_NEW && place != WORK_PLACE_MANY;
 }
 
 void work_pause(uint64_t place, uint32_t nobody)
@@ -195,8 +195,14 @@ void work_disinherit(uint32_t heir)
 
 void work_inherit(uint32_t heir, struct work work)
 {
-	if (!heir)
+	if (!heir) {
+		/* Who serves makes threads that serve, too. */
+		if (work.endpoint != SEG_ENDPOINT_BACKGROUND) {
+			work_set_unknown(WORK_JOB);
+			self.place = WORK_PLACE_NEW;
+		}
 		return;
+	}
 	self.heir = heir;
 	atomic_signal_fence(memory_order_seq_cst);
 	self.work = work;

@@ -33,6 +33,8 @@
 /* Where a thread rests: an address, or WORK_PLACE_DESCRIPTOR with a number, or WORK_PLACE_MANY. */
 #define WORK_PLACE_DESCRIPTOR (1ULL << 63)
 #define WORK_PLACE_MANY (1ULL << 62) /* a set of descriptors: a loop's, never in the middle of something */
+#define WORK_PLACE_NEW (1ULL << 60)  /* of a worker that was made for more work than there were workers: its first rest is
+				      * where it waits for work */
 
 /* CPU time that is kept back at most, for a stretch: longer than anybody waits for an answer. What takes longer is no
  * request, and the time goes to _background. */
@@ -123,7 +125,8 @@ static inline void work_rested(void)
 		self.work = WORK_JOB;
 }
 
-/* The thread makes another one: what that inherits, 0 = nothing; and the new thread, or nobody, takes it. */
+/* The thread makes another one: what that inherits, 0 = nothing; and the new thread, or nobody, takes it. work is the
+ * maker's: if that serves, and nothing is inherited, the new thread works for a request that it will answer. */
 uint32_t work_bequeath(void);
 void work_inherit(uint32_t heir, struct work work);
 void work_disinherit(uint32_t heir);

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -26,7 +27,8 @@ enum { NUMBERS_MAX = 512 };
 	 BIT(SYS_sendfile, word) | BIT(SYS_connect, word) | BIT(SYS_accept, word) | BIT(SYS_sendto, word) |                      \
 	 BIT(SYS_recvfrom, word) | BIT(SYS_sendmsg, word) | BIT(SYS_recvmsg, word) | BIT(SYS_splice, word) |                     \
 	 BIT(SYS_vmsplice, word) | BIT(SYS_accept4, word) | BIT(SYS_recvmmsg, word) | BIT(SYS_sendmmsg, word) |                  \
-	 BIT(SYS_io_uring_setup, word) | BIT(SYS_io_uring_enter, word) | BIT(SYS_close_range, word) | BIT(SYS_shutdown, word))
+	 BIT(SYS_io_uring_setup, word) | BIT(SYS_io_uring_enter, word) | BIT(SYS_close_range, word) | BIT(SYS_shutdown, word) |    \
+	 BIT(SYS_futex, word))
 
 __attribute__((used, visibility("hidden"))) const uint64_t blind_numbers[NUMBERS_MAX / 64] = {
 	WATCHED(0), WATCHED(1), WATCHED(2), WATCHED(3), WATCHED(4), WATCHED(5), WATCHED(6), WATCHED(7),
@@ -133,6 +135,20 @@ static void before_call(long number, const long *a)
 		thread_count(SEG_COUNTER_BLIND_RAW_SYSCALL);
 }
 
+/* Locks and condition variables that are made without libc's, such as Abseil's, rest here. */
+static long rest(const long *a)
+{
+	long command = a[1] & FUTEX_CMD_MASK;
+	bool is_wait = command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET;
+
+	if (is_wait)
+		work_rest((uint64_t)a[0]);
+	long result = do_call(SYS_futex, a);
+	if (is_wait && result == 0)
+		work_rested();
+	return result;
+}
+
 /* Same arguments as syscall()'s, the last of which lies on the stack. */
 __attribute__((used, visibility("hidden"))) long blind_syscall(long number, long a, long b, long c, long d, long e, long f);
 
@@ -145,6 +161,8 @@ long blind_syscall(long number, long a, long b, long c, long d, long e, long f)
 	atomic_store_explicit(&blind_true_syscall, (void *)real.syscall, memory_order_relaxed);
 	if (number < 0 || number >= NUMBERS_MAX || !(blind_numbers[number / 64] >> number % 64 & 1) || !hook_may_see())
 		return do_call(number, arguments);
+	if (number == SYS_futex)
+		return rest(arguments);
 	int saved_errno = errno;
 	self.own_depth++;
 	before_call(number, arguments);

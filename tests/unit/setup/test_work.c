@@ -336,6 +336,26 @@ START_TEST(nothing_is_inherited_where_there_is_nothing_or_no_room)
 }
 END_TEST
 
+START_TEST(a_thread_made_by_one_that_serves_works_for_what_it_will_answer)
+{
+	work_inherit(0, (struct work){ SEG_ENDPOINT_BACKGROUND, 0 });
+	ck_assert(!work_is_job());
+	work_inherit(0, WORK_JOB);
+	ck_assert(work_is_job());
+	work_credit(0, 0, PERIOD_NS);
+	work_rest(QUEUE); /* where it waits for work */
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), PERIOD_NS);
+	work_rested();
+	work_credit(0, 0, PERIOD_NS);
+	work_rest(ELSEWHERE); /* in the middle */
+	work_credit(0, 0, PERIOD_NS);
+	work_for(ALPHA);
+	ck_assert_uint_eq(cpu_ns(ALPHA), 2 * PERIOD_NS);
+	work_inherit(0, (struct work){ ALPHA, REQUEST }); /* answered already */
+	ck_assert(work_is_job());
+}
+END_TEST
+
 START_TEST(the_child_of_a_fork_goes_on_with_the_request_until_it_waits)
 {
 	work_for(ALPHA);
@@ -426,6 +446,7 @@ int main(void)
 	tcase_add_test(tests, a_thread_made_for_a_request_works_for_it_until_it_waits_for_something);
 	tcase_add_test(tests, a_request_may_end_before_the_thread_made_for_it_runs);
 	tcase_add_test(tests, nothing_is_inherited_where_there_is_nothing_or_no_room);
+	tcase_add_test(tests, a_thread_made_by_one_that_serves_works_for_what_it_will_answer);
 	tcase_add_test(tests, the_child_of_a_fork_goes_on_with_the_request_until_it_waits);
 	tcase_add_test(tests, activations_count_the_nodes_newly_entered_from_the_leaf_up);
 	tcase_add_test(tests, a_slot_that_is_given_back_keeps_its_counts);

@@ -582,7 +582,7 @@ static void move_on(const struct conn *conn, const struct traffic_call *call)
 	bool is_read_here = conn->reader == self.tid;
 	bool is_next = work_is_request(self.work) && self.work.request != call->answered;
 
-	if (!is_read_here)
+	if (!is_read_here || call->is_next_unknown)
 		work_set_unknown(WORK_JOB);
 	else if (!is_next)
 		self.is_answered = 1;
@@ -601,7 +601,7 @@ static inline __attribute__((always_inline)) void tell(int fd, const struct conn
 	traffic_call_end(conn, &call);
 	if (call.work.endpoint != WORK_PENDING)
 		work_set(call.work);
-	if (call.answered)
+	if (call.answered || call.is_next_unknown)
 		move_on(conn, &call);
 	conn_release(conn, event->now_ns);
 }

@@ -124,6 +124,7 @@ struct traffic_call {
 	uint64_t now_ns;
 	struct work work;  /* what the thread works for from now on; WORK_NONE = no news */
 	uint32_t commands; /* Redis: received in this call */
+	bool is_next_unknown; /* after work the thread works for what its next answer tells, not for what is known here */
 	uint64_t answered; /* number of the last request whose response, sent by the program, ended in this call; 0 = none */
 	struct observe_run run;
 };

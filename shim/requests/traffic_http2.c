@@ -2,11 +2,10 @@
  * last byte of its answer, or when either side resets it. The streams of a connection are found by their number in a table
  * that grows with them, and are linked in the order in which they began.
  *
- * Whose work it is: a server that works in its event loop takes the streams in the order of their heads. So a receiving
- * call works for the first stream that it completed a head or a body of; and a sending call for the stream whose frames it
- * sends, until it ends: then for the next one of the same receiving call, if it is the thread of that. A call that sends
- * frames of several streams tells nothing. Where other threads answer than the one that reads, what they send tells whom
- * they worked for.
+ * Whose work it is. A stream that is alone is what its thread works for. Of several, a server may take any one next, on any
+ * of its threads: so what threads do then is kept back until they answer, and whose frames they send tells. If those are
+ * several streams', it is one of them, drawn by lot. Where a thread other than the one that reads has answered once, a
+ * stream that is alone tells nothing of who works for it, either.
  *
  * gRPC (its protocol over HTTP/2, PROTOCOL-HTTP2.md): a request of content type application/grpc, whose status is the
  * field grpc-status of the trailers, or of the head if there is nothing else. A call that ends without one gets the status
@@ -24,7 +23,6 @@ enum {
 	BUCKETS_FIRST = 32,      /* 128 bytes */
 	BUCKETS_MAX = 32 * 1024, /* 128 KiB, in the largest piece of the heap but one */
 	UPGRADED_STREAM = 1,
-	SAME_CALL_WALK = 16,     /* streams looked at for the one that is worked for next */
 };
 
 struct stream {
@@ -35,7 +33,7 @@ struct stream {
 	struct stream *newer;
 	struct request request;
 	uint64_t response_bytes;
-	uint32_t received_call;  /* number of the receiving call that completed its head */
+	uint32_t reader;         /* tid of the thread that received its head */
 	uint32_t listing;
 	uint16_t status;         /* :status, 0 = not yet */
 	uint8_t grpc_status;     /* HTTP2_GRPC_STATUS_NONE = not yet */
@@ -74,11 +72,11 @@ struct http2_conn {
 	struct stream *oldest;
 	struct stream *newest;
 	uint64_t frame_ns;        /* when the frame being asked began, if that was in a call before */
-	uint32_t received_calls;
-	uint32_t received_tid;    /* of the thread that made the last of them */
-	uint32_t told_stream;     /* in this call: the only one that it has told something of, 0 = none yet */
-	bool tells_several;       /* in this call */
+	uint32_t told_stream;     /* in this call: the one whose answer's frame passed last, 0 = none yet */
+	uint32_t told_count;      /* in this call: of streams one after the other; one may count several times */
+	uint32_t random;
 	bool has_begun;
+	bool is_handed_on;        /* other threads answer than the one that reads */
 };
 
 static struct http2_conn *state_of(struct conn *conn)
@@ -283,7 +281,7 @@ static void http2_call_end(struct conn *conn)
 	if (!http2_is_within_block(&http->answered))
 		fields_give(&http->answered);
 	http->told_stream = 0;
-	http->tells_several = false;
+	http->told_count = 0;
 }
 
 /* An entry of the listing belongs to a process as the gauges do. */
@@ -428,11 +426,31 @@ static struct work work_of(struct conn *conn, const struct stream *stream)
 	return stream && is_work_known(conn, stream) ? traffic_work_of(conn, &stream->request) : WORK_NONE;
 }
 
+/* Whom a thread works for that has received something, or has answered, is for its next answer to tell. */
+static bool is_told_by_answers(const struct http2_conn *http)
+{
+	return http->is_handed_on || http->unanswered_count > 1;
+}
+
 /* This call completed a head or a body of the stream. */
 static void tell_received(struct conn *conn, struct stream *stream, struct traffic_call *call)
 {
-	if (!conn->is_client && stream->has_head && call->work.endpoint == WORK_PENDING)
-		call->work = work_of(conn, stream);
+	if (conn->is_client || !stream->has_head)
+		return;
+	call->is_next_unknown = is_told_by_answers(state_of(conn));
+	call->work = call->is_next_unknown ? WORK_NONE : work_of(conn, stream);
+}
+
+/* Marsaglia's xorshift32, whose state is never 0. */
+static uint32_t next_random(struct http2_conn *http)
+{
+	uint32_t x = http->random ? http->random : (uint32_t)(uintptr_t)http->buckets | 1;
+
+	x ^= x << 13;
+	x ^= x >> 17;
+	x ^= x << 5;
+	http->random = x;
+	return x;
 }
 
 /* This call passed bytes of the stream's answer. */
@@ -440,29 +458,23 @@ static void tell_answered(struct conn *conn, struct stream *stream, struct traff
 {
 	struct http2_conn *http = state_of(conn);
 
-	if (http->told_stream && http->told_stream != stream->id) {
-		http->tells_several = true;
-		call->work = WORK_NONE;
-	}
+	if (http->told_stream == stream->id)
+		return;
 	http->told_stream = stream->id;
-	if (!http->tells_several && is_work_known(conn, stream))
+	http->told_count++;
+	if (is_work_known(conn, stream) && next_random(http) % http->told_count == 0)
 		call->work = work_of(conn, stream);
 }
 
-/* The answer of stream ended, in a call that told of no other: what the loop that received it does next. */
-static void tell_next(struct conn *conn, const struct stream *stream, struct traffic_call *call)
+/* An answer ended in this call. */
+static void tell_ended(struct conn *conn, const struct stream *stream, struct traffic_call *call)
 {
-	const struct http2_conn *http = state_of(conn);
-	int left = SAME_CALL_WALK;
+	struct http2_conn *http = state_of(conn);
 
-	if (conn->is_client || http->tells_several || http->received_tid != self.tid ||
-	    stream->received_call != http->received_calls)
+	if (conn->is_client)
 		return;
-	for (const struct stream *next = stream->newer; next && left--; next = next->newer)
-		if (next->has_head && !next->request.is_answered) {
-			call->work = work_of(conn, next);
-			return;
-		}
+	http->is_handed_on |= stream->reader != self.tid;
+	call->is_next_unknown = http->is_handed_on || http->unanswered_count;
 }
 
 /* The stream of the frame that is half there. */
@@ -567,7 +579,7 @@ static void on_request_head(struct conn *conn, struct traffic_call *call)
 		return;
 	if (!stream->has_head && !stream->request.is_answered && http->asked.fields->has_method) {
 		take_head(conn, stream, http->asked.fields);
-		stream->received_call = http->received_calls;
+		stream->reader = conn->reader;
 		if (stream->is_early && !catch_up(conn, stream, call))
 			return;
 	}
@@ -684,8 +696,6 @@ static void http2_asked(struct conn *conn, const char *bytes, size_t n, struct t
 	/* A frame that began in a call before keeps its time until the next one begins. */
 	bool was_within = http2_is_within_frame(asked);
 	uint32_t first_frame = asked->frames;
-	http->received_calls++;
-	http->received_tid = self.tid;
 	do {
 		step = http2_read(asked, bytes, n);
 		bytes += step.used_bytes;
@@ -717,7 +727,7 @@ static void on_answer_end(struct conn *conn, struct stream *stream, struct traff
 		return;
 	}
 	finish(conn, stream, status_of(stream), SEG_ERROR_NONE, call);
-	tell_next(conn, stream, call);
+	tell_ended(conn, stream, call);
 	if (stream->request.is_read)
 		retire(conn, stream);
 }

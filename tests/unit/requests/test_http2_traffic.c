@@ -807,67 +807,92 @@ static const char *works_for(void)
 	return room_endpoint_name(self.work.endpoint);
 }
 
-START_TEST(a_receiving_call_works_for_the_first_stream_that_it_completed)
+static uint64_t cpu_ns(const char *endpoint)
 {
-	struct wire *wire = nothing();
-
-	begin();
-	put_block(wire, HEADERS, END_HEADERS | END_STREAM, 1, ":method: GET\n:path: /a");
-	put_block(wire, HEADERS, END_HEADERS | END_STREAM, 3, ":method: GET\n:path: /b");
-	work_set_pending();
-	receive(wire);
-	ck_assert_str_eq(works_for(), "GET /a");
+	return seg.endpoints[room_endpoint(SEG_PROTOCOL_HTTP, endpoint)].cpu_ns;
 }
-END_TEST
 
-START_TEST(a_loop_that_answers_in_order_goes_on_to_the_next_stream)
+START_TEST(a_stream_that_is_alone_is_what_its_thread_works_for)
 {
-	struct wire *wire = nothing();
-
 	begin();
-	put_block(wire, HEADERS, END_HEADERS | END_STREAM, 1, ":method: GET\n:path: /a");
-	put_block(wire, HEADERS, END_HEADERS | END_STREAM, 3, ":method: GET\n:path: /b");
-	put_block(wire, HEADERS, END_HEADERS | END_STREAM, 5, ":method: GET\n:path: /a");
-	receive(wire);
+	get(1, "/a");
+	ck_assert_str_eq(works_for(), "GET /a");
 	reply_head(1, 0, ":status: 200");
 	ck_assert_str_eq(works_for(), "GET /a");
 	reply_data(1, END_STREAM, "x");
+	ck_assert_str_eq(works_for(), "GET /a");
+	get(3, "/b");
 	ck_assert_str_eq(works_for(), "GET /b");
 	reply_head(3, END_STREAM, ":status: 200");
-	ck_assert_str_eq(works_for(), "GET /a");
-	reply_head(5, END_STREAM, ":status: 200");
-	ck_assert_str_eq(works_for(), "GET /a");
+	ck_assert_str_eq(works_for(), "GET /b");
+	ck_assert(self.is_answered);
 }
 END_TEST
 
-START_TEST(an_answer_says_whom_its_thread_worked_for)
+START_TEST(of_several_streams_the_answer_tells_whom_the_thread_worked_for)
 {
+	static struct wire both;
+
 	begin();
-	get(1, "/a");
-	get(3, "/b");
-	work_set_pending();
-	reply_head(1, 0, ":status: 200");
-	ck_assert_str_eq(works_for(), "GET /a");
-	reply_head(3, END_STREAM, ":status: 200");
+	both.n = 0;
+	put_block(&both, HEADERS, END_HEADERS | END_STREAM, 1, ":method: GET\n:path: /a");
+	put_block(&both, HEADERS, END_HEADERS | END_STREAM, 3, ":method: GET\n:path: /b");
+	receive(&both);
+	ck_assert(work_is_job());
+	work_credit(0, 0, 300);
+	reply_head(3, 0, ":status: 200");
 	ck_assert_str_eq(works_for(), "GET /b");
+	reply_data(3, END_STREAM, "x");
+	ck_assert(work_is_job());
+	work_credit(0, 0, 20);
+	reply_head(1, END_STREAM, ":status: 200");
+	ck_assert_str_eq(works_for(), "GET /a");
+	ck_assert_uint_eq(cpu_ns("GET /b"), 300);
+	ck_assert_uint_eq(cpu_ns("GET /a"), 20);
 }
 END_TEST
 
-START_TEST(a_call_that_answers_several_tells_nothing)
+START_TEST(of_answers_that_pass_together_one_is_drawn)
 {
-	struct wire *wire = nothing();
+	static struct wire both;
+
+	begin();
+	for (uint32_t stream = 1; stream < 801; stream += 4) {
+		both.n = 0;
+		put_block(&both, HEADERS, END_HEADERS | END_STREAM, stream, ":method: GET\n:path: /a");
+		put_block(&both, HEADERS, END_HEADERS | END_STREAM, stream + 2, ":method: GET\n:path: /b");
+		receive(&both);
+		work_credit(0, 0, 1);
+		both.n = 0;
+		put_block(&both, HEADERS, END_HEADERS | END_STREAM, stream, ":status: 200");
+		put_block(&both, HEADERS, END_HEADERS | END_STREAM, stream + 2, ":status: 200");
+		reply(&both);
+	}
+	ck_assert_uint_eq(cpu_ns("GET /a") + cpu_ns("GET /b"), 200);
+	ck_assert_uint_ge(cpu_ns("GET /a"), 60);
+	ck_assert_uint_ge(cpu_ns("GET /b"), 60);
+}
+END_TEST
+
+START_TEST(where_other_threads_answer_only_answers_tell)
+{
+	uint32_t reader = self.tid;
 
 	begin();
 	get(1, "/a");
+	self.tid = reader + 1;
+	work_set_unknown(WORK_JOB);
+	work_credit(0, 0, 300);
+	reply_head(1, END_STREAM, ":status: 200");
+	ck_assert_uint_eq(cpu_ns("GET /a"), 300);
+	ck_assert(work_is_job());
+	self.tid = reader;
 	get(3, "/b");
-	get(5, "/b");
-	work_set((struct work){ SEG_ENDPOINT_OTHER, 0 });
-	put_block(wire, HEADERS, END_HEADERS | END_STREAM, 1, ":status: 200");
-	put_block(wire, HEADERS, END_HEADERS | END_STREAM, 3, ":status: 200");
-	room_send_n(5, wire->bytes, wire->n);
-	ck_assert_uint_eq(self.work.endpoint, SEG_ENDPOINT_OTHER);
-	reply_head(5, END_STREAM, ":status: 200");
-	ck_assert_str_eq(works_for(), "GET /b");
+	ck_assert(work_is_job());
+	work_credit(0, 0, 20);
+	reply_head(3, END_STREAM, ":status: 200");
+	ck_assert_uint_eq(cpu_ns("GET /b"), 20);
+	ck_assert(work_is_job());
 }
 END_TEST
 
@@ -966,10 +991,10 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, an_answer_may_be_told_before_what_it_answers);
 	tcase_add_test(tcase, calls_that_are_open_when_their_connection_ends_have_a_status);
 	tcase_add_test(tcase, a_push_is_no_request_of_the_program);
-	tcase_add_test(tcase, a_receiving_call_works_for_the_first_stream_that_it_completed);
-	tcase_add_test(tcase, a_loop_that_answers_in_order_goes_on_to_the_next_stream);
-	tcase_add_test(tcase, an_answer_says_whom_its_thread_worked_for);
-	tcase_add_test(tcase, a_call_that_answers_several_tells_nothing);
+	tcase_add_test(tcase, a_stream_that_is_alone_is_what_its_thread_works_for);
+	tcase_add_test(tcase, of_several_streams_the_answer_tells_whom_the_thread_worked_for);
+	tcase_add_test(tcase, of_answers_that_pass_together_one_is_drawn);
+	tcase_add_test(tcase, where_other_threads_answer_only_answers_tell);
 	tcase_add_test(tcase, what_is_half_passed_is_known_before_the_call);
 	tcase_add_test(tcase, a_child_goes_on_with_the_streams_of_its_parent);
 	tcase_add_test(tcase, a_child_that_closes_what_it_inherited_counts_nothing);

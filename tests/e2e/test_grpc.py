@@ -134,6 +134,7 @@ def check_shares(scene, how):
     clients = [server.start_client(1, 1000 if FULL else 100, calls, shim=False) for _ in range(8)]
     for client in clients:
         client.wait_for_output("done\n", 600)
+        client.process.stdin.close()
     metrics = server.program.metrics()
     found = metrics.by("profshim_endpoint_cpu_seconds_total", "endpoint")
     scene.say("by profshim: %s CPU seconds" % found)

@@ -30,8 +30,9 @@ uint32_t endpoint_of_broken_http(void);
  * gRPC's overflow entry. */
 uint32_t endpoint_of_rpc(const char *path, uint32_t path_bytes, uint32_t *ret_candidate);
 
-/* The answer's status is known; is_found: it was not 404 or UNIMPLEMENTED, or there is none. Returns the final endpoint and
- * ends the candidate. What is not found is counted under the overflow entry, and no overflow. */
+/* The answer's status is known; is_found: it was not 404 or UNIMPLEMENTED, and the client did not soon go away before
+ * there was one. Returns the final endpoint and ends the candidate. What is not found is counted under the overflow entry, and no
+ * overflow. */
 uint32_t endpoint_settle(uint32_t candidate, bool is_found);
 
 /* The candidate will never be settled. */

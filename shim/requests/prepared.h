@@ -3,7 +3,7 @@
  * them.
  * Context: call. Memory is bounded, and comes from a pool.
  *
- * Room for PREPARED_MAX names. Beyond that the new one takes the place of one that was not used while some 200 others were
+ * Room for PREPARED_MAX names. Beyond that the new one takes the place of one that was not used while some 160 others were
  * prepared: one that the program forgot, or dropped by SQL, which is not followed. Only if more than PREPARED_MAX are used
  * in turn, one of those in use is forgotten.
  */
@@ -12,10 +12,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PREPARED_MAX 448u    /* pgjdbc keeps 256 statements a connection, psycopg 100, Connector/J 250 */
-#define PREPARED_PLACES 512u /* a power of two; those that stay free keep the searches short */
+#define PREPARED_MAX 320u    /* pgjdbc keeps 256 statements a connection, psycopg 100, Connector/J 250 */
+#define PREPARED_PLACES 384u /* those that stay free keep the searches short */
 
-/* A name is a number or a hash, of which 40 bits are kept: among 448 hashes two are the same with a chance of 1 in 10
+/* A name is a number or a hash, of which 40 bits are kept: among 320 hashes two are the same with a chance of 1 in 20
  * million. All zero (but for link): empty. */
 struct prepared {
 	struct pool_link link;

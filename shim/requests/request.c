@@ -1,7 +1,7 @@
 #include "request.h"
 
-/* 40 MiB: half a million requests in flight. A client that pipelines more without reading answers is not followed on. */
-static struct pool blocks = POOL_OF(struct request_block, 16384);
+/* 43 MiB: half a million requests in flight. A client that pipelines more without reading answers is not followed on. */
+static struct pool blocks = POOL_OF(struct request_block, 49152);
 
 struct kept_trace {
 	struct pool_link link;

@@ -36,7 +36,7 @@ struct request {
 	bool has_no_answer;     /* none will ever come: it is over when its turn comes */
 };
 
-enum { REQUESTS_PER_BLOCK = 31 }; /* a block is 2.5 KiB */
+enum { REQUESTS_PER_BLOCK = 11 }; /* a block is 0.9 KiB: a connection with all that a protocol keeps stays below 4 KiB */
 struct request_block {
 	struct pool_link link;
 	struct request_block *newer;

@@ -298,16 +298,35 @@ static bool is_found(const struct request *request, uint16_t status)
 	return status != (request->is_rpc ? GRPC_UNIMPLEMENTED : HTTP_NOT_FOUND);
 }
 
-void traffic_answer_begins(struct conn *conn, struct request *request, uint16_t status, struct traffic_call *call)
+static uint64_t duration_ns(const struct request *request, const struct traffic_call *call)
+{
+	return call->now_ns > request->begin_ns ? call->now_ns - request->begin_ns : 0;
+}
+
+/* Who asks and goes away before any answer makes no route, for anybody can ask for anything; but who waited so long that
+ * the request is kept as a slow one wants to know what for. */
+static bool is_named(const struct request *request, const struct traffic_outcome *outcome, const struct traffic_call *call)
+{
+	if (outcome->error == SEG_ERROR_RESET && duration_ns(request, call) < seg.head->config.slow_ns)
+		return false;
+	return is_found(request, outcome->status);
+}
+
+static void settle_endpoint(struct conn *conn, struct request *request, bool found, struct traffic_call *call)
 {
 	if (!request->candidate)
 		return;
-	request->endpoint = endpoint_settle(request->candidate, is_found(request, status));
+	request->endpoint = endpoint_settle(request->candidate, found);
 	request->candidate = 0;
 	/* What the thread did for the candidate it goes on doing for what has become of it. */
 	if (!conn->is_client && self.work.request == request_number(conn, request) &&
 	    (call->work.endpoint == WORK_PENDING || call->work.request == self.work.request))
 		call->work = traffic_work_of(conn, request);
+}
+
+void traffic_answer_begins(struct conn *conn, struct request *request, uint16_t status, struct traffic_call *call)
+{
+	settle_endpoint(conn, request, is_found(request, status), call);
 }
 
 static void keep_if_slow(struct conn *conn, const struct request *request, const struct observation *seen,
@@ -347,11 +366,6 @@ static void observe_duration(struct conn *conn, const struct request *request, c
 	observe_served(conn, request, seen, outcome);
 }
 
-static uint64_t duration_ns(const struct request *request, const struct traffic_call *call)
-{
-	return call->now_ns > request->begin_ns ? call->now_ns - request->begin_ns : 0;
-}
-
 void traffic_stream_begins(struct conn *conn, struct request *request)
 {
 	if (conn->is_client || request->is_stream || request->endpoint == REQUEST_NO_ENDPOINT)
@@ -378,7 +392,7 @@ void traffic_finish(struct conn *conn, struct request *request, const struct tra
 {
 	if (request->endpoint == REQUEST_NO_ENDPOINT)
 		request->endpoint = endpoint_of_broken_http();
-	traffic_answer_begins(conn, request, outcome->status, call);
+	settle_endpoint(conn, request, is_named(request, outcome, call), call);
 	struct observation seen = {
 		.endpoint = request->endpoint,
 		.status = outcome->status,
@@ -747,7 +761,10 @@ void traffic_tls_opened(struct conn *conn)
 {
 	if (conn->is_tls)
 		return;
+	/* What is active already is so by another scheme from now on. */
+	request_each(&conn->queue, move_queued, &(struct gauge_move){ conn, -1 });
 	conn->is_tls = true;
+	request_each(&conn->queue, move_queued, &(struct gauge_move){ conn, 1 });
 	show_protocol(conn);
 	if (conn->is_settled || (conn->as != &traffic_tls && conn->as != &traffic_undecided))
 		return; /* such as PostgreSQL, which agreed on TLS in its own words and goes on */

@@ -260,12 +260,29 @@ END_TEST
 START_TEST(a_request_without_answer_is_counted_as_reset)
 {
 	begin();
+	room_know("GET /a");
 	room_receive(5, "GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET /c HT");
 	room_close(5);
 	ck_assert_uint_eq(http("GET /a", 0, SEG_ERROR_RESET), 1);
-	ck_assert_uint_eq(http("GET /b", 0, SEG_ERROR_RESET), 1);
+	ck_assert_uint_eq(http("GET _OTHER", 0, SEG_ERROR_RESET), 1);
 	ck_assert_uint_eq(http("_OTHER _OTHER", 0, SEG_ERROR_RESET), 1);
-	ck_assert_uint_eq(all_http(), 3);
+	ck_assert_uint_eq(all_http(), 4);
+	ck_assert(room_is_balanced());
+}
+END_TEST
+
+START_TEST(who_goes_away_soon_makes_no_route_and_who_waited_long_does)
+{
+	begin();
+	room_receive(5, "GET /soon HTTP/1.1\r\n\r\n");
+	room_close(5);
+	room_accept(5);
+	room_receive(5, "GET /hangs HTTP/1.1\r\n\r\n");
+	room_now_ns += seg.head->config.slow_ns;
+	room_close(5);
+	ck_assert_uint_eq(room_endpoint(SEG_PROTOCOL_HTTP, "GET /soon"), SEG_NOT_FOUND);
+	ck_assert_uint_eq(http("GET _OTHER", 0, SEG_ERROR_RESET), 1);
+	ck_assert_uint_eq(http("GET /hangs", 0, SEG_ERROR_RESET), 1);
 	ck_assert(room_is_balanced());
 }
 END_TEST
@@ -733,6 +750,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, a_response_without_length_ends_at_close);
 	tcase_add_test(tcase, a_response_without_length_ends_at_shutdown_and_once);
 	tcase_add_test(tcase, a_request_without_answer_is_counted_as_reset);
+	tcase_add_test(tcase, who_goes_away_soon_makes_no_route_and_who_waited_long_does);
 	tcase_add_test(tcase, a_first_line_that_never_ends_is_a_reset_request_if_it_begins_like_one);
 	tcase_add_test(tcase, a_response_cut_short_keeps_its_status_and_is_reset);
 	tcase_add_test(tcase, what_follows_a_response_that_closes_was_never_served);

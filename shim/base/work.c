@@ -165,9 +165,9 @@ static void free_heir(uint32_t heir)
 
 void work_release_heir(void)
 {
-	uint32_t heir = self.heir;
+	/* By one instruction: a handler that comes between two would give it back, too. */
+	uint32_t heir = __atomic_exchange_n(&self.heir, 0, __ATOMIC_RELAXED);
 
-	self.heir = 0;
 	if (heir && heir != HEIR_BY_FORK)
 		free_heir(heir);
 }

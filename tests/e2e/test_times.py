@@ -132,7 +132,7 @@ def errors_are_counted_by_their_type(scene):
                  ("_OTHER", "404", ""): 30, ("_OTHER", "", "reset"): 40, ("/hello", "400", "parse"): 10,
                  ("_OTHER", "400", "parse"): 10})
     scene.equal(ERRORS, metrics.by(ERRORS, "endpoint", "error_type"),
-                {("GET /broken", "500"): 30, ("GET /away", "503"): 30, ("GET _OTHER", "reset"): 40, ("GET /hello", "parse"): 10,
+                {("GET /broken", "500"): 30, ("GET /away", "503"): 30, ("_OTHER", "reset"): 40, ("GET /hello", "parse"): 10,
                  ("_OTHER", "parse"): 10})
 
 

@@ -57,7 +57,7 @@ void thread_detach(void)
 
 	if (!slot)
 		return;
-	work_set((struct work){ SEG_ENDPOINT_BACKGROUND, 0 });
+	work_thread_end();
 	self.slot = NULL;
 	atomic_signal_fence(memory_order_release);
 	if (self.is_exclusive)

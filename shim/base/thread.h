@@ -38,10 +38,13 @@ struct thread {
 	uint32_t call;            /* 1 + enum seg_call of the interposed call in progress, 0 = none */
 	struct work work;         /* who gets the CPU time; this and what follows up to place: work.h */
 	uint32_t is_answered;     /* work is a request that this thread has answered */
-	uint32_t heir;            /* work is that of who made this thread: its entry in work.c, 0 = it is its own */
+	uint32_t heir;            /* it was made for a request and has done nothing else: its entry in work.c, 0 = it is not */
 	uint32_t pending_count;
 	uint32_t pending_max;
 	uint64_t place;           /* where it rested last before it began what it does now, 0 = not known */
+	uint32_t foreign;         /* > 0: it answered what another thread had read, not long ago */
+	uint64_t answered_ns;     /* when it last answered */
+	struct work inherited;    /* for which an heir was made */
 	uint32_t shard;           /* of histograms */
 	uint32_t tid;             /* 0 = thread_attach was not called */
 	int32_t timer;            /* kernel's id of the CPU timer, -1 = none; owned by sampling/timer */

@@ -8,6 +8,8 @@
 enum {
 	HEIRS_MAX = 64, /* threads at once that work for what they inherited; more of them work for nobody */
 	HEIR_BY_FORK = HEIRS_MAX + 1, /* in thread.heir: without an entry, since it is another process that ends the request */
+	FOREIGN_ANSWERS = 16, /* of its own to what it read itself, after which a thread is taken to do that always */
+	JUST_NS = 100000, /* 100 us: more than an answer and a wait are apart with nothing between them, less than what matters */
 };
 
 #define HEIR_IS_OVER UINT64_MAX
@@ -38,6 +40,9 @@ void work_thread_begin(uint32_t slot)
 
 	self.pending_count = 0;
 	self.pending_ns = 0;
+	self.foreign = 0;
+	self.answered_ns = 0;
+	self.place = 0;
 	self.pending = has_own ? backlogs[slot] : self.few;
 	self.pending_max = has_own ? THREAD_PENDING_MAX : THREAD_PENDING_FEW;
 	if (!self.heir)
@@ -127,32 +132,68 @@ void work_settle(struct work work)
 	credit_pending(work);
 }
 
-void work_abandon(uint32_t endpoint)
+/* Whose it is what came to nothing: a worker's, a loop's. */
+static struct work nobody(void)
+{
+	return work_is_job() ? nobodys : (struct work){ SEG_ENDPOINT_IDLE, 0 };
+}
+
+void work_abandon(void)
 {
 	struct work unknown = self.work;
 
-	work_set((struct work){ endpoint, 0 });
+	work_set(nobody());
 	self.work = unknown;
 }
 
-/* It does something that it has not finished yet, and rests where a thread does not wait for something new. */
-static bool is_in_the_middle(uint64_t place)
+/* A worker that goes to wait as soon as it has answered goes to where it waits for what comes next. */
+static bool has_just_answered(uint64_t now_ns)
 {
-	return !self.is_answered && place != self.place && self.place != WORK_PLACE_NEW && place != WORK_PLACE_MANY;
+	return now_ns - self.answered_ns < JUST_NS;
 }
 
-void work_pause(uint64_t place, uint32_t nobody)
+/* It does something that it has not finished yet, and waits where a thread does not wait for something new. */
+static bool is_in_the_middle(uint64_t place, uint64_t now_ns)
 {
-	if (!self.heir && is_in_the_middle(place))
+	bool is_new = !self.place || self.place == WORK_PLACE_NEW;
+
+	if (self.is_answered || place == self.place || place == WORK_PLACE_MANY || self.heir == HEIR_BY_FORK)
+		return false;
+	if (!work_is_job())
+		return !is_new || !(place & WORK_PLACE_EPOLL);
+	/* Workers have no loop within their work; but several of them may wait in turn for events and for each other. */
+	if (place & WORK_PLACE_EPOLL || has_just_answered(now_ns))
+		return false;
+	return self.place != WORK_PLACE_NEW || place & WORK_PLACE_FEW;
+}
+
+void work_pause(uint64_t place, uint64_t now_ns)
+{
+	if (is_in_the_middle(place, now_ns))
 		return;
 	self.place = place;
-	if (self.heir) {
+	if (self.heir == HEIR_BY_FORK) {
 		work_set(nobodys);
 		return;
 	}
 	if (self.work.endpoint == WORK_PENDING)
-		work_set((struct work){ nobody, 0 });
+		work_set(nobody());
 	work_set((struct work){ SEG_ENDPOINT_IDLE, 0 });
+}
+
+void work_answered(struct work answered, bool is_read_here, uint64_t now_ns)
+{
+	bool is_next = work_is_request(self.work) && self.work.request != answered.request;
+
+	self.answered_ns = now_ns;
+	if (!is_read_here)
+		self.foreign = FOREIGN_ANSWERS;
+	else if (self.foreign)
+		self.foreign--;
+	if (self.foreign)
+		work_set_unknown(WORK_JOB);
+	else if (!is_next)
+		self.is_answered = 1;
 }
 
 /* --- what is inherited --- */
@@ -195,18 +236,14 @@ void work_disinherit(uint32_t heir)
 
 void work_inherit(uint32_t heir, struct work work)
 {
-	if (!heir) {
-		/* Who serves makes threads that serve, too. */
-		if (work.endpoint != SEG_ENDPOINT_BACKGROUND) {
-			work_set_unknown(WORK_JOB);
-			self.place = WORK_PLACE_NEW;
-		}
+	if (!heir && work.endpoint == SEG_ENDPOINT_BACKGROUND)
 		return;
-	}
 	self.heir = heir;
-	atomic_signal_fence(memory_order_seq_cst);
-	self.work = work;
+	self.inherited = work;
+	self.place = WORK_PLACE_NEW;
 	self.is_answered = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	self.work = WORK_JOB;
 }
 
 void work_end_inheritances(uint64_t request)
@@ -227,10 +264,18 @@ void work_forked(void)
 	self.pending_count = 0;
 }
 
-static bool is_inheritance_over(void)
+static bool is_request_over(uint32_t heir)
 {
-	return self.heir && self.heir != HEIR_BY_FORK &&
-	       atomic_load_explicit(&heirs[self.heir - 1], memory_order_relaxed) == HEIR_IS_OVER;
+	return atomic_load_explicit(&heirs[heir - 1], memory_order_relaxed) == HEIR_IS_OVER;
+}
+
+void work_thread_end(void)
+{
+	uint32_t heir = self.heir;
+
+	if (heir && heir != HEIR_BY_FORK && !is_request_over(heir))
+		work_set(self.inherited);
+	work_set(nobodys);
 }
 
 /* --- what is kept back --- */
@@ -279,16 +324,21 @@ static void keep_back(const struct thread_pending *seen)
 	}
 }
 
+static uint64_t pending_ns_max(void)
+{
+	bool is_heir = self.heir && self.heir != HEIR_BY_FORK && !is_request_over(self.heir);
+
+	return is_heir || self.answered_ns ? WORK_PENDING_NS_MAX : WORK_PENDING_NS_NEW;
+}
+
 void work_credit(uint32_t node, uint32_t entered, uint64_t weight_ns)
 {
 	struct thread_pending seen = { .node = node, .entered = entered, .samples = 1, .weight_ns = weight_ns };
 
-	if (is_inheritance_over())
-		work_set(nobodys);
 	if (self.work.endpoint != WORK_PENDING)
 		credit(&seen, self.work);
 	else
 		keep_back(&seen);
-	if (self.pending_ns > WORK_PENDING_NS_MAX)
-		work_abandon(SEG_ENDPOINT_BACKGROUND);
+	if (self.pending_ns > pending_ns_max())
+		work_abandon();
 }

@@ -7,17 +7,20 @@
  * a stretch are kept back (WORK_PENDING) and credited when the request is known, all of them, or to nobody when the
  * stretch ends with nothing found:
  *   _idle         what a loop did between two waits for events;
- *   _background   what a thread did between two rests inside the process (a queue's condition variable), and what those
- *                 do that never served.
+ *   _background   what a worker did between two waits, and what those threads do that never served.
  *
  * A stretch ends where the thread comes back to the place where it rested before it, or rests anywhere once it has
  * answered. Elsewhere it waits in the middle of its work (an upstream's answer, a resolver, a lock) and goes on with it.
  * Once a response has ended its endpoint stays the thread's until the next event: what a server does after its last
- * byte (log, free, keep-alive) is work for that request. Not so where another thread had read the request: then the next
- * one is in the thread's hands without any event.
+ * byte (log, free, keep-alive) is work for that request.
  *
- * A thread that is made by one that serves a request works for that request, until it waits for anything or the request
- * is answered; so does the child of a fork.
+ * Not so with threads that answer what others have read (struct thread's foreign): the next request is in such a thread's
+ * hands without any event, and one that it has read itself may be in another's. What it does, whatever it read, is known
+ * when it answers; what it did without an answer before it reads or waits again is nobody's.
+ *
+ * A thread that is made by one that serves is taken to be a worker like that. If it was made in the middle of a request and
+ * ends without having waited for anything or answered another one, it worked for that. The child of a fork works for
+ * the request, until it waits.
  */
 #include "thread.h"
 
@@ -30,15 +33,16 @@
 #define WORK_NONE ((struct work){ WORK_PENDING, 0 })
 #define WORK_JOB ((struct work){ WORK_PENDING, UINT64_MAX })
 
-/* Where a thread rests: an address, or WORK_PLACE_DESCRIPTOR with a number, or WORK_PLACE_MANY. */
-#define WORK_PLACE_DESCRIPTOR (1ULL << 63)
-#define WORK_PLACE_MANY (1ULL << 62) /* a set of descriptors: a loop's, never in the middle of something */
-#define WORK_PLACE_NEW (1ULL << 60)  /* of a worker that was made for more work than there were workers: its first rest is
-				      * where it waits for work */
+/* Where a thread rests: the address of what it rests at, or one of these with what tells it from others. */
+#define WORK_PLACE_EPOLL (1ULL << 63)
+#define WORK_PLACE_FEW (1ULL << 62)  /* a few descriptors: a loop's, or what something in the middle of a request waits for */
+#define WORK_PLACE_MANY (1ULL << 61) /* many descriptors: a loop's */
+#define WORK_PLACE_NEW (1ULL << 60)  /* of a thread made by one that serves: where it waits first it waits for work */
 
 /* CPU time that is kept back at most, for a stretch: longer than anybody waits for an answer. What takes longer is no
- * request, and the time goes to _background. */
+ * request, and the time is nobody's. */
 #define WORK_PENDING_NS_MAX 100000000000ULL
+#define WORK_PENDING_NS_NEW 1000000000ULL /* 1 s: of a thread that never answered anything, and may never do */
 
 /* Setup: so many bytes of memory, all zero, for what threads keep back, once the segment is open. Without it each keeps
  * back a few stacks only. */
@@ -88,45 +92,40 @@ static inline void work_set_pending(void)
 	work_set_unknown(WORK_NONE);
 }
 
-/* The thread's work was for nobody: what is pending goes to this entry, and what comes is pending again. */
-void work_abandon(uint32_t endpoint);
+/* What the thread did came to nothing: what is pending is nobody's, and what comes is pending again. */
+void work_abandon(void);
 
-/* The rest of work_wait and work_rest, of a thread that works for a request, or may. */
-void work_pause(uint64_t place, uint32_t nobody);
+/* The rest of work_wait, of a thread that works for a request, or may. */
+void work_pause(uint64_t place, uint64_t now_ns);
 
-/* The thread goes to wait for events at place; to rest inside the process until another thread has something for it. */
-static inline void work_wait(uint64_t place)
+/* The thread goes to wait at place, for events or until another thread has something for it. */
+static inline void work_wait(uint64_t place, uint64_t now_ns)
 {
 	if (self.work.endpoint >= SEG_ENDPOINT_OTHER)
-		work_pause(place, SEG_ENDPOINT_IDLE);
+		work_pause(place, now_ns);
 	else
 		self.place = place;
 }
 
-static inline void work_rest(uint64_t place)
-{
-	if (self.work.endpoint >= SEG_ENDPOINT_OTHER)
-		work_pause(place, SEG_ENDPOINT_BACKGROUND);
-	else
-		self.place = place;
-}
-
-/* The wait is over and brought events; the rest is over and somebody woke the thread. If it ever served, what follows is
- * for a request that is not known yet. */
+/* The wait is over and brought events; or another thread has something for it. If it ever served, what follows is for a
+ * request that is not known yet. */
 static inline void work_woke(void)
 {
 	if (self.work.endpoint == SEG_ENDPOINT_IDLE)
-		self.work = WORK_NONE;
+		self.work = self.foreign ? WORK_JOB : WORK_NONE;
 }
 
-static inline void work_rested(void)
+static inline void work_woken(void)
 {
 	if (self.work.endpoint == SEG_ENDPOINT_IDLE)
 		self.work = WORK_JOB;
 }
 
-/* The thread makes another one: what that inherits, 0 = nothing; and the new thread, or nobody, takes it. work is the
- * maker's: if that serves, and nothing is inherited, the new thread works for a request that it will answer. */
+/* The thread has answered answered. is_read_here: it was the last to receive where it answers. */
+void work_answered(struct work answered, bool is_read_here, uint64_t now_ns);
+
+/* The thread makes another one: what that inherits, 0 = nothing; and the new thread, or nobody, takes it. work: the
+ * maker's. */
 uint32_t work_bequeath(void);
 void work_inherit(uint32_t heir, struct work work);
 void work_disinherit(uint32_t heir);
@@ -135,15 +134,17 @@ void work_disinherit(uint32_t heir);
 extern _Atomic uint32_t work_heir_count __attribute__((visibility("hidden")));
 void work_end_inheritances(uint64_t request);
 
-/* This request is answered, or never will be: who inherited it works for nobody. */
+/* This request is answered, or never will be: what its heirs do from now on is not for it. */
 static inline void work_request_ended(uint64_t request)
 {
 	if (__builtin_expect(atomic_load_explicit(&work_heir_count, memory_order_relaxed), 0))
 		work_end_inheritances(request);
 }
 
-/* For thread.c: the calling thread has this slot, 0 = none of its own; and it is the only one of a new process. */
+/* For thread.c: the calling thread has this slot, 0 = none of its own; it will have none; and it is the only one of a new
+ * process. */
 void work_thread_begin(uint32_t slot);
+void work_thread_end(void);
 void work_forked(void);
 
 /* Credits a sample at node to what the thread works for; entered: how many nodes, from the leaf up, are new since the

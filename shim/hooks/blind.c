@@ -3,7 +3,8 @@
  * wrong is made of what comes after them.
  *
  * syscall() is much used for calls that libc has no function for, some of which return twice. So its entry looks at the
- * number and is gone: it jumps into libc's unless the number is one of those below.
+ * number and is gone: it jumps into libc's unless the number is one of those below. Futexes are among them since threads
+ * of programs with locks of their own (Abseil's, Rust's) rest there (rest.c).
  */
 #include "hook.h"
 
@@ -135,17 +136,18 @@ static void before_call(long number, const long *a)
 		thread_count(SEG_COUNTER_BLIND_RAW_SYSCALL);
 }
 
-/* Locks and condition variables that are made without libc's, such as Abseil's, rest here. */
-static long rest(const long *a)
+/* A lock of the program's own memory allocator, perhaps: nothing is begun here for a thread that was not met before. */
+static long do_futex(const long *a)
 {
-	long command = a[1] & FUTEX_CMD_MASK;
-	bool is_wait = command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET;
+	int operation = (int)a[1] & FUTEX_CMD_MASK;
+	bool is_wait = operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET;
 
-	if (is_wait)
-		work_rest((uint64_t)a[0]);
+	if (!is_wait || !self.slot || self.own_depth || self.in_handler)
+		return do_call(SYS_futex, a);
+	work_wait((uint64_t)a[0], clock_now_ns());
 	long result = do_call(SYS_futex, a);
-	if (is_wait && result == 0)
-		work_rested();
+	if (result == 0)
+		work_woken();
 	return result;
 }
 
@@ -159,10 +161,10 @@ long blind_syscall(long number, long a, long b, long c, long d, long e, long f)
 	if (!real.syscall)
 		real_resolve();
 	atomic_store_explicit(&blind_true_syscall, (void *)real.syscall, memory_order_relaxed);
+	if (number == SYS_futex)
+		return do_futex(arguments);
 	if (number < 0 || number >= NUMBERS_MAX || !(blind_numbers[number / 64] >> number % 64 & 1) || !hook_may_see())
 		return do_call(number, arguments);
-	if (number == SYS_futex)
-		return rest(arguments);
 	int saved_errno = errno;
 	self.own_depth++;
 	before_call(number, arguments);

@@ -1,6 +1,6 @@
-/* rest - the calls in which threads wait for each other: condition variables, semaphores, futexes. A worker rests there
- * until it is given something; what that is it learns when it answers (base/work.h). Mutexes are not among them: who waits
- * for one is in the middle of something.
+/* rest - the calls in which threads wait for each other: condition variables and semaphores; futexes: blind.c. A worker
+ * rests there until it is given something; what that is it learns when it answers (base/work.h). Mutexes are not among
+ * them: who waits for one is in the middle of something.
  */
 #include "hook.h"
 
@@ -8,7 +8,7 @@ static int rested(struct hook *hook, int result)
 {
 	hook_returned(hook);
 	if (result == 0)
-		work_rested();
+		work_woken();
 	hook_leave(hook);
 	return result;
 }
@@ -19,7 +19,7 @@ HOOK int pthread_cond_wait(pthread_cond_t *restrict condition, pthread_mutex_t *
 
 	if (!hook_enter(&hook, SEG_CALL_PTHREAD_COND_WAIT))
 		return real.pthread_cond_wait(condition, mutex);
-	work_rest((uintptr_t)condition);
+	work_wait((uintptr_t)condition, hook.start_ns);
 	return rested(&hook, real.pthread_cond_wait(condition, mutex));
 }
 
@@ -30,7 +30,7 @@ HOOK int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mute
 
 	if (!hook_enter(&hook, SEG_CALL_PTHREAD_COND_TIMEDWAIT))
 		return real.pthread_cond_timedwait(condition, mutex, until);
-	work_rest((uintptr_t)condition);
+	work_wait((uintptr_t)condition, hook.start_ns);
 	return rested(&hook, real.pthread_cond_timedwait(condition, mutex, until));
 }
 
@@ -48,7 +48,7 @@ HOOK int pthread_cond_clockwait(pthread_cond_t *restrict condition, pthread_mute
 		return ENOSYS;
 	if (!hook_enter(&hook, SEG_CALL_PTHREAD_COND_CLOCKWAIT))
 		return real.pthread_cond_clockwait(condition, mutex, clock, until);
-	work_rest((uintptr_t)condition);
+	work_wait((uintptr_t)condition, hook.start_ns);
 	return rested(&hook, real.pthread_cond_clockwait(condition, mutex, clock, until));
 }
 
@@ -58,7 +58,7 @@ HOOK int sem_wait(sem_t *semaphore)
 
 	if (!hook_enter(&hook, SEG_CALL_SEM_WAIT))
 		return real.sem_wait(semaphore);
-	work_rest((uintptr_t)semaphore);
+	work_wait((uintptr_t)semaphore, hook.start_ns);
 	return rested(&hook, real.sem_wait(semaphore));
 }
 
@@ -68,7 +68,7 @@ HOOK int sem_timedwait(sem_t *restrict semaphore, const struct timespec *restric
 
 	if (!hook_enter(&hook, SEG_CALL_SEM_TIMEDWAIT))
 		return real.sem_timedwait(semaphore, until);
-	work_rest((uintptr_t)semaphore);
+	work_wait((uintptr_t)semaphore, hook.start_ns);
 	return rested(&hook, real.sem_timedwait(semaphore, until));
 }
 
@@ -82,6 +82,6 @@ HOOK int sem_clockwait(sem_t *restrict semaphore, clockid_t clock, const struct 
 	}
 	if (!hook_enter(&hook, SEG_CALL_SEM_CLOCKWAIT))
 		return real.sem_clockwait(semaphore, clock, until);
-	work_rest((uintptr_t)semaphore);
+	work_wait((uintptr_t)semaphore, hook.start_ns);
 	return rested(&hook, real.sem_clockwait(semaphore, clock, until));
 }

@@ -26,9 +26,7 @@ static bool enter(struct hook *hook, enum seg_call call)
 
 enum { PLACE_DESCRIPTORS = 3, PLACE_BITS = 20 };
 
-#define PLACE_SET (WORK_PLACE_DESCRIPTOR | 1ULL << 61)
-
-/* A few descriptors are what something in the middle of a request waits for; then their numbers are the place. */
+/* What tells a few descriptors from others: their numbers. */
 struct place {
 	uint64_t numbers;
 	int count;
@@ -43,7 +41,7 @@ static void place_add(struct place *place, int fd)
 
 static uint64_t place_known(const struct place *place)
 {
-	return place->count > PLACE_DESCRIPTORS ? WORK_PLACE_MANY : PLACE_SET | place->numbers;
+	return place->count > PLACE_DESCRIPTORS ? WORK_PLACE_MANY : WORK_PLACE_FEW | place->numbers;
 }
 
 /* For a thread that never served it does not matter, and what it passes is not touched. */
@@ -52,29 +50,29 @@ static bool is_place_wanted(void)
 	return self.work.endpoint != SEG_ENDPOINT_BACKGROUND;
 }
 
-static void wait_for_epoll(int epoll)
+static void wait_for_epoll(const struct hook *hook, int epoll)
 {
-	work_wait(WORK_PLACE_DESCRIPTOR | (uint32_t)epoll);
+	work_wait(WORK_PLACE_EPOLL | (uint32_t)epoll, hook->start_ns);
 }
 
-static void wait_for_array(const struct pollfd *fds, nfds_t count)
+static void wait_for_array(const struct hook *hook, const struct pollfd *fds, nfds_t count)
 {
 	struct place place = { 0 };
 
 	for (nfds_t i = 0; is_place_wanted() && i < count && place.count <= PLACE_DESCRIPTORS; i++)
 		if (fds[i].fd >= 0)
 			place_add(&place, fds[i].fd);
-	work_wait(place_known(&place));
+	work_wait(place_known(&place), hook->start_ns);
 }
 
-static void wait_for_sets(int count, const fd_set *reads, const fd_set *writes)
+static void wait_for_sets(const struct hook *hook, int count, const fd_set *reads, const fd_set *writes)
 {
 	struct place place = { 0 };
 
 	for (int fd = 0; is_place_wanted() && fd < count && fd < FD_SETSIZE && place.count <= PLACE_DESCRIPTORS; fd++)
 		if ((reads && FD_ISSET(fd, reads)) || (writes && FD_ISSET(fd, writes)))
 			place_add(&place, fd);
-	work_wait(place_known(&place));
+	work_wait(place_known(&place), hook->start_ns);
 }
 
 static int leave(struct hook *hook, int result)
@@ -99,7 +97,7 @@ HOOK int epoll_wait(int epoll, struct epoll_event *events, int max, int timeout_
 
 	if (!enter(&hook, SEG_CALL_EPOLL_WAIT))
 		return real.epoll_wait(epoll, events, max, timeout_ms);
-	wait_for_epoll(epoll);
+	wait_for_epoll(&hook, epoll);
 	return leave(&hook, real.epoll_wait(epoll, events, max, timeout_ms));
 }
 
@@ -109,7 +107,7 @@ HOOK int epoll_pwait(int epoll, struct epoll_event *events, int max, int timeout
 
 	if (!enter(&hook, SEG_CALL_EPOLL_PWAIT))
 		return real.epoll_pwait(epoll, events, max, timeout_ms, mask);
-	wait_for_epoll(epoll);
+	wait_for_epoll(&hook, epoll);
 	return leave(&hook, real.epoll_pwait(epoll, events, max, timeout_ms, mask));
 }
 
@@ -124,7 +122,7 @@ HOOK int epoll_pwait2(int epoll, struct epoll_event *events, int max, const stru
 		return missing();
 	if (!enter(&hook, SEG_CALL_EPOLL_PWAIT2))
 		return real.epoll_pwait2(epoll, events, max, timeout, mask);
-	wait_for_epoll(epoll);
+	wait_for_epoll(&hook, epoll);
 	return leave(&hook, real.epoll_pwait2(epoll, events, max, timeout, mask));
 }
 
@@ -134,7 +132,7 @@ HOOK int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 
 	if (!enter(&hook, SEG_CALL_POLL))
 		return real.poll(fds, count, timeout_ms);
-	wait_for_array(fds, count);
+	wait_for_array(&hook, fds, count);
 	return leave(&hook, real.poll(fds, count, timeout_ms));
 }
 
@@ -144,7 +142,7 @@ HOOK int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
 
 	if (!enter(&hook, SEG_CALL_PPOLL))
 		return real.ppoll(fds, count, timeout, mask);
-	wait_for_array(fds, count);
+	wait_for_array(&hook, fds, count);
 	return leave(&hook, real.ppoll(fds, count, timeout, mask));
 }
 
@@ -158,7 +156,7 @@ HOOK int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t fds
 
 	if (!enter(&hook, SEG_CALL_POLL_CHK))
 		return real.__poll_chk(fds, count, timeout_ms, fds_bytes);
-	wait_for_array(fds, count);
+	wait_for_array(&hook, fds, count);
 	return leave(&hook, real.__poll_chk(fds, count, timeout_ms, fds_bytes));
 }
 
@@ -168,7 +166,7 @@ HOOK int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *ti
 
 	if (!enter(&hook, SEG_CALL_PPOLL_CHK))
 		return real.__ppoll_chk(fds, count, timeout, mask, fds_bytes);
-	wait_for_array(fds, count);
+	wait_for_array(&hook, fds, count);
 	return leave(&hook, real.__ppoll_chk(fds, count, timeout, mask, fds_bytes));
 }
 
@@ -179,7 +177,7 @@ HOOK int select(int count, fd_set *restrict reads, fd_set *restrict writes, fd_s
 
 	if (!enter(&hook, SEG_CALL_SELECT))
 		return real.select(count, reads, writes, errors, timeout);
-	wait_for_sets(count, reads, writes);
+	wait_for_sets(&hook, count, reads, writes);
 	return leave(&hook, real.select(count, reads, writes, errors, timeout));
 }
 
@@ -190,6 +188,6 @@ HOOK int pselect(int count, fd_set *restrict reads, fd_set *restrict writes, fd_
 
 	if (!enter(&hook, SEG_CALL_PSELECT))
 		return real.pselect(count, reads, writes, errors, timeout, mask);
-	wait_for_sets(count, reads, writes);
+	wait_for_sets(&hook, count, reads, writes);
 	return leave(&hook, real.pselect(count, reads, writes, errors, timeout, mask));
 }

@@ -370,7 +370,7 @@ void conn_accepting(void)
 	remember_work();
 	/* It accepted before, and nothing came of it on this thread. */
 	if (self.pending_count)
-		work_abandon(SEG_ENDPOINT_IDLE);
+		work_abandon();
 	work_set_pending();
 }
 
@@ -543,9 +543,14 @@ static inline __attribute__((always_inline)) void happen(struct conn *conn, cons
 	}
 }
 
+static inline bool is_receipt(const struct conn_event *event)
+{
+	return event->kind == CONN_RECEIVED || event->kind == CONN_RECEIVED_UNSEEN;
+}
+
 static inline void note_reader(struct conn *conn, const struct conn_event *event, uint32_t tid)
 {
-	if (event->kind == CONN_RECEIVED || event->kind == CONN_RECEIVED_UNSEEN)
+	if (is_receipt(event))
 		conn->reader = tid;
 }
 
@@ -575,17 +580,49 @@ static void tell_late(struct conn *conn)
 	}
 }
 
-/* The thread has answered. What it does next is for the same request still, or for another of the pipeline that these
- * calls made known; if other threads read for it, for a request that it will answer next. */
+/* Of a thread that does not know what it works for: this answer tells it, unless it passes on those of others. */
+static void take_up_answered(const struct traffic_call *call)
+{
+	if (call->answered_count == 1)
+		work_set(call->answered);
+	else if (work_is_job())
+		work_abandon();
+}
+
+/* It answered in this call. What was received before it may be what it does next. */
 static void move_on(const struct conn *conn, const struct traffic_call *call)
 {
-	bool is_read_here = conn->reader == self.tid;
-	bool is_next = work_is_request(self.work) && self.work.request != call->answered;
-
-	if (!is_read_here || call->is_next_unknown)
+	if (call->work.endpoint != WORK_PENDING)
+		work_set(call->work);
+	else if (self.work.endpoint == WORK_PENDING)
+		take_up_answered(call);
+	work_answered(call->answered, conn->reader == self.tid, call->now_ns);
+	if (call->is_next_unknown)
 		work_set_unknown(WORK_JOB);
-	else if (!is_next)
-		self.is_answered = 1;
+}
+
+/* A request was received, or more of one. A thread that answers what others read may leave it to them. */
+static void begin_work(const struct traffic_call *call)
+{
+	if (self.work.endpoint == WORK_PENDING && (self.heir || (self.foreign && work_is_job())))
+		work_abandon();
+	if (self.foreign || call->is_next_unknown)
+		work_set_unknown(WORK_JOB);
+	else
+		work_set(call->work);
+}
+
+/* What the thread works for after a call. */
+static inline void know_work(const struct conn *conn, const struct conn_event *event, const struct traffic_call *call)
+{
+	bool is_news = call->work.endpoint != WORK_PENDING;
+
+	if (call->answered_count)
+		move_on(conn, call);
+	else if (is_receipt(event) && !conn->is_client && (is_news || call->is_next_unknown))
+		begin_work(call);
+	else if (is_news)
+		work_set(call->work);
 }
 
 /* What the program did with fd, for the connection; and what the thread works for now. */
@@ -599,10 +636,7 @@ static inline __attribute__((always_inline)) void tell(int fd, const struct conn
 	note_reader(conn, event, self.tid);
 	happen(conn, event, &call);
 	traffic_call_end(conn, &call);
-	if (call.work.endpoint != WORK_PENDING)
-		work_set(call.work);
-	if (call.answered || call.is_next_unknown)
-		move_on(conn, &call);
+	know_work(conn, event, &call);
 	conn_release(conn, event->now_ns);
 }
 
@@ -625,6 +659,15 @@ static void take_up(struct work work)
 		work_set(work);
 }
 
+/* Of a request that is half received, or was asked of others. What a thread did for one that it has not answered is not
+ * for this one. */
+static void begin_known_work(struct work work)
+{
+	if (self.foreign && work_is_job())
+		work_abandon();
+	take_up(work);
+}
+
 void conn_receiving(int fd)
 {
 	struct conn *conn = conn_at(fd);
@@ -634,8 +677,8 @@ void conn_receiving(int fd)
 	struct work work = traffic_work_receiving(conn);
 	remember_work();
 	if (work.endpoint != WORK_PENDING)
-		take_up(work);
-	else if (!conn->is_client)
+		begin_known_work(work);
+	else if (!conn->is_client && !work_is_job())
 		work_set_pending();
 }
 

@@ -21,9 +21,11 @@
  *                     if not understood, only where the thread does not already work for a request, known or not: so what
  *                     a request sends to the streams of others stays that request's.
  *   sent              if that ended a response: the next request of the pipeline, if it is already there; if not, still the
- *                     same. Where another thread received last on this connection, neither: the thread answers what others
- *                     read, and works for what it will answer next.
+ *                     same. HTTP/2: what is sent tells which request it was; what was pending goes to that.
  *   closing           unchanged.
+ * A thread that answered where another one had received last is one of those that answer what others read: for it what it
+ * receives tells nothing, and after an answer it works for what it will answer next. What was pending when it receives or
+ * waits for events goes to _background.
  * Where the program is the client its work stays what it is:
  *   connecting, sending  unchanged, and remembered with what is asked; after a wait that told nothing: that for which the
  *                     program last asked on this connection, or connected it.

@@ -416,8 +416,9 @@ void traffic_finish(struct conn *conn, struct request *request, const struct tra
 		listing_add(&listing_entry(conn->listing)->requests, 1);
 	if (conn->is_client)
 		return;
-	call->answered = request_number(conn, request);
-	work_request_ended(call->answered);
+	call->answered = traffic_work_of(conn, request);
+	call->answered_count++;
+	work_request_ended(call->answered.request);
 }
 
 void traffic_retire(struct conn *conn, struct request *request)

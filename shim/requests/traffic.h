@@ -125,7 +125,8 @@ struct traffic_call {
 	struct work work;  /* what the thread works for from now on; WORK_NONE = no news */
 	uint32_t commands; /* Redis: received in this call */
 	bool is_next_unknown; /* after work the thread works for what its next answer tells, not for what is known here */
-	uint64_t answered; /* number of the last request whose response, sent by the program, ended in this call; 0 = none */
+	struct work answered; /* that of the last request whose response, sent by the program, ended in this call */
+	uint32_t answered_count; /* such responses */
 	struct observe_run run;
 };
 

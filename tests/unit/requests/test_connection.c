@@ -550,7 +550,7 @@ START_TEST(the_thread_works_for_the_request_from_its_head_to_the_next_event)
 	conn_receiving(5);
 	conn_received(5, NULL, 0, 0, room_now_ns);
 	ck_assert_str_eq(work(), "GET /a");
-	work_wait(LOOP);
+	work_wait(LOOP, room_now_ns);
 	ck_assert_str_eq(work(), "_idle");
 }
 END_TEST
@@ -615,7 +615,7 @@ START_TEST(a_request_that_writes_to_the_streams_of_others_keeps_its_work)
 {
 	room_open(256);
 	room_know("POST /say");
-	work_wait(LOOP);
+	work_wait(LOOP, room_now_ns);
 	room_accept(5);
 	room_receive(5, "GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
 	room_send(5, "HTTP/1.1 101 Switching Protocols\r\n\r\n");
@@ -623,11 +623,11 @@ START_TEST(a_request_that_writes_to_the_streams_of_others_keeps_its_work)
 	room_receive(6, "POST /say HTTP/1.1\r\n\r\n");
 	conn_sending(5);
 	ck_assert_str_eq(work(), "POST /say");
-	work_wait(LOOP);
+	work_wait(LOOP, room_now_ns);
 	work_woke();
 	conn_sending(5);
 	ck_assert_str_eq(work(), "GET /ws");
-	work_wait(LOOP);
+	work_wait(LOOP, room_now_ns);
 	conn_receiving(5);
 	ck_assert_str_eq(work(), "GET /ws");
 }
@@ -661,8 +661,8 @@ static void *run_worker(void *argument)
 
 	thread_attach();
 	work_set((struct work){ SEG_ENDPOINT_IDLE, 0 }); /* it has served before */
-	work_rest(QUEUE);
-	work_rested();
+	work_wait(QUEUE, room_now_ns);
+	work_woken();
 	worker->act();
 	snprintf(worker->work, sizeof(worker->work), "%s%s", work(), work_is_job() ? " (of a job)" : "");
 	thread_detach();
@@ -688,7 +688,7 @@ static uint64_t cpu_ns(const char *endpoint)
 static void answer_in_two_calls(void)
 {
 	work_credit(0, 0, 1000);
-	work_wait(ELSEWHERE);
+	work_wait(ELSEWHERE, room_now_ns);
 	work_woke();
 	work_credit(0, 0, 1000);
 	room_send(5, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
@@ -707,7 +707,7 @@ START_TEST(a_thread_that_answers_what_another_has_read_works_for_what_it_answers
 	room_know("GET /a");
 	room_know("GET /b");
 	uint64_t a = cpu_ns("GET /a"), b = cpu_ns("GET /b");
-	work_wait(LOOP);
+	work_wait(LOOP, room_now_ns);
 	room_accept(5);
 	room_accept(6);
 	room_receive(5, "GET /a HTTP/1.1\r\n\r\n");
@@ -716,7 +716,7 @@ START_TEST(a_thread_that_answers_what_another_has_read_works_for_what_it_answers
 	ck_assert_uint_eq(cpu_ns("GET /a") - a, 2000);
 	ck_assert_uint_eq(cpu_ns("GET /b") - b, 2000);
 	ck_assert_str_eq(work(), "GET /b"); /* the thread that reads */
-	work_wait(LOOP);
+	work_wait(LOOP, room_now_ns);
 	ck_assert_str_eq(work(), "_idle");
 }
 END_TEST
@@ -762,6 +762,44 @@ START_TEST(a_worker_that_gets_the_connection_works_for_what_it_reads)
 }
 END_TEST
 
+static void read_some_and_answer_others(void)
+{
+	room_answer(5, 0);
+	room_receive(6, "GET /b HTTP/1.1\r\n\r\n"); /* which another worker takes */
+	ck_assert(work_is_job());
+	work_credit(0, 0, 1000);
+	room_answer(7, 0);
+	work_credit(0, 0, 100); /* for one that another worker sends the answer of */
+	conn_receiving(6);
+	conn_receive_failed(6, EAGAIN, room_now_ns);
+	work_credit(0, 0, 10);
+	work_wait(WORK_PLACE_EPOLL | 3, room_now_ns + 1000000);
+	ck_assert_str_eq(work(), "_idle");
+	work_woke();
+	ck_assert(work_is_job());
+	room_answer(6, 0);
+}
+
+START_TEST(workers_that_read_and_answer_in_any_order_work_for_what_they_answer)
+{
+	room_open(256);
+	room_know("GET /a");
+	room_know("GET /b");
+	room_know("GET /c");
+	uint64_t a = cpu_ns("GET /a"), b = cpu_ns("GET /b"), c = cpu_ns("GET /c");
+	room_accept(5);
+	room_accept(6);
+	room_accept(7);
+	room_receive(5, "GET /a HTTP/1.1\r\n\r\n");
+	room_receive(7, "GET /c HTTP/1.1\r\n\r\n");
+	work_of_another_thread(read_some_and_answer_others);
+	ck_assert_uint_eq(cpu_ns("GET /a") - a, 0);
+	ck_assert_uint_eq(cpu_ns("GET /b") - b, 0);
+	ck_assert_uint_eq(cpu_ns("GET /c") - c, 1000);
+	ck_assert_uint_eq(seg.endpoints[SEG_ENDPOINT_BACKGROUND].cpu_ns, 110);
+}
+END_TEST
+
 static void write_to_a_stream_and_answer(void)
 {
 	work_credit(0, 0, 1000);
@@ -799,7 +837,7 @@ static void ask_before_answering(void)
 {
 	ask(7); /* a connection that another request used last */
 	ck_assert(work_is_job());
-	work_wait(ELSEWHERE);
+	work_wait(ELSEWHERE, room_now_ns);
 	work_woke();
 	conn_receiving(7);
 	ck_assert(work_is_job());
@@ -832,30 +870,30 @@ START_TEST(an_upstream_call_in_the_middle_is_work_for_the_request)
 	room_open(256);
 	room_know("GET /a");
 	room_know("GET /b");
-	work_wait(LOOP);
+	work_wait(LOOP, room_now_ns);
 	room_accept(5);
 	room_accept(6);
 	room_receive(5, "GET /a HTTP/1.1\r\n\r\n");
 	room_connect(7, 1);
 	ask(7);
-	work_wait(ELSEWHERE); /* a thread for each connection, which waits for the upstream only */
+	work_wait(ELSEWHERE, room_now_ns); /* a thread for each connection, which waits for the upstream only */
 	work_woke();
 	hear(7);
 	ck_assert_str_eq(work(), "GET /a");
 	ask(7);
-	work_wait(LOOP); /* a loop, which serves others meanwhile */
+	work_wait(LOOP, room_now_ns); /* a loop, which serves others meanwhile */
 	work_woke();
 	room_receive(6, "GET /b HTTP/1.1\r\n\r\n");
 	ck_assert_str_eq(work(), "GET /b");
 	room_answer(6, 0);
-	work_wait(LOOP);
+	work_wait(LOOP, room_now_ns);
 	work_woke();
 	conn_receiving(7);
 	ck_assert_str_eq(work(), "GET /a");
 	hear(7);
 	room_answer(5, 0);
 	ck_assert_str_eq(work(), "GET /a");
-	work_wait(ELSEWHERE);
+	work_wait(ELSEWHERE, room_now_ns);
 	ck_assert_str_eq(work(), "_idle");
 }
 END_TEST
@@ -910,6 +948,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, a_thread_that_answers_what_another_has_read_works_for_what_it_answers_next);
 	tcase_add_test(tcase, a_pipeline_that_another_thread_has_read_is_not_the_next_thing_to_do);
 	tcase_add_test(tcase, a_worker_that_gets_the_connection_works_for_what_it_reads);
+	tcase_add_test(tcase, workers_that_read_and_answer_in_any_order_work_for_what_they_answer);
 	tcase_add_test(tcase, what_a_worker_sends_to_the_streams_of_others_is_its_jobs);
 	tcase_add_test(tcase, what_a_worker_asks_of_others_is_its_jobs);
 	tcase_add_test(tcase, an_upstream_call_in_the_middle_is_work_for_the_request);

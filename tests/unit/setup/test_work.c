@@ -12,6 +12,8 @@ enum { PERIOD_NS = 1000, ALPHA = SEG_ENDPOINT_FIRST, BETA, REQUEST = 77 };
 /* Where a loop waits, where a worker rests, and other places. */
 enum { LOOP = 1000, QUEUE = 2000, ELSEWHERE = 3000 };
 
+static uint64_t now_ns = 1000000000;
+
 static void work_for(uint32_t endpoint)
 {
 	work_set((struct work){ endpoint, REQUEST });
@@ -49,7 +51,7 @@ static uint64_t cpu_ns(uint32_t endpoint)
 
 START_TEST(a_thread_that_never_served_works_in_the_background)
 {
-	work_wait(LOOP);
+	work_wait(LOOP, now_ns);
 	work_woke();
 	work_credit(node_of(0, 1), 1, PERIOD_NS);
 	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), PERIOD_NS);
@@ -74,12 +76,12 @@ END_TEST
 
 START_TEST(samples_for_nothing_are_the_loops_own)
 {
-	work_wait(LOOP);
+	work_wait(LOOP, now_ns);
 	work_set((struct work){ ALPHA, 0 });
-	work_wait(LOOP);
+	work_wait(LOOP, now_ns);
 	work_woke();
 	work_credit(node_of(0, 1), 1, PERIOD_NS);
-	work_wait(LOOP);
+	work_wait(LOOP, now_ns);
 	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_IDLE), PERIOD_NS);
 	ck_assert_uint_eq(cpu_ns(ALPHA), 0);
 }
@@ -98,21 +100,21 @@ END_TEST
 
 START_TEST(a_wait_in_the_middle_of_a_request_is_still_that_request)
 {
-	work_wait(LOOP);
+	work_wait(LOOP, now_ns);
 	work_set_pending();
 	work_for(ALPHA);
-	work_wait(ELSEWHERE); /* an upstream's answer */
+	work_wait(ELSEWHERE, now_ns); /* an upstream's answer */
 	work_woke();
 	work_credit(0, 0, PERIOD_NS);
-	work_rest(ELSEWHERE); /* a lock's condition */
-	work_rested();
+	work_wait(ELSEWHERE, now_ns); /* a lock's condition */
+	work_woken();
 	work_credit(0, 0, PERIOD_NS);
-	work_wait(LOOP);
+	work_wait(LOOP, now_ns);
 	work_woke();
 	work_credit(0, 0, PERIOD_NS);
 	ck_assert_uint_eq(cpu_ns(ALPHA), 2 * PERIOD_NS);
 	work_for(BETA);
-	work_wait(WORK_PLACE_MANY);
+	work_wait(WORK_PLACE_MANY, now_ns);
 	ck_assert_uint_eq(self.work.endpoint, SEG_ENDPOINT_IDLE);
 	ck_assert_uint_eq(cpu_ns(BETA), PERIOD_NS);
 }
@@ -120,14 +122,14 @@ END_TEST
 
 START_TEST(who_has_answered_rests_wherever_it_rests)
 {
-	work_wait(LOOP);
+	work_wait(LOOP, now_ns);
 	work_for(ALPHA);
 	self.is_answered = 1;
-	work_wait(ELSEWHERE);
+	work_wait(ELSEWHERE, now_ns);
 	ck_assert_uint_eq(self.work.endpoint, SEG_ENDPOINT_IDLE);
 	work_for(BETA);
 	ck_assert_uint_eq(self.is_answered, 0);
-	work_wait(ELSEWHERE); /* where it rested last */
+	work_wait(ELSEWHERE, now_ns); /* where it rested last */
 	ck_assert_uint_eq(self.work.endpoint, SEG_ENDPOINT_IDLE);
 }
 END_TEST
@@ -136,15 +138,15 @@ START_TEST(what_a_worker_did_between_two_rests_without_an_answer_is_background)
 {
 	work_set_unknown(WORK_JOB);
 	work_credit(0, 0, PERIOD_NS);
-	work_rest(QUEUE);
+	work_wait(QUEUE, now_ns);
 	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), 0); /* it may be in the middle of its first */
 	self.place = QUEUE;
-	work_rest(QUEUE);
+	work_wait(QUEUE, now_ns);
 	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), PERIOD_NS);
-	work_rested();
+	work_woken();
 	ck_assert(work_is_job());
 	work_credit(0, 0, PERIOD_NS);
-	work_wait(ELSEWHERE);
+	work_wait(ELSEWHERE, now_ns);
 	work_woke();
 	work_credit(0, 0, PERIOD_NS);
 	ck_assert(work_is_job());
@@ -158,7 +160,7 @@ START_TEST(a_rest_that_nobody_ended_is_idle)
 {
 	work_for(ALPHA);
 	self.is_answered = 1;
-	work_rest(QUEUE); /* until a timeout */
+	work_wait(QUEUE, now_ns); /* until a timeout */
 	work_credit(0, 0, PERIOD_NS);
 	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_IDLE), PERIOD_NS);
 }
@@ -168,11 +170,51 @@ START_TEST(what_was_for_nobody_can_be_told_without_a_rest)
 {
 	work_set_pending();
 	work_credit(0, 0, PERIOD_NS);
-	work_abandon(SEG_ENDPOINT_IDLE);
+	work_abandon();
 	work_credit(0, 0, PERIOD_NS);
 	work_for(ALPHA);
 	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_IDLE), PERIOD_NS);
 	ck_assert_uint_eq(cpu_ns(ALPHA), PERIOD_NS);
+}
+END_TEST
+
+START_TEST(a_worker_that_waits_as_soon_as_it_has_answered_does_it_where_it_rests)
+{
+	work_for(ALPHA);
+	work_answered(self.work, false, now_ns);
+	ck_assert(work_is_job());
+	work_credit(0, 0, PERIOD_NS);
+	work_wait(QUEUE, now_ns + 1000);
+	ck_assert_uint_eq(self.work.endpoint, SEG_ENDPOINT_IDLE);
+	ck_assert_uint_eq(self.place, QUEUE);
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), PERIOD_NS);
+	work_woken();
+	work_credit(0, 0, PERIOD_NS);
+	work_wait(ELSEWHERE, now_ns + 5000000);
+	work_woken();
+	work_for(BETA);
+	ck_assert_uint_eq(cpu_ns(BETA), PERIOD_NS);
+}
+END_TEST
+
+START_TEST(a_thread_that_answers_what_others_read_does_so_until_it_often_answered_what_it_read)
+{
+	uint32_t answers = 0;
+
+	work_for(ALPHA);
+	work_answered(self.work, true, now_ns);
+	ck_assert_uint_eq(self.is_answered, 1);
+	work_for(ALPHA);
+	work_answered(self.work, false, now_ns);
+	for (; work_is_job(); answers++) {
+		work_wait(WORK_PLACE_EPOLL | 5, now_ns);
+		work_woke();
+		ck_assert(work_is_job());
+		work_for(ALPHA);
+		work_answered(self.work, true, now_ns);
+	}
+	ck_assert_uint_gt(answers, 4);
+	ck_assert_uint_lt(answers, 100);
 }
 END_TEST
 
@@ -243,7 +285,8 @@ END_TEST
 
 START_TEST(nobody_waits_so_long_for_an_answer)
 {
-	work_set_unknown(WORK_JOB);
+	work_for(BETA);
+	work_answered(self.work, false, now_ns);
 	for (int i = 0; i < 100; i++)
 		work_credit(0, 0, 1000000000);
 	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), 0);
@@ -259,60 +302,77 @@ END_TEST
 /* what is inherited */
 
 /* As if this thread had been made by one that works for ALPHA. */
-static uint32_t inherit(void)
+static void inherit(void)
 {
 	work_for(ALPHA);
 	uint32_t heir = work_bequeath();
+	ck_assert_uint_ne(heir, 0);
 	work_set((struct work){ SEG_ENDPOINT_BACKGROUND, 0 });
 	work_inherit(heir, (struct work){ ALPHA, REQUEST });
-	return heir;
+	work_credit(0, 0, PERIOD_NS);
 }
 
-START_TEST(a_thread_made_for_a_request_works_for_it_until_that_is_answered)
+static void expect_cpu_ns(uint64_t alpha, uint64_t beta, uint64_t background)
 {
-	ck_assert_uint_ne(inherit(), 0);
-	work_credit(0, 0, PERIOD_NS);
-	work_request_ended(REQUEST + 1);
-	work_credit(0, 0, PERIOD_NS);
-	work_request_ended(REQUEST);
-	work_credit(0, 0, PERIOD_NS);
-	ck_assert_uint_eq(cpu_ns(ALPHA), 2 * PERIOD_NS);
-	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), PERIOD_NS);
 	ck_assert_uint_eq(work_heir_count, 0);
+	ck_assert_uint_eq(cpu_ns(ALPHA), alpha);
+	ck_assert_uint_eq(cpu_ns(BETA), beta);
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), background);
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_IDLE), 0);
 }
-END_TEST
 
-START_TEST(a_thread_made_for_a_request_works_for_it_until_it_waits_for_something)
+START_TEST(a_thread_made_for_a_request_that_ends_before_it_worked_for_it)
 {
 	inherit();
-	work_rest(QUEUE);
-	work_rested();
-	work_credit(0, 0, PERIOD_NS);
-	inherit();
-	work_wait(LOOP);
+	work_wait(WORK_PLACE_FEW | 7, now_ns); /* for an upstream's answer */
 	work_woke();
-	work_credit(0, 0, PERIOD_NS);
-	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), 2 * PERIOD_NS);
-	ck_assert_uint_eq(work_heir_count, 0);
-	inherit();
-	work_set_pending();
-	ck_assert_uint_eq(work_heir_count, 0);
-	inherit();
+	work_request_ended(REQUEST + 1);
 	thread_detach();
-	ck_assert_uint_eq(work_heir_count, 0);
+	expect_cpu_ns(PERIOD_NS, 0, 0);
 }
 END_TEST
 
-START_TEST(a_request_may_end_before_the_thread_made_for_it_runs)
+START_TEST(a_thread_made_for_a_request_that_ends_after_it_worked_for_nobody)
 {
-	work_for(ALPHA);
-	uint32_t heir = work_bequeath();
+	inherit();
 	work_request_ended(REQUEST);
-	work_set((struct work){ SEG_ENDPOINT_BACKGROUND, 0 });
-	work_inherit(heir, (struct work){ ALPHA, REQUEST });
+	thread_detach();
+	expect_cpu_ns(0, 0, PERIOD_NS);
+}
+END_TEST
+
+START_TEST(a_thread_made_for_a_request_that_answers_another_worked_for_that)
+{
+	inherit();
+	work_for(BETA);
+	expect_cpu_ns(0, PERIOD_NS, 0);
+}
+END_TEST
+
+START_TEST(a_thread_made_for_a_request_that_waits_worked_for_nobody_and_is_a_worker)
+{
+	inherit();
+	work_wait(QUEUE, now_ns);
+	work_woken();
+	expect_cpu_ns(0, 0, PERIOD_NS);
 	work_credit(0, 0, PERIOD_NS);
-	ck_assert_uint_eq(cpu_ns(ALPHA), 0);
-	ck_assert_uint_eq(work_heir_count, 0);
+	work_for(BETA);
+	expect_cpu_ns(0, PERIOD_NS, PERIOD_NS);
+	inherit();
+	work_wait(WORK_PLACE_EPOLL | 5, now_ns);
+	work_woke();
+	expect_cpu_ns(0, PERIOD_NS, 2 * PERIOD_NS);
+}
+END_TEST
+
+START_TEST(a_thread_that_goes_on_long_after_the_request_it_was_made_for_works_for_nobody)
+{
+	inherit();
+	work_credit(0, 0, 2000000000);
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), 0); /* it may take the request so long */
+	work_request_ended(REQUEST);
+	work_credit(0, 0, PERIOD_NS);
+	expect_cpu_ns(0, 0, 2000000000 + 2 * PERIOD_NS);
 }
 END_TEST
 
@@ -341,17 +401,29 @@ START_TEST(a_thread_made_by_one_that_serves_works_for_what_it_will_answer)
 	work_inherit(0, (struct work){ SEG_ENDPOINT_BACKGROUND, 0 });
 	ck_assert(!work_is_job());
 	work_inherit(0, WORK_JOB);
-	ck_assert(work_is_job());
 	work_credit(0, 0, PERIOD_NS);
-	work_rest(QUEUE); /* where it waits for work */
+	work_wait(WORK_PLACE_FEW | 7, now_ns); /* for an upstream */
+	work_woke();
+	work_wait(QUEUE, now_ns); /* for work */
 	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), PERIOD_NS);
-	work_rested();
+	work_woken();
 	work_credit(0, 0, PERIOD_NS);
-	work_rest(ELSEWHERE); /* in the middle */
+	work_wait(ELSEWHERE, now_ns); /* in the middle */
 	work_credit(0, 0, PERIOD_NS);
 	work_for(ALPHA);
 	ck_assert_uint_eq(cpu_ns(ALPHA), 2 * PERIOD_NS);
 	work_inherit(0, (struct work){ ALPHA, REQUEST }); /* answered already */
+	ck_assert(work_is_job());
+}
+END_TEST
+
+START_TEST(a_thread_that_never_answered_anything_keeps_little_back)
+{
+	work_inherit(0, WORK_NONE);
+	work_credit(0, 0, 1000000000);
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), 0);
+	work_credit(0, 0, PERIOD_NS);
+	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), 1000000000 + PERIOD_NS);
 	ck_assert(work_is_job());
 }
 END_TEST
@@ -363,7 +435,7 @@ START_TEST(the_child_of_a_fork_goes_on_with_the_request_until_it_waits)
 	thread_attach();
 	work_credit(0, 0, PERIOD_NS);
 	ck_assert_uint_eq(cpu_ns(ALPHA), PERIOD_NS);
-	work_wait(LOOP);
+	work_wait(LOOP, now_ns);
 	work_woke();
 	work_credit(0, 0, PERIOD_NS);
 	ck_assert_uint_eq(cpu_ns(SEG_ENDPOINT_BACKGROUND), PERIOD_NS);
@@ -438,15 +510,20 @@ int main(void)
 	tcase_add_test(tests, what_a_worker_did_between_two_rests_without_an_answer_is_background);
 	tcase_add_test(tests, a_rest_that_nobody_ended_is_idle);
 	tcase_add_test(tests, what_was_for_nobody_can_be_told_without_a_rest);
+	tcase_add_test(tests, a_worker_that_waits_as_soon_as_it_has_answered_does_it_where_it_rests);
+	tcase_add_test(tests, a_thread_that_answers_what_others_read_does_so_until_it_often_answered_what_it_read);
 	tcase_add_test(tests, samples_alike_share_a_place);
 	tcase_add_test(tests, a_backlog_that_is_full_loses_no_time);
 	tcase_add_test(tests, a_thread_without_a_slot_of_its_own_keeps_back_all_time_in_a_few_stacks);
 	tcase_add_test(tests, nobody_waits_so_long_for_an_answer);
-	tcase_add_test(tests, a_thread_made_for_a_request_works_for_it_until_that_is_answered);
-	tcase_add_test(tests, a_thread_made_for_a_request_works_for_it_until_it_waits_for_something);
-	tcase_add_test(tests, a_request_may_end_before_the_thread_made_for_it_runs);
+	tcase_add_test(tests, a_thread_made_for_a_request_that_ends_before_it_worked_for_it);
+	tcase_add_test(tests, a_thread_made_for_a_request_that_ends_after_it_worked_for_nobody);
+	tcase_add_test(tests, a_thread_made_for_a_request_that_answers_another_worked_for_that);
+	tcase_add_test(tests, a_thread_made_for_a_request_that_waits_worked_for_nobody_and_is_a_worker);
+	tcase_add_test(tests, a_thread_that_goes_on_long_after_the_request_it_was_made_for_works_for_nobody);
 	tcase_add_test(tests, nothing_is_inherited_where_there_is_nothing_or_no_room);
 	tcase_add_test(tests, a_thread_made_by_one_that_serves_works_for_what_it_will_answer);
+	tcase_add_test(tests, a_thread_that_never_answered_anything_keeps_little_back);
 	tcase_add_test(tests, the_child_of_a_fork_goes_on_with_the_request_until_it_waits);
 	tcase_add_test(tests, activations_count_the_nodes_newly_entered_from_the_leaf_up);
 	tcase_add_test(tests, a_slot_that_is_given_back_keeps_its_counts);

@@ -16,7 +16,8 @@ void *heap_alloc(size_t n);
 /* The same, all zero. */
 void *heap_zalloc(size_t count, size_t n);
 
-/* piece, with n bytes from now on; it may have moved. NULL piece: a new one. NULL: as in heap_alloc; piece is what it was. */
+/* piece, with n bytes from now on; it may have moved. NULL piece: a new one. NULL: as in heap_alloc; piece is what it
+ * was. */
 void *heap_realloc(void *piece, size_t n);
 
 /* NULL changes nothing. */

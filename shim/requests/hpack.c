@@ -32,7 +32,7 @@ static struct {
 
 static _Atomic bool was_tried;
 
-/* W: who takes it, alone, until the decoder is freed. The table's limit is asked for before each block and seldom changes. */
+/* The table's limit is asked for before each block and seldom changes. */
 struct hpack {
 	nghttp2_hd_inflater *inflater;
 	uint32_t table_bytes;
@@ -147,7 +147,12 @@ struct hpack_step hpack_read(struct hpack *hpack, const char *bytes, size_t n, b
 	if (used < 0)
 		return (struct hpack_step){ used == NGHTTP2_ERR_NOMEM ? HPACK_NO_MEMORY : HPACK_BROKEN, 0 };
 	if (flags & NGHTTP2_HD_INFLATE_EMIT) {
-		*ret_field = (struct hpack_field){ (const char *)field.name, field.namelen, (const char *)field.value, field.valuelen };
+		*ret_field = (struct hpack_field){
+			.name = (const char *)field.name,
+			.name_bytes = field.namelen,
+			.value = (const char *)field.value,
+			.value_bytes = field.valuelen,
+		};
 		return (struct hpack_step){ HPACK_FIELD, (size_t)used };
 	}
 	if (!(flags & NGHTTP2_HD_INFLATE_FINAL))

@@ -200,7 +200,8 @@ static void keep_field(struct http2_fields *fields, const struct hpack_field *fi
 	case 't':
 	case 'b':
 	case 'x':
-		trace_read(trace_field_of(field->name, field->name_bytes), field->value, field->value_bytes, &fields->trace);
+		trace_read(trace_field_of(field->name, field->name_bytes), field->value, field->value_bytes,
+			   &fields->trace);
 		break;
 	}
 }

@@ -480,9 +480,14 @@ static void tell_ended(struct conn *conn, const struct stream *stream, struct tr
 /* The stream of the frame that is half there. */
 static struct stream *half_passed(struct http2_conn *http, const struct http2 *side)
 {
-	bool is_known = side->state == HTTP2_STATE_DATA || side->state == HTTP2_STATE_REST || side->state == HTTP2_STATE_BLOCK;
-
-	return is_known && side->stream ? stream_find(http, side->stream) : NULL;
+	switch (side->state) {
+	case HTTP2_STATE_DATA:
+	case HTTP2_STATE_REST:
+	case HTTP2_STATE_BLOCK:
+		return stream_find(http, side->stream);
+	default:
+		return NULL;
+	}
 }
 
 static struct work http2_work_asking(struct conn *conn)
@@ -528,7 +533,17 @@ static void on_request_begin(struct conn *conn, uint64_t begin_ns)
 		thread_count(SEG_COUNTER_LOST_POOL_FULL);
 }
 
-static void on_answer_end(struct conn *conn, struct stream *stream, struct traffic_call *call);
+static void on_answer_end(struct conn *conn, struct stream *stream, struct traffic_call *call)
+{
+	if (stream->is_early) {
+		stream->early_end_ns = call->now_ns;
+		return;
+	}
+	finish(conn, stream, status_of(stream), SEG_ERROR_NONE, call);
+	tell_ended(conn, stream, call);
+	if (stream->request.is_read)
+		retire(conn, stream);
+}
 
 /* The head of what was answered before. False: the answer was a reset, and the stream is gone. */
 static bool catch_up(struct conn *conn, struct stream *stream, struct traffic_call *call)
@@ -609,7 +624,8 @@ static struct stream *answered_stream(struct conn *conn)
 	uint32_t id = http->answered.stream;
 	struct stream *stream = stream_find(http, id);
 
-	if (stream || !conn->is_client || id <= http->last_asked || id % 2 == 0 || !http->answered.hpack)
+	bool is_awaited = conn->is_client && id > http->last_asked && id % 2 && http->asked.state != HTTP2_STATE_BROKEN;
+	if (stream || !is_awaited || !http->answered.hpack)
 		return stream;
 	stream = stream_add(http, id);
 	if (stream)
@@ -619,7 +635,8 @@ static struct stream *answered_stream(struct conn *conn)
 
 static void on_reset(struct conn *conn, const struct http2 *side, struct traffic_call *call)
 {
-	struct stream *stream = side == &state_of(conn)->answered ? answered_stream(conn) : stream_find(state_of(conn), side->stream);
+	struct http2_conn *http = state_of(conn);
+	struct stream *stream = side == &http->answered ? answered_stream(conn) : stream_find(http, side->stream);
 
 	if (!stream)
 		return;
@@ -714,23 +731,11 @@ static bool http2_asked_unseen(struct conn *conn, size_t n, struct traffic_call 
 		return true;
 	if (!http2_skip(&http->asked, n))
 		return false;
-	http2_asked(conn, NULL, 0, call);
+	http2_asked(conn, "", 0, call);
 	return true;
 }
 
 /* what the server answers */
-
-static void on_answer_end(struct conn *conn, struct stream *stream, struct traffic_call *call)
-{
-	if (stream->is_early) {
-		stream->early_end_ns = call->now_ns;
-		return;
-	}
-	finish(conn, stream, status_of(stream), SEG_ERROR_NONE, call);
-	tell_ended(conn, stream, call);
-	if (stream->request.is_read)
-		retire(conn, stream);
-}
 
 static void take_answer(struct conn *conn, struct stream *stream, const struct http2_fields *fields,
 			struct traffic_call *call)
@@ -805,7 +810,7 @@ static void on_goaway(struct conn *conn, struct traffic_call *call)
 
 	for (struct stream *stream = http->oldest; stream; stream = newer) {
 		newer = stream->newer;
-		if (stream->id % 2 && stream->id > last)
+		if (stream->id % 2 && stream->id > last && !stream->is_early)
 			reset(conn, stream, 0x7 /* as if it were refused */, call);
 	}
 }
@@ -883,7 +888,7 @@ static bool http2_answered_unseen(struct conn *conn, size_t n, struct traffic_ca
 {
 	if (!http2_skip(&state_of(conn)->answered, n))
 		return false;
-	http2_answered(conn, NULL, 0, call);
+	http2_answered(conn, "", 0, call);
 	return true;
 }
 

@@ -35,8 +35,8 @@ class Server:
     def start_client(self, streams, count, calls, certificate="-", **settings):
         """One that makes count calls of each, and then waits for its end."""
         methods = [word for kind, method, message, _ in calls for word in (kind, "/test.Shop/" + method, message)]
-        return self.scene.start([own_server("grpc_client"), str(self.port), certificate, str(streams), str(count), *methods],
-                                stdin=subprocess.PIPE, **settings)
+        return self.scene.start([own_server("grpc_client"), str(self.port), certificate, str(streams), str(count),
+                                 *methods], stdin=subprocess.PIPE, **settings)
 
     def call(self, streams, count, calls, certificate="-", **settings):
         """A client that has made them, and was told the code that each must have."""
@@ -75,7 +75,8 @@ def call_everything(scene, how, files=()):
     total = sum(wanted.values())
     metrics = server.program.metrics_when(lambda found: found.sum(SERVED) >= total)
     scene.equal("%d calls" % total, metrics.by(SERVED, "rpc_method", "rpc_response_status_code"), as_counted(wanted))
-    scene.equal("connections", metrics.by("profshim_connections_accepted_total", "protocol"), {"http2": float(len(STREAMS))})
+    scene.equal("connections", metrics.by("profshim_connections_accepted_total", "protocol"),
+                {"http2": float(len(STREAMS))})
     scene.equal("requests of HTTP", metrics.sum("http_server_request_duration_seconds_count"), 0.0)
     check_nothing_lost(scene, metrics)
 
@@ -131,7 +132,7 @@ def check_shares(scene, how):
     endpoint, which must agree; how often a function is met by a tick of the kernel is not for this test to say."""
     server = Server(scene, how, unit_us=1000, hz=1000)
     calls = [("both", "", "x", 0)]
-    clients = [server.start_client(1, 1000 if FULL else 100, calls, shim=False) for _ in range(8)]
+    clients = [server.start_client(1, 1000 if FULL else 60, calls, shim=False) for _ in range(8)]
     for client in clients:
         client.wait_for_output("done\n", 600)
         client.process.stdin.close()

@@ -4,6 +4,7 @@
  */
 #include "../../shim/base/work.h"
 #include "../../shim/requests/connection.h"
+#include "../../shim/requests/hpack.h"
 
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -32,6 +33,8 @@ static void open_session(void)
 	thread_process = &seg.processes[0];
 	thread_process->owner = 1;
 	thread_attach();
+	if (!hpack_open()) /* else there is no HTTP/2 to test */
+		abort();
 }
 
 /* The program asks one of a few servers. */

@@ -1,10 +1,11 @@
 /* grpc_client - calls methods of grpc_server: grpc_client PORT CERTIFICATE|- CONCURRENCY COUNT {KIND METHOD MESSAGE}...
  *
  * KIND: unary, list (the server streams), sum (the client does), talk (both do), cancel (talks, and cancels instead of
- * ending), both (unary calls of METHODLight and METHODHeavy in turn). METHOD: "/test.Shop/Get". CONCURRENCY threads share one connection and make COUNT calls of the first method, then
- * of the second one, and so on. Streams of the client are three messages long. After cancelled calls one more,
- * /test.Shop/Last, makes sure that the server was told of them. Prints for each method and status how many of its COUNT
- * calls ended so, as gRPC told this client, and waits for the end of its input:
+ * ending), both (unary calls of METHODLight and METHODHeavy in turn). METHOD: "/test.Shop/Get". CONCURRENCY threads share
+ * one connection and make COUNT calls of the first method, then of the second one, and so on. Streams of the client are
+ * three messages long. After cancelled calls one more, /test.Shop/Last, makes sure that the server was told of them. Prints
+ * for each method and status how many of its COUNT calls ended so, as gRPC told this client, and waits for the end of its
+ * input:
  *     KIND METHOD CODE COUNT
  *     done
  */
@@ -55,8 +56,8 @@ static Status call_unary(const Target &target, grpc::ClientContext *context)
 	RpcMethod method(name.c_str(), RpcMethod::NORMAL_RPC);
 	ByteBuffer request = buffer_of(target.message), response;
 
-	return grpc::internal::BlockingUnaryCall<ByteBuffer, ByteBuffer, ByteBuffer, ByteBuffer>(target.channel.get(), method,
-												 context, request, &response);
+	return grpc::internal::BlockingUnaryCall<ByteBuffer, ByteBuffer, ByteBuffer, ByteBuffer>(
+		target.channel.get(), method, context, request, &response);
 }
 
 static Status call_list(const Target &target, grpc::ClientContext *context)
@@ -89,7 +90,8 @@ static Status call_talk(const Target &target, grpc::ClientContext *context)
 	RpcMethod method(target.method.c_str(), RpcMethod::BIDI_STREAMING);
 	ByteBuffer response;
 	std::unique_ptr<grpc::ClientReaderWriter<ByteBuffer, ByteBuffer>> stream(
-		grpc::internal::ClientReaderWriterFactory<ByteBuffer, ByteBuffer>::Create(target.channel.get(), method, context));
+		grpc::internal::ClientReaderWriterFactory<ByteBuffer, ByteBuffer>::Create(target.channel.get(), method,
+											  context));
 
 	for (int i = 0; i < MESSAGES; i++) {
 		stream->Write(buffer_of(target.message));
@@ -147,7 +149,8 @@ static void call_all(Target target, int concurrency, int64_t count)
 		thread.join();
 	for (int code = 0; code < CODES; code++)
 		if (ended[code])
-			printf("%s %s %d %llu\n", target.kind.c_str(), target.method.c_str(), code, (unsigned long long)ended[code]);
+			printf("%s %s %d %llu\n", target.kind.c_str(), target.method.c_str(), code,
+			       (unsigned long long)ended[code]);
 	if (target.kind == "cancel") {
 		grpc::ClientContext context;
 		target.method = "/test.Shop/Last";

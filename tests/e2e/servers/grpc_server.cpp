@@ -104,7 +104,8 @@ public:
 			add_unary(method.c_str());
 		add("/test.Shop/List", grpc::internal::RpcMethod::SERVER_STREAMING,
 		    new grpc::internal::ServerStreamingHandler<Shop, ByteBuffer, ByteBuffer>(
-			    [](Shop *, grpc::ServerContext *, const ByteBuffer *request, grpc::ServerWriter<ByteBuffer> *writer) {
+			    [](Shop *, grpc::ServerContext *, const ByteBuffer *request,
+			       grpc::ServerWriter<ByteBuffer> *writer) {
 				    for (int i = number_of(*request); i > 0; i--)
 					    writer->Write(buffer_of("one of many"));
 				    return Status::OK;
@@ -112,7 +113,8 @@ public:
 			    this));
 		add("/test.Shop/Sum", grpc::internal::RpcMethod::CLIENT_STREAMING,
 		    new grpc::internal::ClientStreamingHandler<Shop, ByteBuffer, ByteBuffer>(
-			    [](Shop *, grpc::ServerContext *, grpc::ServerReader<ByteBuffer> *reader, ByteBuffer *response) {
+			    [](Shop *, grpc::ServerContext *, grpc::ServerReader<ByteBuffer> *reader,
+			       ByteBuffer *response) {
 				    ByteBuffer message;
 				    int count = 0;
 				    while (reader->Read(&message))

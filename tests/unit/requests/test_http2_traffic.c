@@ -761,6 +761,9 @@ START_TEST(an_answer_may_be_told_before_what_it_answers)
 	receive_data(7, END_STREAM, "late");
 	ck_assert_uint_eq(http("PUT _OTHER", 200, SEG_ERROR_NONE), 1);
 	receive_head(9, END_STREAM, ":status: 200"); /* nobody ever asks */
+	wire = nothing();
+	put_frame(wire, GOAWAY, 0, 0, "\0\0\0\7\0\0\0\0", 8);
+	receive(wire);
 	room_close(5);
 	ck_assert_uint_eq(all(), 4);
 	ck_assert(room_is_balanced());

@@ -585,10 +585,18 @@ static void on_request_end(struct conn *conn, struct stream *stream)
 		retire(conn, stream);
 }
 
+/* The stream that a request's frame is of; NULL: none that is followed, or it said before that this frame will not come. */
+static struct stream *unread_stream(const struct http2_conn *http)
+{
+	struct stream *stream = stream_find(http, http->asked.stream);
+
+	return stream && !stream->request.is_read ? stream : NULL;
+}
+
 static void on_request_head(struct conn *conn, struct traffic_call *call)
 {
 	struct http2_conn *http = state_of(conn);
-	struct stream *stream = stream_find(http, http->asked.stream);
+	struct stream *stream = unread_stream(http);
 
 	if (!stream)
 		return;
@@ -606,7 +614,7 @@ static void on_request_head(struct conn *conn, struct traffic_call *call)
 static void on_request_data(struct conn *conn, struct traffic_call *call)
 {
 	struct http2_conn *http = state_of(conn);
-	struct stream *stream = stream_find(http, http->asked.stream);
+	struct stream *stream = unread_stream(http);
 
 	if (!stream)
 		return;

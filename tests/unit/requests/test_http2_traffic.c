@@ -770,6 +770,27 @@ START_TEST(an_answer_may_be_told_before_what_it_answers)
 }
 END_TEST
 
+START_TEST(frames_of_a_request_that_has_ended_are_nothing)
+{
+	begin();
+	get(1, "/a");
+	get(1, "/b");
+	receive_data(1, END_STREAM, "more");
+	reply_head(1, END_STREAM, ":status: 200");
+	ck_assert_uint_eq(http("GET /a", 200, SEG_ERROR_NONE), 2);
+	ck_assert_uint_eq(room_bodies("GET /a").request_bytes, 0);
+	room_close(5);
+	begin_asking();
+	receive_head(1, END_STREAM, ":status: 200");
+	reply_head(1, END_STREAM, ":path: /of-no-method");
+	get(3, "/a"); /* the server asks nothing */
+	reply_head(1, END_STREAM, ":method: GET\n:path: /a");
+	room_close(5);
+	ck_assert_uint_eq(all(), 0);
+	ck_assert(room_is_balanced());
+}
+END_TEST
+
 START_TEST(calls_that_are_open_when_their_connection_ends_have_a_status)
 {
 	begin_asking();
@@ -992,6 +1013,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, a_table_grows_where_the_other_side_allows_it);
 	tcase_add_test(tcase, what_the_program_asks_is_counted_by_method_and_by_call);
 	tcase_add_test(tcase, an_answer_may_be_told_before_what_it_answers);
+	tcase_add_test(tcase, frames_of_a_request_that_has_ended_are_nothing);
 	tcase_add_test(tcase, calls_that_are_open_when_their_connection_ends_have_a_status);
 	tcase_add_test(tcase, a_push_is_no_request_of_the_program);
 	tcase_add_test(tcase, a_stream_that_is_alone_is_what_its_thread_works_for);

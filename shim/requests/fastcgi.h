@@ -66,7 +66,7 @@ bool fastcgi_is_within(const struct fastcgi *fastcgi);
 /* n bytes of the content of a stream passed that cannot be shown. False: they are not the inside of one record's. */
 bool fastcgi_skip(struct fastcgi *fastcgi, size_t n);
 
-#define FASTCGI_TARGET_BYTES 1024u /* as of an HTTP request line; what is longer is cut */
+#define FASTCGI_TARGET_BYTES 512u  /* of a path, without its query; what is longer is cut */
 #define FASTCGI_NAME_BYTES 24u     /* longer than any name that is looked for */
 #define FASTCGI_VALUE_BYTES 96u    /* longer than any value but a target that is looked at */
 

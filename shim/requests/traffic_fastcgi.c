@@ -9,29 +9,42 @@
 
 #include <string.h>
 
-/* Requests of one connection at once; web servers send one, and applications say how many they take. */
-#define OPEN_MAX 64u
+/* Requests of one connection at once, and those of them whose parameters are being read: web servers send one after the
+ * other. More would take more than 4 KiB for a connection. */
+#define OPEN_MAX 6u
+#define READING_MAX 2u
+
+/* While its parameters are read. */
+struct reading {
+	struct pool_link link;
+	struct fastcgi_params params;
+	struct trace_context trace;
+};
 
 /* A request that has not ended. */
 struct open_request {
 	struct pool_link link;
 	struct open_request *newer;
 	struct request *request; /* its place in the queue */
+	struct reading *reading; /* NULL: its parameters are over, or nobody reads them */
 	uint16_t id;
-	bool has_head;           /* its parameters were read */
-	struct fastcgi_params params;
+	bool has_head;
 	struct fastcgi_head head;
-	struct trace_context trace;
 };
 
-/* 24 MiB. */
+/* 2 MiB, and 12 MiB. */
 static struct pool open_requests = POOL_OF(struct open_request, 16384);
+static struct pool readings = POOL_OF(struct reading, 16384);
+
+_Static_assert(OPEN_MAX * sizeof(struct open_request) + READING_MAX * sizeof(struct reading) <= 2560,
+	       "what a connection keeps besides its own struct and a block of requests");
 
 struct fastcgi_conn {
 	struct fastcgi asked;
 	struct fastcgi answered;
 	struct open_request *oldest;
 	uint32_t open_count;
+	uint32_t reading_count;
 	uint64_t record_ns; /* when the first byte of the client's record being read passed */
 };
 
@@ -49,10 +62,34 @@ static struct open_request *find(struct conn *conn, uint16_t id)
 	return open;
 }
 
+static void end_reading(struct conn *conn, struct open_request *open)
+{
+	if (!open->reading)
+		return;
+	pool_give(&readings, open->reading);
+	open->reading = NULL;
+	state_of(conn)->reading_count--;
+}
+
+static void begin_reading(struct conn *conn, struct open_request *open)
+{
+	struct fastcgi_conn *state = state_of(conn);
+	struct reading *reading = state->reading_count < READING_MAX ? pool_take(&readings) : NULL;
+
+	if (!reading) /* it will be counted without its route */
+		return;
+	memset(&reading->params, 0, sizeof(reading->params));
+	memset(&reading->trace, 0, sizeof(reading->trace));
+	reading->params.trace = conn->is_client ? NULL : &reading->trace;
+	open->reading = reading;
+	state->reading_count++;
+}
+
 static void remove_open(struct conn *conn, struct open_request *open)
 {
 	struct open_request **place = &state_of(conn)->oldest;
 
+	end_reading(conn, open);
 	while (*place != open)
 		place = &(*place)->newer;
 	*place = open->newer;
@@ -132,21 +169,23 @@ static void on_begin(struct conn *conn, struct traffic_call *call)
 	if (!request) /* and no open request is left, either */
 		return;
 	open->request = request;
-	open->params.trace = conn->is_client ? NULL : &open->trace;
+	begin_reading(conn, open);
 }
 
 static void on_params_end(struct conn *conn, struct open_request *open, struct traffic_call *call)
 {
-	const struct fastcgi_params *params = &open->params;
+	const struct reading *reading = open->reading;
 	struct request *request = open->request;
 
-	if (open->has_head)
+	if (!reading)
 		return;
+	const struct fastcgi_params *params = &reading->params;
 	open->has_head = true;
-	if (open->trace.source || open->trace.request_id_bytes)
-		request_keep_trace(request, &open->trace);
+	if (reading->trace.source || reading->trace.request_id_bytes)
+		request_keep_trace(request, &reading->trace);
 	request->is_https = params->is_https;
 	traffic_head_http(conn, request, (enum seg_method)params->method, params->target, params->target_bytes);
+	end_reading(conn, open);
 	if (call->work.endpoint == WORK_PENDING && !conn->is_client)
 		call->work = traffic_work_of(conn, request);
 }
@@ -156,8 +195,8 @@ static void on_asked_content(struct conn *conn, const struct fastcgi_step *step)
 	const struct fastcgi *asked = &state_of(conn)->asked;
 	struct open_request *open = find(conn, asked->id);
 
-	if (open && asked->type == FASTCGI_PARAMS && !open->has_head)
-		fastcgi_read_params(&open->params, step->content, step->content_bytes);
+	if (open && asked->type == FASTCGI_PARAMS && open->reading)
+		fastcgi_read_params(&open->reading->params, step->content, step->content_bytes);
 	else if (open && asked->type == FASTCGI_STDIN)
 		open->request->body_bytes += step->content_bytes;
 }

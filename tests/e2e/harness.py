@@ -71,18 +71,40 @@ def can_connect(port, host="127.0.0.1"):
         return probe.connect_ex((host, port)) == 0
 
 
+claims = []  # sockets that say which blocks of ports are this process's, until it ends
+
+
+def is_claimed(first):
+    """Makes a block of ports this test's own; False if it is another's, or was claimed here before. What a test does
+    with its ports comes later than its asking for them, so that being free is not enough; an abstract name (unix(7)) is
+    one process's at a time and is gone with it, however it ends."""
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind("\0profshim-test-ports-%d" % first)
+    except OSError:
+        claim.close()
+        return False
+    claims.append(claim)
+    return True
+
+
+def are_free(ports):
+    try:
+        for port in ports:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+        return True
+    except OSError:
+        return False
+
+
 def free_ports():
     """First of a block of ports, of which the first three are free: one for a server, or for profshim and its next."""
-    while True:
-        first = random.choice(PORTS)
-        try:
-            for port in range(first, first + 3):
-                with socket.socket() as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(("127.0.0.1", port))
+    for first in random.sample(PORTS, len(PORTS)):
+        if is_claimed(first) and are_free(range(first, first + 3)):
             return first
-        except OSError:
-            continue
+    raise Failure("none of the %d blocks of ports is left" % len(PORTS))
 
 
 def listening_pids(port):

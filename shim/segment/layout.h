@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define SEG_MAGIC 0x6d69687366727000ULL /* "\0prfshim", little endian */
-#define SEG_VERSION 2u
+#define SEG_VERSION 3u
 
 #define SEG_TEXT_BYTES 256        /* paths, addresses and names in the header, with their final NUL */
 #define SEG_ENDPOINT_BYTES 192    /* name of an endpoint, with its final NUL */

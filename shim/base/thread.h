@@ -36,6 +36,7 @@ struct thread {
 	uint32_t own_depth;       /* > 0: profshim's own code runs on this thread; hooks pass through */
 	uint32_t in_handler;      /* the sampling handler runs on this thread */
 	uint32_t call;            /* 1 + enum seg_call of the interposed call in progress, 0 = none */
+	uintptr_t call_frame;     /* where on the stack its hook keeps what it needs; 0 = no call was made yet */
 	struct work work;         /* who gets the CPU time; this and what follows up to place: work.h */
 	uint32_t is_answered;     /* work is a request that this thread has answered */
 	uint32_t heir;            /* it was made for a request and has done nothing else: its entry in work.c, 0 = it is not */
@@ -43,7 +44,8 @@ struct thread {
 	uint32_t pending_max;
 	uint64_t place;           /* where it rested last before it began what it does now, 0 = not known */
 	uint32_t foreign;         /* > 0: it answered what another thread had read, not long ago */
-	uint64_t answered_ns;     /* when it last answered */
+	uint64_t answered_ns;     /* when it last answered, 0 = never */
+	uint32_t has_waited;      /* since then, for anything */
 	struct work inherited;    /* for which an heir was made */
 	uint32_t shard;           /* of histograms */
 	uint32_t tid;             /* 0 = thread_attach was not called */

@@ -146,10 +146,11 @@ void work_abandon(void)
 	self.work = unknown;
 }
 
-/* A worker that goes to wait as soon as it has answered goes to where it waits for what comes next. */
+/* A worker that goes to wait as soon as it has answered goes to where it waits for what comes next. Its first wait then
+ * tells; where something has come already it is a short one, and the next wait is in the middle of that. */
 static bool has_just_answered(uint64_t now_ns)
 {
-	return now_ns - self.answered_ns < JUST_NS;
+	return !self.has_waited && now_ns - self.answered_ns < JUST_NS;
 }
 
 /* It does something that it has not finished yet, and waits where a thread does not wait for something new. */
@@ -169,7 +170,10 @@ static bool is_in_the_middle(uint64_t place, uint64_t now_ns)
 
 void work_pause(uint64_t place, uint64_t now_ns)
 {
-	if (is_in_the_middle(place, now_ns))
+	bool is_going_on = is_in_the_middle(place, now_ns);
+
+	self.has_waited = 1;
+	if (is_going_on)
 		return;
 	self.place = place;
 	if (self.heir == HEIR_BY_FORK) {
@@ -186,6 +190,7 @@ void work_answered(struct work answered, bool is_read_here, uint64_t now_ns)
 	bool is_next = work_is_request(self.work) && self.work.request != answered.request;
 
 	self.answered_ns = now_ns;
+	self.has_waited = 0;
 	if (!is_read_here)
 		self.foreign = FOREIGN_ANSWERS;
 	else if (self.foreign)

@@ -38,6 +38,7 @@
 #define WORK_PLACE_FEW (1ULL << 62)  /* a few descriptors: a loop's, or what something in the middle of a request waits for */
 #define WORK_PLACE_MANY (1ULL << 61) /* many descriptors: a loop's */
 #define WORK_PLACE_NEW (1ULL << 60)  /* of a thread made by one that serves: where it waits first it waits for work */
+#define WORK_PLACE_WORD (1ULL << 59) /* a descriptor that it reads a word from: an eventfd, a pipe */
 
 /* CPU time that is kept back at most, for a stretch: longer than anybody waits for an answer. What takes longer is no
  * request, and the time is nobody's. */

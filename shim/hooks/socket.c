@@ -252,14 +252,26 @@ HOOK int shutdown(int fd, int how)
 
 /* --- receiving --- */
 
+/* How threads wake each other by a descriptor: with eight bytes through an eventfd(2), or one through a pipe. Of other
+ * threads than those that answer what others read nobody needs to know where they rest. */
+static inline bool is_rest(int fd, size_t bytes)
+{
+	return self.foreign && bytes <= sizeof(uint64_t) && !conn_is_tracked(fd);
+}
+
 HOOK ssize_t read(int fd, void *buffer, size_t bytes)
 {
 	struct hook hook;
 
 	if (!hook_enter(&hook, SEG_CALL_READ))
 		return real.read(fd, buffer, bytes);
+	bool is_resting = is_rest(fd, bytes);
+	if (is_resting)
+		work_wait(WORK_PLACE_WORD | (uint32_t)fd, hook.start_ns);
 	receiving(fd);
 	ssize_t result = real.read(fd, buffer, bytes);
+	if (is_resting && result > 0)
+		work_woken();
 	finish_receive(&hook, fd, buffer, result, 0);
 	return result;
 }

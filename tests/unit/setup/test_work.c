@@ -197,6 +197,21 @@ START_TEST(a_worker_that_waits_as_soon_as_it_has_answered_does_it_where_it_rests
 }
 END_TEST
 
+START_TEST(only_the_first_wait_after_an_answer_is_taken_for_the_rest)
+{
+	work_for(ALPHA);
+	work_answered(self.work, false, now_ns);
+	work_wait(QUEUE, now_ns + 1000);
+	work_woken();
+	work_credit(0, 0, PERIOD_NS);
+	work_wait(ELSEWHERE, now_ns + 2000);
+	work_woken();
+	ck_assert_uint_eq(self.place, QUEUE);
+	work_for(BETA);
+	ck_assert_uint_eq(cpu_ns(BETA), PERIOD_NS);
+}
+END_TEST
+
 START_TEST(a_thread_that_answers_what_others_read_does_so_until_it_often_answered_what_it_read)
 {
 	uint32_t answers = 0;
@@ -511,6 +526,7 @@ int main(void)
 	tcase_add_test(tests, a_rest_that_nobody_ended_is_idle);
 	tcase_add_test(tests, what_was_for_nobody_can_be_told_without_a_rest);
 	tcase_add_test(tests, a_worker_that_waits_as_soon_as_it_has_answered_does_it_where_it_rests);
+	tcase_add_test(tests, only_the_first_wait_after_an_answer_is_taken_for_the_rest);
 	tcase_add_test(tests, a_thread_that_answers_what_others_read_does_so_until_it_often_answered_what_it_read);
 	tcase_add_test(tests, samples_alike_share_a_place);
 	tcase_add_test(tests, a_backlog_that_is_full_loses_no_time);

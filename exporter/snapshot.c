@@ -140,8 +140,8 @@ static bool processes_copy(struct snapshot *snapshot, const struct seg_view *seg
 	for (uint32_t i = 0; (i = seg_table_next(slots, i)) < slots->count; i++) {
 		const struct seg_process *from = &seg->processes[i];
 		uint64_t owner = load(&from->owner);
-		if (!owner || owner > INT32_MAX) {
-			snapshot->damaged_entries += owner != 0;
+		if (!seg_process_is_in(owner)) {
+			snapshot->damaged_entries += (owner & ~(SEG_PROCESS_CLAIMED | SEG_PROCESS_RESERVED)) > INT32_MAX;
 			continue;
 		}
 		struct snapshot_process *process = &snapshot->processes[snapshot->process_count++];

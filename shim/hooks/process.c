@@ -20,14 +20,14 @@ HOOK pid_t fork(void)
 
 	if (!hook_enter(&hook, SEG_CALL_FORK))
 		return real.fork();
-	shim_fork_begins();
+	struct seg_process *interrupted = shim_fork_begins();
 	pid_t child = real.fork();
 	if (child == 0) {
 		/* The child is a new thread of a new process: it has counted nothing, and its slot is another. */
 		self.call = hook.outer_call;
 		return child;
 	}
-	shim_fork_ended(child >= 0);
+	shim_fork_ended(child, interrupted);
 	hook_done(&hook);
 	return child;
 }

@@ -246,8 +246,10 @@ struct seg_thread {
 };
 
 /* A process: only what must vanish with it. Gauges are signed, since one thread may add what another takes away. */
+#define SEG_PROCESS_CLAIMED (1ULL << 32)  /* by this pid, which fills it in or clears it */
+#define SEG_PROCESS_RESERVED (1ULL << 33) /* by this pid, for a child that it is about to fork */
 struct seg_process {
-	_Atomic uint64_t owner;       /* pid, 0 = free */
+	_Atomic uint64_t owner;       /* pid, 0 = free; with one of the flags above it is in nobody's use yet, or no more */
 	_Atomic uint64_t since_boot_ns; /* later than the process's start: tells a reused pid from its first owner */
 	_Atomic uint32_t is_exiting;  /* said good-bye: its death is EXIT_CLEAN or EXIT_EXEC, already counted */
 	_Atomic int32_t threads;      /* attached threads */
@@ -336,7 +338,6 @@ struct segment {
 	_Alignas(64) uint8_t election[SEG_ELECTION_BYTES];
 	_Atomic uint32_t server_pid;        /* the process that serves, 0 = none yet */
 	_Atomic uint32_t standby_count;     /* processes with a thread that waits to serve */
-	_Atomic int32_t forks_pending;      /* children that are not in the table of processes yet */
 	_Atomic uint32_t has_listened;      /* some process of the session is a server */
 	_Atomic uint32_t reports_requested; /* raised by the report signal's handler; the server writes as many reports */
 	_Atomic uint32_t reports_written;   /* %n of the next report's path, less one; counted when a report is begun */

@@ -100,6 +100,8 @@ static inline uint32_t seg_cell_endpoint(uint64_t key) { return (uint32_t)key >>
 static inline uint32_t seg_cell_kind(uint64_t key) { return ((uint32_t)key & 0xff) - 1; }
 static inline uint64_t seg_series_key(uint32_t endpoint, uint32_t status, enum seg_error error, enum seg_scheme scheme) { return 1ULL << 63 | (uint64_t)(endpoint & 0xffff) << 32 | (uint64_t)(status & 0xffff) << 16 | (uint64_t)error << 8 | scheme; }
 static inline uint64_t seg_series_key_asked(uint64_t key, uint32_t peer) { return key | (uint64_t)(peer & 0xff) << 48; }
+static inline int32_t seg_process_pid(uint64_t owner) { return (int32_t)(uint32_t)owner; } /* who has it, or claimed it */
+static inline bool seg_process_is_in(uint64_t owner) { return owner && owner <= INT32_MAX; } /* it is in the session */
 static inline uint64_t seg_connection_owner(uint64_t pid, uint32_t process) { return pid << 32 | process; }
 static inline uint32_t seg_series_peer(uint64_t key) { return (uint32_t)(key >> 48) & 0xff; }
 static inline uint32_t seg_series_endpoint(uint64_t key) { return (uint32_t)(key >> 32) & 0xffff; }

@@ -1,6 +1,11 @@
 /* A place in the table is claimed by a compare-and-swap on its owner and freed by whoever holds it or, if that one was
  * killed, by the server. Gauges live in the place and vanish with it; everything else was added to cells that belong to
  * nobody and needs no burial.
+ *
+ * While a place is filled in or cleared its owner carries a flag beside the pid of who does that: so nobody counts what a
+ * former owner left in it, and it can be freed if he dies meanwhile. A server that buries claims first, lest it clears what
+ * has become another's. What a parent reserved for a child either of the two turns into a claim by the child: the
+ * parent, since the child may be killed before it comes to it; the child, since the parent may be.
  */
 #include "process.h"
 
@@ -64,30 +69,80 @@ static void free_connections_of(const struct seg_process *process, uint64_t pid)
 	free_connections(is_same_owner, seg_connection_owner(pid, (uint32_t)(process - seg.processes)));
 }
 
-bool process_enter(void)
+static uint64_t owner_of(const struct seg_process *process)
+{
+	return atomic_load_explicit(&process->owner, memory_order_acquire);
+}
+
+/* Makes owner, which nobody else does if it was before, after. */
+static bool change_owner(struct seg_process *process, uint64_t before, uint64_t after)
+{
+	return atomic_compare_exchange_strong_explicit(&process->owner, &before, after, memory_order_acq_rel, memory_order_relaxed);
+}
+
+static struct seg_process *claim(uint64_t owner)
+{
+	for (uint32_t i = 0; i < table()->count; i++) {
+		struct seg_process *process = &seg.processes[i];
+		if (owner_of(process) != 0)
+			continue;
+		seg_table_mark(table(), i);
+		if (change_owner(process, 0, owner))
+			return process;
+	}
+	return NULL;
+}
+
+struct seg_process *process_reserve(void)
+{
+	struct seg_process *process = process_is_self() ? claim((uint64_t)entered_pid | SEG_PROCESS_RESERVED) : NULL;
+
+	if (process)
+		atomic_store_explicit(&process->is_exiting, 0, memory_order_relaxed);
+	return process;
+}
+
+void process_reserve_end(struct seg_process *place, pid_t child)
+{
+	change_owner(place, (uint64_t)entered_pid | SEG_PROCESS_RESERVED, child > 0 ? (uint64_t)child | SEG_PROCESS_CLAIMED : 0);
+}
+
+/* By the child, which may know itself by another number than its parent does (pid_namespaces(7)). False: the parent died,
+ * and its place for us with it. */
+static bool take_reserved(struct seg_process *process, pid_t parent)
+{
+	uint64_t seen = owner_of(process);
+	bool is_ours = seen == ((uint64_t)parent | SEG_PROCESS_RESERVED) || (seen & SEG_PROCESS_CLAIMED);
+
+	if (!is_ours)
+		return false;
+	if (change_owner(process, seen, (uint64_t)entered_pid | SEG_PROCESS_CLAIMED))
+		return true;
+	seen = owner_of(process);
+	return (seen & SEG_PROCESS_CLAIMED) && change_owner(process, seen, (uint64_t)entered_pid | SEG_PROCESS_CLAIMED);
+}
+
+bool process_enter(struct seg_process *reserved)
 {
 	/* A child of fork has its parent's rings, and its parent's place until now. */
 	uint32_t rings = thread_process ? atomic_load_explicit(&thread_process->rings_counted, memory_order_relaxed) : rings_left;
+	pid_t parent = entered_pid;
+	struct seg_process *process = reserved;
 
 	entered_pid = getpid();
 	thread_process = NULL;
-	for (uint32_t i = 0; i < table()->count; i++) {
-		struct seg_process *process = &seg.processes[i];
-		uint64_t nobody = 0;
-		seg_table_mark(table(), i);
-		if (atomic_load_explicit(&process->owner, memory_order_relaxed) != 0 ||
-		    !atomic_compare_exchange_strong_explicit(&process->owner, &nobody, (uint64_t)entered_pid, memory_order_acquire,
-							     memory_order_relaxed))
-			continue;
-		atomic_store_explicit(&process->since_boot_ns, clock_boot_ns(), memory_order_relaxed);
-		atomic_store_explicit(&process->is_exiting, 0, memory_order_relaxed);
-		clear_gauges(process);
-		atomic_store_explicit(&process->rings_counted, rings, memory_order_relaxed);
-		thread_process = process;
-		atomic_store_explicit(&seg.head->ended_mono_ns, 0, memory_order_relaxed);
-		return true;
-	}
-	return false;
+	if (!process || !take_reserved(process, parent))
+		process = claim((uint64_t)entered_pid | SEG_PROCESS_CLAIMED);
+	if (!process)
+		return false;
+	atomic_store_explicit(&process->since_boot_ns, clock_boot_ns(), memory_order_relaxed);
+	atomic_store_explicit(&process->is_exiting, 0, memory_order_relaxed);
+	clear_gauges(process);
+	atomic_store_explicit(&process->rings_counted, rings, memory_order_relaxed);
+	atomic_store_explicit(&seg.head->ended_mono_ns, 0, memory_order_relaxed);
+	atomic_store_explicit(&process->owner, (uint64_t)entered_pid, memory_order_release);
+	thread_process = process;
+	return true;
 }
 
 bool process_is_self(void)
@@ -115,11 +170,11 @@ bool process_leave(enum seg_counter cause)
 
 bool process_is_last(void)
 {
-	if (atomic_load_explicit(&seg.head->forks_pending, memory_order_relaxed) > 0)
-		return false;
 	for (uint32_t i = 0; (i = seg_table_next(table(), i)) < table()->count; i++) {
-		pid_t pid = (pid_t)atomic_load_explicit(&seg.processes[i].owner, memory_order_relaxed);
-		if (pid > 0 && pid != entered_pid && (kill(pid, 0) == 0 || errno != ESRCH))
+		uint64_t owner = owner_of(&seg.processes[i]);
+		pid_t pid = seg_process_pid(owner);
+		/* A reservation of our own is another thread's, whose child may live on. */
+		if (pid > 0 && owner != (uint64_t)entered_pid && (kill(pid, 0) == 0 || errno != ESRCH))
 			return false;
 	}
 	return true;
@@ -157,17 +212,46 @@ static bool read_stat(pid_t pid, bool *ret_has_ended, uint64_t *ret_start_boot_n
 	return true;
 }
 
-static bool is_dead(const struct seg_process *process, pid_t pid, bool is_thorough)
+bool process_is_alive(pid_t pid, uint64_t since_boot_ns)
 {
 	uint64_t start_ns;
 	bool has_ended;
 
 	if (kill(pid, 0) < 0 && errno == ESRCH)
-		return true;
-	if (!is_thorough || !read_stat(pid, &has_ended, &start_ns))
 		return false;
+	if (!read_stat(pid, &has_ended, &start_ns))
+		return true;
 	/* Started later than it entered: another process with the same number. */
-	return has_ended || start_ns > atomic_load_explicit(&process->since_boot_ns, memory_order_relaxed);
+	return !has_ended && (!since_boot_ns || start_ns <= since_boot_ns);
+}
+
+/* Whoever owns the place, or has claimed it. */
+static bool is_dead(const struct seg_process *process, uint64_t owner, bool is_thorough)
+{
+	pid_t pid = seg_process_pid(owner);
+	bool is_in = seg_process_is_in(owner);
+
+	if (pid == entered_pid)
+		return is_in && process != thread_process; /* of one that had our number before us */
+	if (!is_thorough)
+		return kill(pid, 0) < 0 && errno == ESRCH;
+	return !process_is_alive(pid, is_in ? atomic_load_explicit(&process->since_boot_ns, memory_order_relaxed) : 0);
+}
+
+static void bury(struct seg_process *process, uint64_t owner)
+{
+	uint64_t claimed = (uint64_t)entered_pid | SEG_PROCESS_CLAIMED;
+
+	if (!change_owner(process, owner, claimed))
+		return;
+	clear_gauges(process);
+	free_connections_of(process, (uint64_t)seg_process_pid(owner));
+	/* What a parent that died had reserved may be for nobody. */
+	if (!(owner & SEG_PROCESS_RESERVED) && !atomic_load_explicit(&process->is_exiting, memory_order_relaxed))
+		thread_count(SEG_COUNTER_EXIT_KILLED);
+	/* Counted: should we be killed here the next server only frees it. */
+	atomic_store_explicit(&process->is_exiting, 1, memory_order_relaxed);
+	atomic_store_explicit(&process->owner, 0, memory_order_release);
 }
 
 static void bury_processes(bool is_thorough)
@@ -176,18 +260,13 @@ static void bury_processes(bool is_thorough)
 
 	for (uint32_t i = 0; (i = seg_table_next(table(), i)) < table()->count; i++) {
 		struct seg_process *process = &seg.processes[i];
-		uint64_t owner = atomic_load_explicit(&process->owner, memory_order_acquire);
+		uint64_t owner = owner_of(process);
 		if (!owner)
 			continue;
-		if ((pid_t)owner == entered_pid || !is_dead(process, (pid_t)owner, is_thorough)) {
+		if (is_dead(process, owner, is_thorough))
+			bury(process, owner);
+		else if (seg_process_is_in(owner))
 			server_count += atomic_load_explicit(&process->has_server, memory_order_relaxed);
-			continue;
-		}
-		clear_gauges(process);
-		free_connections_of(process, owner);
-		if (!atomic_load_explicit(&process->is_exiting, memory_order_relaxed))
-			thread_count(SEG_COUNTER_EXIT_KILLED);
-		atomic_compare_exchange_strong_explicit(&process->owner, &owner, 0, memory_order_release, memory_order_relaxed);
 	}
 	atomic_store_explicit(&seg.head->standby_count, server_count, memory_order_relaxed);
 }
@@ -198,8 +277,8 @@ uint32_t process_count_servers(void)
 
 	for (uint32_t i = 0; (i = seg_table_next(table(), i)) < table()->count; i++) {
 		const struct seg_process *process = &seg.processes[i];
-		pid_t pid = (pid_t)atomic_load_explicit(&process->owner, memory_order_acquire);
-		if (pid > 0 && !is_dead(process, pid, true))
+		uint64_t owner = owner_of(process);
+		if (seg_process_is_in(owner) && !is_dead(process, owner, true))
 			count += atomic_load_explicit(&process->has_server, memory_order_relaxed);
 	}
 	return count;

@@ -5,10 +5,16 @@
 #include "../segment/segment.h"
 
 #include <stdbool.h>
+#include <sys/types.h>
 
-/* Takes a place in the table of processes; again in the child of fork. False: none was free, gauges are
- * not kept. */
-bool process_enter(void);
+/* Before a fork, in the parent: a place for the child, NULL: none is free; and after it, with the child's pid, -1 = there
+ * is none. From then on the place is the child's, even if that dies before it could do anything. Context: call. */
+struct seg_process *process_reserve(void);
+void process_reserve_end(struct seg_process *place, pid_t child);
+
+/* Takes a place in the table of processes; again in the child of fork, with what the parent reserved for it, if it did.
+ * False: none was free, gauges are not kept. */
+bool process_enter(struct seg_process *reserved);
 
 /* Gives it up, counting why. False: this process has none, or is a vfork child that only borrows our memory. */
 bool process_leave(enum seg_counter cause);
@@ -18,6 +24,10 @@ bool process_is_self(void);
 
 /* No process but this one is in the session. */
 bool process_is_last(void);
+
+/* A process of this number, which began to be in a session at since_boot_ns (0 = not known), still runs: it is no zombie,
+ * and none that got the number later. True where /proc does not tell. */
+bool process_is_alive(pid_t pid, uint64_t since_boot_ns);
 
 /* Live processes of the session with a thread that serves or waits to: standby_count as it should be now. */
 uint32_t process_count_servers(void);

@@ -21,14 +21,17 @@
 #include <unistd.h>
 
 enum {
-	STANDBY_MAX = 4,           /* processes with a thread that serves or waits to */
+	STANDBY_MAX = 8,           /* processes with a thread that serves or waits to */
 	STACK_BYTES = 2 << 20,     /* of address space: DWARF is read on it; pages that are not touched cost nothing */
 	THOROUGH_TICKS = 3,        /* ticks between looks into /proc: 0.6 s, as gauges of the dead are gone within a second */
 	RINGS_TICKS = 5,
+	PRUNE_TICKS = 5,           /* what programs that end sooner pay for at their end */
+	PRUNE_PERIOD_TICKS = 3600 * 1000 / EXPORTER_TICK_MS,
 	FORK_WAIT_MS = 50,
 	YIELD_MS = 50,             /* for others to win the election after a term that was none */
 	REPORT_WAIT_MS = 2000,
 	REPORT_PAUSE_MS = 20,
+	HEARTBEAT_MAX_MS = 1000,   /* without a sign of the server, after which nobody seems to serve */
 	STANDBY_DELAY_MS = 300,    /* the first process comes first: its forks may have given up rights since */
 };
 
@@ -38,7 +41,7 @@ _Static_assert(sizeof(pthread_mutex_t) <= SEG_ELECTION_BYTES, "the election is a
 
 static _Atomic bool is_started;
 static _Atomic bool is_alive; /* the thread was made and has not come to its end */
-static _Atomic bool has_looked;
+static _Atomic uint64_t next_look_ns; /* 0 = this process never looked whether enough are alive */
 static _Atomic bool is_stopping;
 static _Atomic bool is_loading;  /* the exporter is being opened: locks are held */
 static _Atomic unsigned forks_in_progress;
@@ -85,6 +88,8 @@ static bool host_tick(void)
 	process_bury(++ticks % THOROUGH_TICKS == 0);
 	if (ticks % RINGS_TICKS == 0)
 		rings_look();
+	if (ticks % PRUNE_PERIOD_TICKS == PRUNE_TICKS)
+		session_prune();
 	publish_lost_lines();
 	atomic_store_explicit(&seg.head->heartbeat_mono_ns, clock_now_ns(), memory_order_relaxed);
 	return !atomic_load_explicit(&is_stopping, memory_order_relaxed);
@@ -212,11 +217,25 @@ void server_start(unsigned delay_ms)
 	log_line(SEG_LOG_WARN, "no thread for the reports could be started (%s)", strerror(problem));
 }
 
+/* All that had a thread may have died at once, and then nobody counts them. */
+static bool is_served(uint64_t now_ns)
+{
+	uint64_t heartbeat_ns = atomic_load_explicit(&seg.head->heartbeat_mono_ns, memory_order_relaxed);
+
+	return now_ns < heartbeat_ns || now_ns - heartbeat_ns < HEARTBEAT_MAX_MS * 1000000ULL;
+}
+
 /* The count is as old as the last tick, and a worker that replaces a dead one may never wait again: it looks for itself,
- * once. */
+ * once, and again while nobody serves. */
 static bool are_enough_alive(void)
 {
-	if (atomic_exchange_explicit(&has_looked, true, memory_order_relaxed))
+	uint64_t now_ns = clock_now_ns();
+	uint64_t next_ns = atomic_load_explicit(&next_look_ns, memory_order_relaxed);
+
+	if (next_ns && (is_served(now_ns) || now_ns < next_ns))
+		return true;
+	if (!atomic_compare_exchange_strong_explicit(&next_look_ns, &next_ns, now_ns + HEARTBEAT_MAX_MS * 1000000ULL,
+						     memory_order_relaxed, memory_order_relaxed))
 		return true;
 	return process_count_servers() >= STANDBY_MAX;
 }
@@ -315,7 +334,7 @@ void server_fork_child(void)
 	atomic_store(&forks_in_progress, 0);
 	atomic_store(&is_loading, false);
 	atomic_store(&is_started, false);
-	atomic_store(&has_looked, false);
+	atomic_store(&next_look_ns, 0);
 	atomic_store(&is_alive, false);
 	atomic_store(&is_stopping, false);
 }

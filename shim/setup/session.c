@@ -7,6 +7,7 @@
 #include "../base/clock.h"
 #include "../base/log.h"
 #include "../base/thread.h"
+#include "process.h"
 #include "server.h"
 
 #include <dirent.h>
@@ -23,6 +24,9 @@
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
+
+#define HEARTBEAT_MAX_NS 10000000000ULL  /* 10 s: many ticks of the server */
+#define UNFINISHED_MAX_NS 60000000000ULL /* 60 s: a segment is laid out in milliseconds */
 
 static char directory_path[PATH_MAX];
 static char file_path[PATH_MAX];
@@ -89,19 +93,38 @@ static void *map_new_file(size_t bytes)
 	return NULL;
 }
 
+/* A session whose server looked after it not long ago is somebody's, though he be in a pid namespace that we do not see. */
+static bool was_served_lately(const struct segment *head)
+{
+	uint64_t heartbeat_ns = atomic_load_explicit(&head->heartbeat_mono_ns, memory_order_relaxed);
+	uint64_t now_ns = clock_now_ns();
+
+	return heartbeat_ns && heartbeat_ns <= now_ns && now_ns - heartbeat_ns < HEARTBEAT_MAX_NS &&
+	       !atomic_load_explicit(&head->ended_mono_ns, memory_order_relaxed);
+}
+
+static bool view_is_in_use(const struct seg_view *view)
+{
+	const struct seg_slots *processes = &view->slots[SEG_TABLE_PROCESSES];
+
+	for (uint32_t i = 0; (i = seg_table_next(processes, i)) < processes->count; i++) {
+		uint64_t owner = atomic_load_explicit(&view->processes[i].owner, memory_order_relaxed);
+		uint64_t since_ns = atomic_load_explicit(&view->processes[i].since_boot_ns, memory_order_relaxed);
+		pid_t pid = seg_process_pid(owner);
+		if (pid > 0 && process_is_alive(pid, seg_process_is_in(owner) ? since_ns : 0))
+			return true;
+	}
+	return was_served_lately(view->head);
+}
+
 /* Some process of the session in the file at path is alive, or nobody can tell. */
 static bool file_is_in_use(const char *path)
 {
 	struct seg_view view = { 0 };
-	bool is_in_use = false;
 
 	if (seg_open(&view, path, false) != SEG_OK)
 		return false;
-	const struct seg_slots *processes = &view.slots[SEG_TABLE_PROCESSES];
-	for (uint32_t i = 0; (i = seg_table_next(processes, i)) < processes->count && !is_in_use; i++) {
-		pid_t pid = (pid_t)atomic_load_explicit(&view.processes[i].owner, memory_order_relaxed);
-		is_in_use = pid > 0 && (kill(pid, 0) == 0 || errno != ESRCH);
-	}
+	bool is_in_use = view_is_in_use(&view);
 	seg_close(&view);
 	return is_in_use;
 }
@@ -231,54 +254,104 @@ const char *session_path(void)
 	return file_path;
 }
 
+/* A session's file whose session is over. */
 struct leftover {
 	char name[NAME_MAX + 1];
-	time_t modified;
+	uint64_t ended_real_ns;
+	uint64_t bytes; /* of memory or disk, which are fewer than it seems to have */
 };
+
+enum { LEFTOVERS_MAX = 256 }; /* looked at in one go; what is beyond goes another time */
 
 static int compare_newest_first(const void *left, const void *right)
 {
 	const struct leftover *a = left, *b = right;
 
-	return (a->modified < b->modified) - (a->modified > b->modified);
+	return (a->ended_real_ns < b->ended_real_ns) - (a->ended_real_ns > b->ended_real_ns);
 }
 
-/* Session files in the directory, newest first. At most max: what is beyond goes another time. */
-static size_t list_files(struct leftover *ret_files, size_t max)
+/* Of what cannot be read, as it is being made or of another version: by the number in its name. */
+static bool may_be_begun_by_somebody(const char *name, uint64_t modified_ns)
 {
-	DIR *directory = opendir(directory_path);
+	const char *end = name + strlen(name) - strlen(".seg");
+	const char *digits = end;
+
+	while (digits > name && digits[-1] >= '0' && digits[-1] <= '9')
+		digits--;
+	pid_t pid = digits < end ? (pid_t)strtol(digits, NULL, 10) : 0;
+	return real_ns() < modified_ns + UNFINISHED_MAX_NS || (pid > 0 && process_is_alive(pid, 0));
+}
+
+/* When the session ended, as far as its header tells. */
+static uint64_t ended_real_ns(const struct segment *head)
+{
+	uint64_t ended_ns = atomic_load_explicit(&head->ended_mono_ns, memory_order_relaxed);
+	uint64_t heartbeat_ns = atomic_load_explicit(&head->heartbeat_mono_ns, memory_order_relaxed);
+	uint64_t last_ns = ended_ns > heartbeat_ns ? ended_ns : heartbeat_ns;
+
+	return head->created_real_ns + (last_ns > head->created_mono_ns ? last_ns - head->created_mono_ns : 0);
+}
+
+/* False: no session's file, or the session goes on. */
+static bool is_leftover(struct leftover *ret_file, int directory, const char *name)
+{
+	struct seg_view view = { 0 };
+	struct stat status;
+	char path[PATH_MAX];
+	size_t n = strlen(name);
+
+	if (n < 5 || strcmp(name + n - 4, ".seg") != 0 || fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    !S_ISREG(status.st_mode) || (size_t)snprintf(path, sizeof(path), "%s/%s", directory_path, name) >= sizeof(path))
+		return false;
+	uint64_t modified_ns = (uint64_t)status.st_mtim.tv_sec * 1000000000u + (uint64_t)status.st_mtim.tv_nsec;
+	strcpy(ret_file->name, name);
+	ret_file->bytes = (uint64_t)status.st_blocks * 512;
+	ret_file->ended_real_ns = modified_ns;
+	if (seg_open(&view, path, false) != SEG_OK)
+		return !may_be_begun_by_somebody(name, modified_ns);
+	bool is_over = !view_is_in_use(&view);
+	ret_file->ended_real_ns = ended_real_ns(view.head);
+	seg_close(&view);
+	return is_over;
+}
+
+/* What is left over in the directory, newest first. */
+static size_t list_leftovers(struct leftover ret_files[LEFTOVERS_MAX], DIR *directory)
+{
 	size_t count = 0;
 
-	if (!directory)
-		return 0;
-	for (struct dirent *entry; count < max && (entry = readdir(directory));) {
-		struct stat status;
-		size_t n = strlen(entry->d_name);
-		if (n < 5 || strcmp(entry->d_name + n - 4, ".seg") != 0 || fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) < 0)
-			continue;
-		strcpy(ret_files[count].name, entry->d_name);
-		ret_files[count++].modified = status.st_mtime;
-	}
-	closedir(directory);
+	for (struct dirent *entry; count < LEFTOVERS_MAX && (entry = readdir(directory));)
+		count += is_leftover(&ret_files[count], dirfd(directory), entry->d_name);
 	qsort(ret_files, count, sizeof(ret_files[0]), compare_newest_first);
 	return count;
 }
 
+/* The newest one stays, whatever it takes. */
+static void remove_leftovers(const struct leftover *files, size_t count, int directory)
+{
+	uint64_t now_ns = real_ns(), bytes = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		bytes += files[i].bytes;
+		bool is_old = now_ns > files[i].ended_real_ns && now_ns - files[i].ended_real_ns > SESSION_KEEP_NS;
+		if (i && (i >= SESSION_KEEP || bytes > SESSION_KEEP_BYTES || is_old) && unlinkat(directory, files[i].name, 0) == 0)
+			bytes -= files[i].bytes;
+	}
+}
+
 void session_prune(void)
 {
-	enum { FILES_MAX = SESSION_KEEP * 4 };
-	struct leftover *files = mmap(NULL, FILES_MAX * sizeof(*files), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char path[PATH_MAX];
+	DIR *directory = file_path[0] ? opendir(directory_path) : NULL;
 
-	if (files == MAP_FAILED || !file_path[0])
+	if (!directory)
 		return;
-	size_t count = list_files(files, FILES_MAX);
-	for (size_t i = SESSION_KEEP; i < count; i++) {
-		int n = snprintf(path, sizeof(path), "%s/%s", directory_path, files[i].name);
-		if (n > 0 && (size_t)n < sizeof(path) && !file_is_in_use(path))
-			unlink(path);
+	size_t bytes = LEFTOVERS_MAX * sizeof(struct leftover);
+	struct leftover *files = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (files != MAP_FAILED) {
+		remove_leftovers(files, list_leftovers(files, directory), dirfd(directory));
+		munmap(files, bytes);
 	}
-	munmap(files, FILES_MAX * sizeof(*files));
+	closedir(directory);
 }
 
 static bool is_worth_keeping(void)

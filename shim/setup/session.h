@@ -23,6 +23,8 @@ const char *session_path(void);
 /* The session is over for good: removes its file if nothing worth reading is in it; true if so. Allocates nothing. */
 bool session_discard(void);
 
-/* Removes the oldest files of sessions whose processes are all gone, but for the newest SESSION_KEEP. */
-enum { SESSION_KEEP = 16 };
+/* Removes files of sessions that are over: all but the newest SESSION_KEEP of the last seven days, and of those the oldest
+ * while they take more than SESSION_KEEP_BYTES. The newest stays. profshim(1) says so, too. */
+enum { SESSION_KEEP = 16, SESSION_KEEP_BYTES = 128 << 20 };
+#define SESSION_KEEP_NS (7 * 86400 * 1000000000ULL)
 void session_prune(void);

@@ -130,8 +130,8 @@ static void count_place(bool has_place)
  */
 
 static __thread struct {
-	bool is_prepared;  /* before_fork did what the handlers after it must undo; the state may change meanwhile */
-	bool is_announced; /* counted in forks_pending */
+	bool is_prepared; /* before_fork did what the handlers after it must undo; the state may change meanwhile */
+	struct seg_process *place; /* reserved for the child */
 	sigset_t mask;
 } forking __attribute__((tls_model("initial-exec")));
 
@@ -168,18 +168,21 @@ static void after_fork_in_parent(void)
 	server_fork_parent();
 }
 
-void shim_fork_begins(void)
+struct seg_process *shim_fork_begins(void)
 {
-	forking.is_announced = true;
-	atomic_fetch_add_explicit(&seg.head->forks_pending, 1, memory_order_relaxed);
+	struct seg_process *interrupted = forking.place;
+
+	bool is_active = atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE;
+
+	forking.place = is_active ? process_reserve() : NULL;
+	return interrupted;
 }
 
-/* A child takes itself off the count, when it has entered. */
-void shim_fork_ended(bool has_child)
+void shim_fork_ended(pid_t child, struct seg_process *interrupted)
 {
-	forking.is_announced = false;
-	if (!has_child)
-		atomic_fetch_sub_explicit(&seg.head->forks_pending, 1, memory_order_relaxed);
+	if (forking.place)
+		process_reserve_end(forking.place, child);
+	forking.place = interrupted;
 }
 
 static void after_fork_in_child(void)
@@ -193,10 +196,8 @@ static void after_fork_in_child(void)
 	thread_forget();
 	server_fork_child();
 	descriptors_close_all();
-	bool has_place = process_enter();
-	if (forking.is_announced)
-		atomic_fetch_sub_explicit(&seg.head->forks_pending, 1, memory_order_relaxed);
-	forking.is_announced = false;
+	bool has_place = process_enter(forking.place);
+	forking.place = NULL;
 	thread_attach();
 	count_place(has_place);
 	conn_forked();
@@ -242,7 +243,7 @@ static void keep_back_samples(void)
 /* The segment is open: takes part in the session. What the configuration got wrong is counted once, by its first process. */
 static void begin(bool is_first)
 {
-	bool has_place = process_enter();
+	bool has_place = process_enter(NULL);
 	has_thread_key = pthread_key_create(&thread_key, on_thread_end) == 0;
 	modules_refresh();
 	keep_back_samples();
@@ -402,7 +403,7 @@ void shim_exec_failed(void)
 	int saved_errno = errno;
 
 	self.own_depth++;
-	bool has_place = process_enter();
+	bool has_place = process_enter(NULL);
 	thread_attach();
 	count_place(has_place);
 	conn_rejoined();

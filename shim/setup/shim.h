@@ -9,6 +9,9 @@
  */
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/types.h>
+
+struct seg_process;
 
 enum shim_state { SHIM_EARLY, SHIM_OFF, SHIM_DORMANT, SHIM_ACTIVE };
 extern _Atomic int shim_state __attribute__((visibility("hidden")));
@@ -23,9 +26,11 @@ void shim_thread_begin(void);
  * allocated, and no lock taken. A normal exit is our destructor's. Context: call. */
 void shim_process_ends(void);
 
-/* Around fork, so that a session whose last process forks and ends at once is not taken for over. Context: call. */
-void shim_fork_begins(void);
-void shim_fork_ended(bool has_child);
+/* Around fork in the parent: the child is in the session from its first moment on, whatever becomes of it, so that a
+ * session whose last process forks and ends at once is not taken for over. child: -1 = there is none. interrupted: what
+ * the beginning gave, which is that of a fork in whose midst a handler of the program forks. Context: call. */
+struct seg_process *shim_fork_begins(void);
+void shim_fork_ended(pid_t child, struct seg_process *interrupted);
 
 /* Around exec: nothing of ours may be pending in the new program; ended without effect if exec failed. False: this is a
  * child of vfork, nothing was done and shim_exec_failed must not be called. Context: call. */

@@ -31,14 +31,16 @@ def _as_nobody(argv, *assignments):
     return argv
 
 
-def _start(scene, argv, name, settings):
-    """Under the shim, as an ordinary user, whose session it is."""
+def _start(scene, argv, name, settings, environment=None):
+    """Under the shim, as an ordinary user, whose session it is; or in another environment. What is preloaded is for the
+    server alone, not for what starts it."""
     port = free_ports()
     settings.setdefault("listen", "127.0.0.1:%d" % port)
-    environment = scene.shim_environment(**settings)
-    preload = environment.pop("LD_PRELOAD")
+    environment = environment or scene.shim_environment(**settings)
+    preload = environment.pop("LD_PRELOAD", None)
     _give_away(scene.session_dir)
-    program = scene.start(_as_nobody(argv, "LD_PRELOAD=" + preload), name, shim=False, environment=environment)
+    argv = _as_nobody(argv, *(["LD_PRELOAD=" + preload] if preload else []))
+    program = scene.start(argv, name, shim=False, environment=environment)
     program.profiler_port = port
     return program
 
@@ -106,7 +108,8 @@ class Postgres:
     SETTINGS = ["shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track=top", "fsync=off", "autovacuum=off",
                 "shared_buffers=16MB", "max_connections=60", "listen_addresses=127.0.0.1", "logging_collector=off"]
 
-    def __init__(self, scene, *configuration, owns=(), **settings):
+    def __init__(self, scene, *configuration, owns=(), environment=None, **settings):
+        """environment: another one than with the shim and these settings; there is no profshim to wait for then."""
         self.scene = scene
         for path in owns:
             _give_away(path)
@@ -119,9 +122,10 @@ class Postgres:
         argv = [self.tool("postgres"), "-D", self.data, "-p", str(self.port), "-k", self.sockets]
         for setting in [*self.SETTINGS, *configuration]:
             argv += ["-c", setting]
-        self.program = _start(scene, argv, "postgres", settings)
+        self.program = _start(scene, argv, "postgres", settings, environment)
         wait_until(self._is_up, 30, "postgres accepting connections")
-        self.program.wait_ready()
+        if not environment:
+            self.program.wait_ready()
         self.psql("create extension pg_stat_statements")
 
     def tool(self, name):

@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""run - the benches: lines "name value unit", and the README's table made from them. scripts/bench calls it.
+
+    run.py [--pairs N] [--out FILE] [SECTION[:PART]...]
+
+Sections: cost:WORKLOAD (what profshim costs a server). Without any: all.
+"""
+import argparse
+import sys
+
+import cost
+from measure import Figures
+
+SECTIONS = {"cost": (cost.WORKLOADS, cost.measure)}
+
+
+def wanted_parts(words):
+    """(section, part) of each that was asked for."""
+    for section, (parts, _) in SECTIONS.items():
+        for part in parts:
+            if not words or section in words or "%s:%s" % (section, part) in words:
+                yield section, part
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="bench", description="Measures what profshim costs; see scripts/bench.")
+    parser.add_argument("--pairs", type=int, default=15, help="rounds of each comparison (default: 15)")
+    parser.add_argument("--out", help="a file that gets the lines, too")
+    parser.add_argument("sections", nargs="*", help="SECTION or SECTION:PART: " + ", ".join(
+        "%s:%s" % (section, part) for section, (parts, _) in SECTIONS.items() for part in parts))
+    options = parser.parse_args()
+    parts = list(wanted_parts(options.sections))
+    known = {word for section, part in wanted_parts([]) for word in (section, "%s:%s" % (section, part))}
+    unknown = [word for word in options.sections if word not in known]
+    if unknown:
+        parser.error("there is no section \"%s\"" % unknown[0])
+    figures = Figures()
+    for section, part in parts:
+        SECTIONS[section][1](figures, part, options.pairs)
+    if options.out:
+        with open(options.out, "w") as out:
+            out.writelines("%s %s %s\n" % line for line in figures.lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -19,6 +19,8 @@ struct exporter_host {
 	bool (*stderr_is_ours)(void);
 	/* Housekeeping of the session (dead processes' slots); called every EXPORTER_TICK_MS. False: stop serving. */
 	bool (*tick)(void);
+	/* What tick says at last, at any time: looked at whenever a wait ends. */
+	bool (*is_to_end)(void);
 	/* A descriptor is now ours, to be hidden from the program and closed in forks; and no longer. */
 	void (*descriptor_opened)(int fd);
 	void (*descriptor_closed)(int fd);

@@ -117,7 +117,7 @@ static void wait_for_work(struct server *server)
 
 static void serve(struct server *server)
 {
-	while (tick(server)) {
+	while (tick(server) && !server->host->is_to_end()) {
 		write_requested_report(server);
 		wait_for_work(server);
 		if (server->http)

@@ -88,7 +88,20 @@ struct dl_phdr_info;
 	X(int, execvpe, (const char *, char *const[], char *const[]))                                                  \
 	X(int, execveat, (int, const char *, char *const[], char *const[], int))                                       \
 	X(int, fexecve, (int, char *const[], char *const[]))                                                           \
-	X(void, _exit, (int))
+	X(void, _exit, (int))                                                                                          \
+	X(int, setuid, (uid_t))                                                                                        \
+	X(int, setgid, (gid_t))                                                                                        \
+	X(int, seteuid, (uid_t))                                                                                       \
+	X(int, setegid, (gid_t))                                                                                       \
+	X(int, setreuid, (uid_t, uid_t))                                                                               \
+	X(int, setregid, (gid_t, gid_t))                                                                               \
+	X(int, setresuid, (uid_t, uid_t, uid_t))                                                                       \
+	X(int, setresgid, (gid_t, gid_t, gid_t))                                                                       \
+	X(int, setgroups, (size_t, const gid_t *))                                                                     \
+	X(int, initgroups, (const char *, gid_t))                                                                      \
+	X(int, capset, (void *, const void *))                                                                         \
+	X(int, unshare, (int))                                                                                         \
+	X(int, setns, (int, int))
 
 #define REAL_POINTER(result, name, parameters) result(*name) parameters;
 struct real {

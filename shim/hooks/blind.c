@@ -10,6 +10,7 @@
 
 #include "../requests/connection.h"
 #include "descriptor.h"
+#include "rights.h"
 #include "tls.h"
 #include "uring.h"
 
@@ -29,7 +30,8 @@ enum { NUMBERS_MAX = 512 };
 	 BIT(SYS_recvfrom, word) | BIT(SYS_sendmsg, word) | BIT(SYS_recvmsg, word) | BIT(SYS_splice, word) |                     \
 	 BIT(SYS_vmsplice, word) | BIT(SYS_accept4, word) | BIT(SYS_recvmmsg, word) | BIT(SYS_sendmmsg, word) |                  \
 	 BIT(SYS_io_uring_setup, word) | BIT(SYS_io_uring_enter, word) | BIT(SYS_close_range, word) | BIT(SYS_shutdown, word) |    \
-	 BIT(SYS_futex, word))
+	 BIT(SYS_futex, word) | BIT(SYS_setuid, word) | BIT(SYS_setgid, word) | BIT(SYS_setreuid, word) |                       \
+	 BIT(SYS_setregid, word) | BIT(SYS_setresuid, word) | BIT(SYS_setresgid, word) | BIT(SYS_setgroups, word))
 
 __attribute__((used, visibility("hidden"))) const uint64_t blind_numbers[NUMBERS_MAX / 64] = {
 	WATCHED(0), WATCHED(1), WATCHED(2), WATCHED(3), WATCHED(4), WATCHED(5), WATCHED(6), WATCHED(7),
@@ -119,6 +121,12 @@ static void tell(long number, const long *a, long result)
 	}
 }
 
+static bool changes_rights(long number)
+{
+	return number == SYS_setuid || number == SYS_setgid || number == SYS_setreuid || number == SYS_setregid ||
+	       number == SYS_setresuid || number == SYS_setresgid || number == SYS_setgroups;
+}
+
 static void before_call(long number, const long *a)
 {
 	if (number == SYS_vmsplice)
@@ -127,6 +135,8 @@ static void before_call(long number, const long *a)
 		uring_making();
 	else if (number == SYS_io_uring_enter)
 		thread_count(SEG_COUNTER_BLIND_IO_URING);
+	else if (changes_rights(number))
+		rights_raw_call();
 	else if (number == SYS_close)
 		descriptor_range_closing((unsigned)a[0], (unsigned)a[0], 0, clock_now_ns());
 	else if (number == SYS_close_range)

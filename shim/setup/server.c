@@ -4,6 +4,7 @@
 #include "../base/clock.h"
 #include "../base/log.h"
 #include "../base/thread.h"
+#include "aside.h"
 #include "descriptors.h"
 #include "exporter_library.h"
 #include "process.h"
@@ -33,6 +34,8 @@ enum {
 	REPORT_PAUSE_MS = 20,
 	HEARTBEAT_MAX_MS = 1000,   /* without a sign of the server, after which nobody seems to serve */
 	STANDBY_DELAY_MS = 300,    /* the first process comes first: its forks may have given up rights since */
+	TURN_SLICE_MS = 100,       /* of the wait for its turn, between looks whether the thread is to step aside */
+	BACK_DELAY_MS = 100,       /* the calls for which it steps aside come in groups */
 };
 
 typedef int serve_function(const struct exporter_host *host);
@@ -81,6 +84,11 @@ static void publish_lost_lines(void)
 		thread_add(&self.slot->counters[SEG_COUNTER_LOG_LOST], lost);
 }
 
+static bool is_to_end(void)
+{
+	return atomic_load_explicit(&is_stopping, memory_order_relaxed) || aside_is_asked();
+}
+
 static bool host_tick(void)
 {
 	static unsigned ticks;
@@ -92,7 +100,7 @@ static bool host_tick(void)
 		session_prune();
 	publish_lost_lines();
 	atomic_store_explicit(&seg.head->heartbeat_mono_ns, clock_now_ns(), memory_order_relaxed);
-	return !atomic_load_explicit(&is_stopping, memory_order_relaxed);
+	return !is_to_end();
 }
 
 static void host_log(enum seg_log_level level, const char *line)
@@ -119,15 +127,34 @@ static void fill_host(void)
 				       .log = host_log,
 				       .stderr_is_ours = log_stderr_is_ours,
 				       .tick = host_tick,
+				       .is_to_end = is_to_end,
 				       .descriptor_opened = descriptors_add,
 				       .descriptor_closed = descriptors_remove };
 }
 
-/* Blocks until this process is the server. False: the mutex is broken beyond use. */
+/* Until this process has the mutex, or its thread is to end: ETIMEDOUT. */
+static int wait_for_turn(void)
+{
+	int problem;
+
+	do {
+		struct timespec until;
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += TURN_SLICE_MS * 1000000;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		problem = pthread_mutex_clocklock(election(), CLOCK_MONOTONIC, &until);
+	} while (problem == ETIMEDOUT && !is_to_end());
+	return problem;
+}
+
+/* Blocks until this process is the server. False: its thread is to end, or the mutex is broken beyond use. */
 static bool win_election(void)
 {
-	int problem = pthread_mutex_lock(election());
+	int problem = wait_for_turn();
 
+	if (problem == ETIMEDOUT)
+		return false;
 	if (problem == EOWNERDEAD)
 		problem = pthread_mutex_consistent(election());
 	if (problem)
@@ -158,8 +185,25 @@ static bool serve_session(void)
 	if (serve && serve(&host) == 0)
 		return true;
 	for (int i = 0; i < THOROUGH_TICKS && host_tick(); i++)
-		sleep_ms(EXPORTER_TICK_MS);
+		aside_sleep(EXPORTER_TICK_MS);
 	return false;
+}
+
+/* A slot to count in, but none of the program's threads. */
+static void attach(void)
+{
+	thread_attach();
+	if (thread_process)
+		atomic_fetch_sub_explicit(&thread_process->threads, 1, memory_order_relaxed);
+}
+
+static void detach(void)
+{
+	struct seg_process *process = thread_process;
+
+	if (self.slot && process)
+		atomic_fetch_add_explicit(&process->threads, 1, memory_order_relaxed);
+	thread_detach();
 }
 
 static void *server_main(void *unused)
@@ -169,18 +213,19 @@ static void *server_main(void *unused)
 	(void)unused;
 	self.own_depth = 1; /* for good: this thread is ours */
 	prctl(PR_SET_NAME, "profshim");
+	aside_thread_begins();
 	if (start_delay_ms)
-		sleep_ms(start_delay_ms);
-	thread_attach();
-	if (thread_process) /* a slot to count in, but none of the program's threads */
-		atomic_fetch_sub_explicit(&thread_process->threads, 1, memory_order_relaxed);
-	while (!is_done && win_election()) {
-		is_done = serve_session() || atomic_load_explicit(&is_stopping, memory_order_relaxed);
+		aside_sleep(start_delay_ms);
+	attach();
+	while (!is_done && !is_to_end() && win_election()) {
+		is_done = serve_session() || is_to_end();
 		pthread_mutex_unlock(election());
 		if (!is_done)
-			sleep_ms(YIELD_MS);
+			aside_sleep(YIELD_MS);
 	}
+	detach();
 	atomic_store_explicit(&is_alive, false, memory_order_relaxed);
+	aside_thread_ends();
 	return NULL;
 }
 
@@ -191,7 +236,7 @@ void server_start(unsigned delay_ms)
 	pthread_t thread;
 	sigset_t all, before;
 
-	if (atomic_exchange_explicit(&is_started, true, memory_order_relaxed))
+	if (aside_is_asked() || atomic_exchange_explicit(&is_started, true, memory_order_relaxed))
 		return;
 	start_delay_ms = delay_ms;
 	if (process)
@@ -204,17 +249,21 @@ void server_start(unsigned delay_ms)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	self.own_depth++;
 	atomic_store_explicit(&is_alive, true, memory_order_relaxed);
+	aside_thread_is_made(true);
 	int problem = pthread_create(&thread, &attributes, server_main, NULL);
 	self.own_depth--;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attributes);
 	if (!problem)
 		return;
+	aside_thread_is_made(false);
 	atomic_store_explicit(&is_alive, false, memory_order_relaxed);
 	if (process)
 		atomic_store_explicit(&process->has_server, 0, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&seg.head->standby_count, 1, memory_order_relaxed);
-	log_line(SEG_LOG_WARN, "no thread for the reports could be started (%s)", strerror(problem));
+	/* EINVAL: who has unshared the pid namespace of its children makes no threads any more (clone(2)). */
+	log_line(problem == EINVAL ? SEG_LOG_INFO : SEG_LOG_WARN, "no thread for the reports could be started (%s)",
+		 strerror(problem));
 }
 
 /* All that had a thread may have died at once, and then nobody counts them. */
@@ -247,6 +296,22 @@ void server_offer(void)
 		return;
 	if (atomic_load_explicit(&seg.head->standby_count, memory_order_relaxed) < STANDBY_MAX || !are_enough_alive())
 		server_start(STANDBY_DELAY_MS);
+}
+
+bool server_step_aside(unsigned max_ms)
+{
+	return aside_begin(max_ms);
+}
+
+void server_step_back(void)
+{
+	if (!aside_end())
+		return;
+	if (thread_process)
+		atomic_store_explicit(&thread_process->has_server, 0, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&seg.head->standby_count, 1, memory_order_relaxed);
+	atomic_store_explicit(&is_started, false, memory_order_relaxed);
+	server_start(BACK_DELAY_MS);
 }
 
 int server_thread_count(void)
@@ -337,4 +402,5 @@ void server_fork_child(void)
 	atomic_store(&next_look_ns, 0);
 	atomic_store(&is_alive, false);
 	atomic_store(&is_stopping, false);
+	aside_forked();
 }

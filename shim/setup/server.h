@@ -20,6 +20,11 @@ void server_start(unsigned delay_ms);
  * session, should the present server die. Cheap when there is nothing to do. */
 void server_offer(void);
 
+/* Around a call that a second thread would spoil: the thread ends (aside.h) and is started again, if there was one. It is
+ * given max_ms to end; false: it did not. Context: call. */
+bool server_step_aside(unsigned max_ms);
+void server_step_back(void);
+
 /* How many threads of ours this process has: 0 or 1. */
 int server_thread_count(void);
 

@@ -3,15 +3,16 @@
 
     run.py [--pairs N] [--out FILE] [SECTION[:PART]...]
 
-Sections: cost:WORKLOAD (what profshim costs a server). Without any: all.
+Sections: cost:WORKLOAD (what profshim costs a server), startup:PART (how much later it is up). Without any: all.
 """
 import argparse
 import sys
 
 import cost
+import startup
 from measure import Figures
 
-SECTIONS = {"cost": (cost.WORKLOADS, cost.measure)}
+SECTIONS = {"cost": (cost.WORKLOADS, cost.measure), "startup": (startup.PARTS, startup.measure)}
 
 
 def wanted_parts(words):

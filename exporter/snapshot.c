@@ -13,6 +13,8 @@
 #include <string.h>
 #include <time.h>
 
+enum { RESET_PAUSE_MS = 2, RESET_TRIES = 10 };
+
 static uint64_t load(const _Atomic uint64_t *counter)
 {
 	return atomic_load_explicit(counter, memory_order_relaxed);
@@ -50,6 +52,7 @@ static void header_copy(struct snapshot *snapshot, const struct segment *head)
 	snapshot->heartbeat_mono_ns = load(&head->heartbeat_mono_ns);
 	snapshot->server_pid = (pid_t)atomic_load_explicit(&head->server_pid, memory_order_relaxed);
 	snapshot->segment_bytes = head->total_bytes;
+	snapshot->reset_mono_ns = load(&head->reset_mono_ns);
 	text_copy(snapshot->program, head->program, sizeof(snapshot->program));
 	text_copy(snapshot->session, head->session, sizeof(snapshot->session));
 	text_copy(snapshot->served_address, head->served_address, sizeof(snapshot->served_address));
@@ -94,6 +97,41 @@ static void threads_copy(struct snapshot *snapshot, const struct seg_view *seg)
 		thread_add_up(snapshot, &seg->threads[i]);
 		snapshot->tables[SEG_TABLE_THREADS].used += load(&seg->threads[i].owner) != 0;
 	}
+}
+
+/* Counters only grow, so less than before means a damaged file. */
+static void subtract(uint64_t *later, uint64_t earlier)
+{
+	*later = *later > earlier ? *later - earlier : 0;
+}
+
+static void subtract_all(uint64_t *later, const uint64_t *earlier, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		subtract(&later[i], earlier[i]);
+}
+
+#define SUBTRACT_ARRAY(later, earlier, array) \
+	subtract_all((later)->array, (earlier)->array, sizeof((later)->array) / sizeof((later)->array[0]))
+
+static void subtract_sums(uint64_t *sums, const _Atomic uint64_t *baseline, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		subtract(&sums[i], load(&baseline[i]));
+}
+
+#define SUBTRACT_BASELINE(snapshot, baseline, array) \
+	subtract_sums((snapshot)->array, (baseline)->array, sizeof((snapshot)->array) / sizeof((snapshot)->array[0]))
+
+static void baseline_subtract(struct snapshot *snapshot, const struct seg_baseline *baseline)
+{
+	SUBTRACT_BASELINE(snapshot, baseline, call_counts);
+	SUBTRACT_BASELINE(snapshot, baseline, call_ns);
+	SUBTRACT_BASELINE(snapshot, baseline, counters);
+	SUBTRACT_BASELINE(snapshot, baseline, overhead_ns);
+	SUBTRACT_BASELINE(snapshot, baseline, accepted);
+	SUBTRACT_BASELINE(snapshot, baseline, receive_bytes);
+	SUBTRACT_BASELINE(snapshot, baseline, transmit_bytes);
 }
 
 struct gauges {
@@ -197,7 +235,8 @@ static void time_find(struct snapshot *snapshot, bool is_any_running, uint64_t c
 		snapshot->taken_mono_ns = snapshot->heartbeat_mono_ns;
 	else if (!is_any_running && changed_real_ns)
 		snapshot->taken_mono_ns = created + since(changed_real_ns, snapshot->created_real_ns);
-	snapshot->duration_ns = since(snapshot->taken_mono_ns, created);
+	bool is_reset = snapshot->reset_mono_ns > created;
+	snapshot->duration_ns = since(snapshot->taken_mono_ns, is_reset ? snapshot->reset_mono_ns : created);
 }
 
 static int copy(struct snapshot *snapshot, const struct seg_view *seg, uint64_t changed_real_ns)
@@ -210,6 +249,7 @@ static int copy(struct snapshot *snapshot, const struct seg_view *seg, uint64_t 
 	snapshot_endpoint_times_copy(snapshot, seg);
 	atomic_thread_fence(memory_order_acquire);
 	threads_copy(snapshot, seg);
+	baseline_subtract(snapshot, &seg->head->baseline);
 	time_find(snapshot, processes_copy(snapshot, seg), changed_real_ns);
 	error = snapshot_requests_copy(snapshot, seg);
 	if (!error)
@@ -224,13 +264,36 @@ static int copy(struct snapshot *snapshot, const struct seg_view *seg, uint64_t 
 	return 0;
 }
 
-struct snapshot *snapshot_take_file(const struct seg_view *seg, uint64_t changed_real_ns)
+static struct snapshot *take_once(const struct seg_view *seg, uint64_t changed_real_ns)
 {
 	struct snapshot *snapshot = calloc(1, sizeof(*snapshot));
 
-	if (snapshot && copy(snapshot, seg, changed_real_ns)) {
-		snapshot_free(snapshot);
+	if (!snapshot)
 		return NULL;
+	snapshot->resets = atomic_load_explicit(&seg->head->resets, memory_order_acquire);
+	if (!copy(snapshot, seg, changed_real_ns))
+		return snapshot;
+	snapshot_free(snapshot);
+	return NULL;
+}
+
+/* Nothing was reset meanwhile. */
+static bool is_whole(const struct snapshot *snapshot, const struct seg_view *seg)
+{
+	atomic_thread_fence(memory_order_acquire);
+	return !(snapshot->resets & 1) && atomic_load_explicit(&seg->head->resets, memory_order_relaxed) == snapshot->resets;
+}
+
+/* A reset takes milliseconds; one whose server was killed at it stays unfinished until the next server, if there is one. */
+struct snapshot *snapshot_take_file(const struct seg_view *seg, uint64_t changed_real_ns)
+{
+	const struct timespec pause = { .tv_nsec = RESET_PAUSE_MS * 1000000L };
+	struct snapshot *snapshot = take_once(seg, changed_real_ns);
+
+	for (int tries = 1; snapshot && !is_whole(snapshot, seg) && tries < RESET_TRIES; tries++) {
+		snapshot_free(snapshot);
+		nanosleep(&pause, NULL);
+		snapshot = take_once(seg, changed_real_ns);
 	}
 	return snapshot;
 }
@@ -277,21 +340,6 @@ struct snapshot *snapshot_take_slow(const struct seg_view *seg, const struct seg
 	}
 	return snapshot;
 }
-
-/* Counters only grow, so less than before means a damaged file. */
-static void subtract(uint64_t *later, uint64_t earlier)
-{
-	*later = *later > earlier ? *later - earlier : 0;
-}
-
-static void subtract_all(uint64_t *later, const uint64_t *earlier, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		subtract(&later[i], earlier[i]);
-}
-
-#define SUBTRACT_ARRAY(later, earlier, array) \
-	subtract_all((later)->array, (earlier)->array, sizeof((later)->array) / sizeof((later)->array[0]))
 
 static void subtract_endpoints(struct snapshot *later, const struct snapshot *earlier)
 {
@@ -362,7 +410,8 @@ static void subtract_slow(struct snapshot *later, const struct snapshot *earlier
 void snapshot_subtract(struct snapshot *later, const struct snapshot *earlier)
 {
 	later->is_difference = true;
-	if (later->created_mono_ns != earlier->created_mono_ns || later->created_real_ns != earlier->created_real_ns)
+	if (later->created_mono_ns != earlier->created_mono_ns || later->created_real_ns != earlier->created_real_ns ||
+	    later->resets != earlier->resets)
 		return;
 	SUBTRACT_ARRAY(later, earlier, call_counts);
 	SUBTRACT_ARRAY(later, earlier, call_ns);

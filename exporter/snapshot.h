@@ -143,7 +143,9 @@ struct snapshot_process {
 struct snapshot {
 	uint64_t taken_mono_ns; /* or when the session ended, if it did */
 	uint64_t created_mono_ns, created_real_ns, ended_mono_ns, heartbeat_mono_ns;
-	uint64_t duration_ns; /* what it covers: since the session began (to its end), or between two snapshots */
+	uint64_t duration_ns; /* what it covers: since the session began or was reset (to its end), or between two snapshots */
+	uint32_t resets;      /* as in struct segment */
+	uint64_t reset_mono_ns;
 	bool is_difference;   /* snapshot_subtract made it */
 	char program[SEG_TEXT_BYTES], session[SEG_TEXT_BYTES], served_address[SEG_TEXT_BYTES];
 	pid_t server_pid;
@@ -199,6 +201,6 @@ struct snapshot *snapshot_take_file(const struct seg_view *seg, uint64_t changed
  * that were whole when they were made; their stacks are read from seg. */
 struct snapshot *snapshot_take_slow(const struct seg_view *seg, const struct seg_slow *entries, uint32_t count);
 /* later minus earlier of the same session, in place in later: what came between them. Gauges and what is open stay
- * later's. Of two different sessions, later stays as it is: all of it came after. */
+ * later's. Of two different sessions, or with a reset between them, later stays as it is: all of it came after. */
 void snapshot_subtract(struct snapshot *later, const struct snapshot *earlier);
 void snapshot_free(struct snapshot *snapshot);

@@ -8,7 +8,7 @@
 enum {
 	TOP_MAX = 1000000,
 	SECONDS_MAX = 3600, /* an hour: longer than any client waits */
-	SHOWN_MAX = 60,     /* bytes of a refused value that are repeated */
+	SHOWN_MAX = VIEW_SHOWN_BYTES - 4,
 };
 
 const char *const view_sort_names[] = {
@@ -31,8 +31,7 @@ void view_params_default(struct view_params *ret_params, const struct seg_config
 	};
 }
 
-/* value as it may be shown to a person: clean, and cut where it gets long. */
-static void shorten(char ret_text[static SHOWN_MAX + 4], const char *value)
+void view_shorten(char ret_text[static VIEW_SHOWN_BYTES], const char *value)
 {
 	struct strbuf clean = STRBUF_EMPTY;
 
@@ -49,9 +48,9 @@ static void shorten(char ret_text[static SHOWN_MAX + 4], const char *value)
 static const char *refuse(char problem[static VIEW_PROBLEM_BYTES], const char *name, const char *value,
                           const char *accepted)
 {
-	char shown[SHOWN_MAX + 4];
+	char shown[VIEW_SHOWN_BYTES];
 
-	shorten(shown, value);
+	view_shorten(shown, value);
 	snprintf(problem, VIEW_PROBLEM_BYTES, "Parameter %s: \"%s\" is not accepted; give %s.", name, shown, accepted);
 	return problem;
 }
@@ -87,7 +86,7 @@ const char *view_params_set(struct view_params *params, const char *name, const 
                             char problem[static VIEW_PROBLEM_BYTES])
 {
 	static const char *const formats[] = { "text", "json" };
-	char shown[SHOWN_MAX + 4];
+	char shown[VIEW_SHOWN_BYTES];
 	unsigned index;
 
 	if (!strcmp(name, "top")) {
@@ -114,7 +113,7 @@ const char *view_params_set(struct view_params *params, const char *name, const 
 			              "an endpoint as the report names it, such as GET /users/{id}");
 		params->endpoint = value;
 	} else {
-		shorten(shown, name);
+		view_shorten(shown, name);
 		snprintf(problem, VIEW_PROBLEM_BYTES,
 		         "Parameter %s is not known; known are top, sort, by, endpoint, seconds and format.", shown);
 		return problem;
@@ -125,11 +124,11 @@ const char *view_params_set(struct view_params *params, const char *name, const 
 const char *view_params_check(const struct view_params *params, const struct model *model,
                               char problem[static VIEW_PROBLEM_BYTES])
 {
-	char shown[SHOWN_MAX + 4];
+	char shown[VIEW_SHOWN_BYTES];
 
 	if (!params->endpoint || model_has_endpoint(model, params->endpoint))
 		return NULL;
-	shorten(shown, params->endpoint);
+	view_shorten(shown, params->endpoint);
 	snprintf(problem, VIEW_PROBLEM_BYTES,
 	         "Parameter endpoint: this session knows no endpoint \"%s\"; give one of those that the report lists.",
 	         shown);

@@ -7,6 +7,7 @@
 #include "strbuf.h"
 
 #define VIEW_PROBLEM_BYTES 320
+enum { VIEW_SHOWN_BYTES = 64 }; /* of what a client sent, when it is shown to it again */
 
 struct view_memory;
 
@@ -28,6 +29,9 @@ void view_params_default(struct view_params *ret_params, const struct seg_config
  * the value and what is accepted, in problem (returned). */
 const char *view_params_set(struct view_params *params, const char *name, const char *value,
                             char problem[static VIEW_PROBLEM_BYTES]);
+
+/* value as it may be shown to a person: clean, and cut where it gets long. */
+void view_shorten(char ret_text[static VIEW_SHOWN_BYTES], const char *value);
 
 /* What only the model can tell of params: whether the endpoint exists. NULL, or one sentence in problem (returned). A
  * view rendered in spite of it says the same sentence. */

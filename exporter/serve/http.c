@@ -9,7 +9,11 @@
  * Limits (an exporter serves a few scrapers and people, all trusted to read but not to be gentle): CLIENTS_MAX
  * connections; when all are taken and somebody waits, the one that has been idle, or has been dribbling its request, for
  * longest is closed. libmicrohttpd ends connections on which nothing moves; requests that take for ever to arrive, and
- * answers that take for ever to be read, have deadlines here.
+ * answers that take for ever to be read, have deadlines here. Answers that wait to be read take ANSWERS_BYTES_MAX and one
+ * more at most. A body is read only if it says that it is small, and then thrown away.
+ *
+ * Whatever is refused is counted by reason. What libmicrohttpd refuses by itself, since it cannot even be read as HTTP, is
+ * known from the line that it logs of it.
  *
  * libmicrohttpd's answer to the impossible is MHD_PANIC, which aborts the process. The impossible here is a program that
  * closes descriptors it does not own, by a way that the hooks do not see. Our panic handler jumps out of the library
@@ -18,6 +22,7 @@
 #include "http.h"
 
 #include "gzip.h"
+#include "host.h"
 #include "listener.h"
 #include "negotiate.h"
 #include "route.h"
@@ -25,9 +30,11 @@
 #include <errno.h>
 #include <microhttpd.h>
 #include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
@@ -36,21 +43,26 @@ enum {
 	CLIENTS_MAX = 64,
 	WAITERS_MAX = 16,            /* requests with seconds=N at once: each holds a snapshot */
 	HEAD_BYTES_MAX = 16384,      /* request line and headers, and libmicrohttpd's state of a connection */
+	FIRST_SECONDS = 10,          /* from the connection to the end of its first request's head */
 	STALL_SECONDS = 20,          /* nothing moved on the connection */
-	REQUEST_SECONDS = 30,        /* from the first byte of silence or of a request to the end of its head */
+	REQUEST_SECONDS = 30,        /* from the end of an answer to the end of the next request's head */
 	ANSWER_SECONDS = 120,        /* from the end of the head to the last byte of the answer, waiting not counted */
 	EVICTABLE_SECONDS = 1,       /* idle for less is no idleness, just a client between two requests */
 	PLAIN_BYTES_MAX = 512,       /* an answer that fits into one packet anyway is not worth compressing */
+	BODY_BYTES_MAX = 4096,       /* of a request: none is wanted, but a form or an empty object does no harm */
+	ANSWERS_BYTES_MAX = 32 << 20, /* held for clients that have not read them yet */
 	LOSSES_MAX = 3,              /* times that we begin anew after our descriptors were closed */
 };
 
 struct exchange {
 	struct route route;
 	bool accepts_gzip;
+	bool has_large_body;         /* is answered without waiting for it */
 	bool is_waiting;             /* the connection is suspended until due_ns */
 	bool is_gone;                /* the client hung up while waiting */
 	uint64_t due_ns;
 	struct snapshot *earlier;    /* of a request with seconds=N; owned */
+	size_t answer_bytes;         /* that the response holds until it is sent */
 };
 
 struct client {
@@ -61,18 +73,21 @@ struct client {
 	ino_t inode;                 /* of the socket that fd is, to notice that its number means something else */
 	uint64_t since_ns;           /* when it began to be idle, or, with an exchange, to be answered */
 	struct exchange *exchange;   /* NULL = between requests, or the head is still incomplete */
+	bool has_asked;              /* the head of a request came in whole */
+	bool is_hung_up;             /* shut down by us, and about to be closed */
 };
 
 struct http {
 	const struct exporter_host *host;
 	struct reading *reading;
 	struct listener listener;
-	char token[SEG_TEXT_BYTES];
+	char token[SEG_TEXT_BYTES];  /* as the session began: what the program writes over it later does not count */
 	struct route_rules rules;
 	struct MHD_Daemon *daemon;
 	int epoll_fd;
 	struct client *clients;
 	unsigned client_count, waiter_count, loss_count;
+	size_t answer_bytes;         /* of all exchanges */
 	bool is_accept_paused;       /* accepting failed for want of descriptors or memory: until the next tick */
 	bool is_inside;              /* libmicrohttpd is running on our thread and panic may be jumped out of */
 	jmp_buf panic;
@@ -104,6 +119,7 @@ static void free_exchange(struct http *http, struct exchange *exchange)
 		snapshot_free(exchange->earlier);
 		http->waiter_count--;
 	}
+	http->answer_bytes -= exchange->answer_bytes;
 	free(exchange);
 }
 
@@ -114,6 +130,7 @@ static void add_headers(struct MHD_Response *response, const struct route *route
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
 	MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+	MHD_add_response_header(response, "Content-Security-Policy", "frame-ancestors 'none'");
 	if (route->view)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_VARY, "Accept, Accept-Encoding");
 	if (is_gzip)
@@ -147,16 +164,22 @@ static enum MHD_Result queue_text(struct MHD_Connection *connection, struct rout
 	return queue(connection, route, "text/plain; charset=utf-8", route->text, strlen(route->text), false, false);
 }
 
-static enum MHD_Result queue_failure(struct MHD_Connection *connection, struct route *route, unsigned status,
-                                     const char *sentence)
+/* What route_request or route_refuse refused. */
+static enum MHD_Result queue_refusal(struct http *http, struct MHD_Connection *connection, struct route *route)
 {
-	route->status = status;
-	route->view = NULL;
-	snprintf(route->text, sizeof(route->text), "%s\n", sentence);
+	host_count(http->host, route->refused, 1);
 	return queue_text(connection, route);
 }
 
-static enum MHD_Result queue_view(struct MHD_Connection *connection, struct exchange *exchange, struct strbuf *text)
+static enum MHD_Result queue_busy(struct http *http, struct MHD_Connection *connection, struct route *route,
+                                  const char *sentence)
+{
+	route_refuse(route, SEG_COUNTER_HTTP_BUSY, 503, sentence);
+	return queue_refusal(http, connection, route);
+}
+
+static enum MHD_Result queue_view(struct http *http, struct MHD_Connection *connection, struct exchange *exchange,
+                                  struct strbuf *text)
 {
 	const char *content_type = exchange->route.view->content_type(&exchange->route.params);
 	size_t bytes = text->length, packed_bytes;
@@ -164,6 +187,8 @@ static enum MHD_Result queue_view(struct MHD_Connection *connection, struct exch
 
 	if (exchange->accepts_gzip && bytes > PLAIN_BYTES_MAX)
 		packed = gzip_compress(text->text, bytes, &packed_bytes);
+	exchange->answer_bytes = packed ? packed_bytes : bytes;
+	http->answer_bytes += exchange->answer_bytes;
 	if (packed) {
 		strbuf_free(text);
 		return queue(connection, &exchange->route, content_type, packed, packed_bytes, true, true);
@@ -181,27 +206,30 @@ static enum MHD_Result render(struct http *http, struct MHD_Connection *connecti
 	struct strbuf text = STRBUF_EMPTY;
 	char problem[VIEW_PROBLEM_BYTES];
 
+	if (http->answer_bytes > ANSWERS_BYTES_MAX)
+		return queue_busy(http, connection, route, "Other clients have too much to read still; try again.");
 	switch (reading_render(http->reading, route->view, &route->params, exchange->earlier, &text, problem)) {
 	case READING_OK:
-		return queue_view(connection, exchange, &text);
+		return queue_view(http, connection, exchange, &text);
 	case READING_BAD_PARAMETER:
 		strbuf_free(&text);
-		return queue_failure(connection, route, 400, problem);
+		route_refuse(route, SEG_COUNTER_HTTP_PARAMETER, 400, problem);
+		return queue_refusal(http, connection, route);
 	case READING_NO_MEMORY:
 		break;
 	}
 	strbuf_free(&text);
-	return queue_failure(connection, route, 503, "There is not enough memory for this answer.");
+	return queue_busy(http, connection, route, "There is not enough memory for this answer.");
 }
 
 /* Begins the wait of a request with seconds=N. */
 static enum MHD_Result begin_wait(struct http *http, struct MHD_Connection *connection, struct exchange *exchange)
 {
 	if (http->waiter_count >= WAITERS_MAX)
-		return queue_failure(connection, &exchange->route, 503, "Too many requests with seconds= are waiting already.");
+		return queue_busy(http, connection, &exchange->route, "Too many requests with seconds= are waiting already.");
 	exchange->earlier = reading_snapshot(http->reading);
 	if (!exchange->earlier)
-		return queue_failure(connection, &exchange->route, 503, "There is not enough memory for this answer.");
+		return queue_busy(http, connection, &exchange->route, "There is not enough memory for this answer.");
 	http->waiter_count++;
 	exchange->due_ns = now_ns() + seconds_ns(exchange->route.params.seconds);
 	exchange->is_waiting = true;
@@ -215,12 +243,16 @@ static enum MHD_Result answer(struct http *http, struct MHD_Connection *connecti
 
 	if (exchange->is_gone)
 		return MHD_NO;
+	if (route->status != 200)
+		return queue_refusal(http, connection, route);
+	if (route->control)
+		control_do(route->control, route->hz, &http->host->seg, route->text);
 	if (route->view && route->params.seconds && !exchange->earlier)
 		return begin_wait(http, connection, exchange);
 	if (route->view)
 		return render(http, connection, exchange);
 	if (route->is_ready_check && !atomic_load_explicit(&http->reading->seg.head->ready, memory_order_acquire))
-		return queue_failure(connection, route, 503, "The session cannot be read.");
+		return queue_busy(http, connection, route, "The session cannot be read.");
 	return queue_text(connection, route);
 }
 
@@ -243,8 +275,33 @@ static const char *header(struct MHD_Connection *connection, const char *name)
 	return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
 }
 
+/* A request with a body that may be large, as far as its head tells. */
+static bool has_large_body(struct MHD_Connection *connection)
+{
+	const char *length = header(connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
+
+	return header(connection, MHD_HTTP_HEADER_TRANSFER_ENCODING) || (length && strtoull(length, NULL, 10) > BODY_BYTES_MAX);
+}
+
+static enum MHD_Result count_host(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	unsigned *count = context;
+
+	(void)kind, (void)value;
+	*count += !strcasecmp(name, MHD_HTTP_HEADER_HOST);
+	return MHD_YES;
+}
+
+static unsigned count_hosts(struct MHD_Connection *connection)
+{
+	unsigned count = 0;
+
+	MHD_get_connection_values(connection, MHD_HEADER_KIND, count_host, &count);
+	return count;
+}
+
 static struct exchange *new_exchange(struct http *http, struct MHD_Connection *connection, const char *method,
-                                     const char *path)
+                                     const char *path, const char *version)
 {
 	struct exchange *exchange = calloc(1, sizeof(*exchange));
 	struct request request = {
@@ -254,6 +311,12 @@ static struct exchange *new_exchange(struct http *http, struct MHD_Connection *c
 		.accept_encoding = header(connection, MHD_HTTP_HEADER_ACCEPT_ENCODING),
 		.authorization = header(connection, MHD_HTTP_HEADER_AUTHORIZATION),
 		.host = header(connection, MHD_HTTP_HEADER_HOST),
+		.origin = header(connection, "Origin"),
+		.referer = header(connection, MHD_HTTP_HEADER_REFERER),
+		.fetch_site = header(connection, "Sec-Fetch-Site"),
+		.has_large_body = has_large_body(connection),
+		.host_count = count_hosts(connection),
+		.needs_host = !strcmp(version, MHD_HTTP_VERSION_1_1),
 	};
 
 	if (!exchange)
@@ -261,6 +324,7 @@ static struct exchange *new_exchange(struct http *http, struct MHD_Connection *c
 	MHD_get_connection_values_n(connection, MHD_GET_ARGUMENT_KIND, take_param, &request);
 	route_request(&exchange->route, &http->rules, &request);
 	exchange->accepts_gzip = negotiate_gzip(request.accept_encoding);
+	exchange->has_large_body = request.has_large_body;
 	return exchange;
 }
 
@@ -272,7 +336,8 @@ static struct client *client_of(struct MHD_Connection *connection)
 }
 
 /* libmicrohttpd calls this once when the head of a request is there, once for each piece of its body (of which we want
- * none), once at its end, and again when a suspended connection is resumed. */
+ * none), once at its end, and again when a suspended connection is resumed. Only who is answered at the request's end may
+ * use the connection for another; who is answered before is hung up on then. */
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *path, const char *method,
                                   const char *version, const char *body, size_t *body_bytes, void **request_context)
 {
@@ -280,20 +345,21 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 	struct client *client = client_of(connection);
 	bool is_new = !*request_context;
 
-	(void)version, (void)body;
+	(void)body;
 	if (!client)
 		return MHD_NO; /* no memory when it was accepted */
 	if (is_new) {
-		client->exchange = new_exchange(http, connection, method, path);
+		client->exchange = new_exchange(http, connection, method, path, version);
+		client->has_asked = true;
 		client->since_ns = now_ns();
 		*request_context = client->exchange;
 		if (!client->exchange)
 			return MHD_NO;
 	}
-	bool is_reading = !strcmp(method, "GET") || !strcmp(method, "HEAD");
-	if (is_new && is_reading)
-		return MHD_YES; /* answered at the request's end: only so can the connection be kept for the next */
+	bool is_piece = *body_bytes > 0;
 	*body_bytes = 0;
+	if ((is_new && !client->exchange->has_large_body) || is_piece)
+		return MHD_YES;
 	return answer(http, connection, client->exchange);
 }
 
@@ -302,7 +368,8 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
 {
 	struct client *client = client_of(connection);
 
-	(void)code;
+	if (code == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED)
+		host_count(((struct http *)context)->host, SEG_COUNTER_HTTP_SLOW, 1);
 	free_exchange(context, *request_context);
 	*request_context = NULL;
 	if (client) {
@@ -360,10 +427,13 @@ static void evict_idle(struct http *http)
 	struct client *oldest = NULL;
 
 	for (struct client *client = http->clients; client; client = client->next)
-		if (!client->exchange && (!oldest || client->since_ns < oldest->since_ns))
+		if (!client->exchange && !client->is_hung_up && (!oldest || client->since_ns < oldest->since_ns))
 			oldest = client;
-	if (oldest && now_ns() - oldest->since_ns > seconds_ns(EVICTABLE_SECONDS))
-		shutdown(oldest->fd, SHUT_RDWR);
+	if (!oldest || now_ns() - oldest->since_ns <= seconds_ns(EVICTABLE_SECONDS))
+		return;
+	host_count(http->host, SEG_COUNTER_HTTP_BUSY, 1);
+	shutdown(oldest->fd, SHUT_RDWR);
+	oldest->is_hung_up = true;
 }
 
 static bool is_somebody_waiting(const struct http *http)
@@ -421,16 +491,44 @@ static void watch_waiter(struct client *client, uint64_t now)
 	MHD_resume_connection(client->connection);
 }
 
+static unsigned patience_seconds(const struct client *client)
+{
+	if (client->exchange)
+		return ANSWER_SECONDS;
+	return client->has_asked ? REQUEST_SECONDS : FIRST_SECONDS;
+}
+
+/* libmicrohttpd finds the connection at its end and cleans up. Between answers nothing else is on its way on it, so who is
+ * still asking can be told why. */
+static void hang_up(struct http *http, struct client *client)
+{
+	static const char text[] = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
+	                           "Content-Length: 29\r\n\r\nThe request came too slowly.\n";
+
+	if (!client->exchange)
+		send(client->fd, text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	host_count(http->host, SEG_COUNTER_HTTP_SLOW, 1);
+	shutdown(client->fd, SHUT_RDWR);
+	client->is_hung_up = true;
+}
+
+/* Who closes together with a request is answered, but libmicrohttpd misses that nothing more can come. */
+static bool is_over(const struct client *client, uint64_t now)
+{
+	return !client->exchange && now - client->since_ns > seconds_ns(EVICTABLE_SECONDS) && has_hung_up(client);
+}
+
 static void watch_clients(struct http *http)
 {
 	uint64_t now = now_ns();
 
 	for (struct client *client = http->clients; client; client = client->next) {
-		uint64_t limit_ns = seconds_ns(client->exchange ? ANSWER_SECONDS : REQUEST_SECONDS);
 		if (client->exchange && client->exchange->is_waiting)
 			watch_waiter(client, now);
-		else if (now - client->since_ns > limit_ns)
+		else if (is_over(client, now))
 			shutdown(client->fd, SHUT_RDWR);
+		else if (!client->is_hung_up && now - client->since_ns > seconds_ns(patience_seconds(client)))
+			hang_up(http, client);
 	}
 }
 
@@ -446,11 +544,37 @@ static void on_panic(void *context, const char *file, unsigned line, const char 
 	abort();
 }
 
+/* "Error processing request (HTTP response code is 431 (`...')). ..." is what libmicrohttpd logs of what it answers by
+ * itself; other lines, and other languages, tell of no status. */
+static void on_log(void *context, const char *format, va_list arguments)
+{
+	static const char mark[] = "response code is ";
+	struct http *http = context;
+	char line[256];
+
+	vsnprintf(line, sizeof(line), format, arguments);
+	const char *found = strstr(line, mark);
+	switch (found ? atoi(found + sizeof(mark) - 1) : 0) {
+	case 0:
+		break;
+	case MHD_HTTP_URI_TOO_LONG:
+	case MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE:
+		host_count(http->host, SEG_COUNTER_HTTP_HEAD, 1);
+		break;
+	case MHD_HTTP_CONTENT_TOO_LARGE:
+		host_count(http->host, SEG_COUNTER_HTTP_BODY, 1);
+		break;
+	default:
+		host_count(http->host, SEG_COUNTER_HTTP_MALFORMED, 1);
+	}
+}
+
 static int start_daemon(struct http *http)
 {
 	MHD_set_panic_func(on_panic, NULL);
-	http->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
-	                                on_request, http,
+	http->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
+	                                NULL, NULL, on_request, http,
+	                                MHD_OPTION_EXTERNAL_LOGGER, on_log, http,
 	                                MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
 	                                MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
 	                                MHD_OPTION_CONNECTION_LIMIT, (unsigned)CLIENTS_MAX,
@@ -494,7 +618,8 @@ static int open_all(struct http *http)
 	if (!listener_open(&http->listener, http->host))
 		return 1;
 	const struct address *address = &http->listener.address;
-	http->rules.token = !address->is_private && http->token[0] ? http->token : NULL;
+	http->rules.token = http->token[0] ? http->token : NULL;
+	http->rules.is_private = address->is_private;
 	http->rules.checks_host = address->is_private && address->kind == ADDRESS_INET;
 	int result = start_daemon(http);
 	if (result)

@@ -1,23 +1,13 @@
 #include "listener.h"
 
-#include <stdarg.h>
+#include "host.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define DEFAULT_LISTEN "127.0.0.1:9464"
-
-void host_say(const struct exporter_host *host, enum seg_log_level level, const char *format, ...)
-{
-	char line[3 * SEG_TEXT_BYTES];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(line, sizeof(line), format, arguments);
-	va_end(arguments);
-	host->log(level, line);
-}
 
 ino_t socket_inode(int fd)
 {
@@ -38,8 +28,7 @@ static struct address configured_address(const struct exporter_host *host)
 	host_say(host, SEG_LOG_WARN,
 	         "PROFSHIM_LISTEN=%s is not understood, the default is used; accepted: HOST:PORT with a numeric HOST or "
 	         "localhost, unix:/path or off", text);
-	seg_table_mark(&host->seg.slots[SEG_TABLE_THREADS], 0);
-	atomic_fetch_add_explicit(&host->seg.threads[0].counters[SEG_COUNTER_CONFIG_ERRORS], 1, memory_order_relaxed);
+	host_count(host, SEG_COUNTER_CONFIG_ERRORS, 1);
 	address_parse(&address, DEFAULT_LISTEN);
 	return address;
 }
@@ -60,6 +49,8 @@ static void say_where(const struct exporter_host *host, const struct address *co
 		host_say(host, SEG_LOG_WARN, "%s is taken, serving at %s", first, text);
 	else
 		host_say(host, SEG_LOG_INFO, "serving at %s", text);
+	if (choice->fd >= 0 && !choice->address.is_private && !host->seg.head->config.token[0])
+		host_say(host, SEG_LOG_WARN, "other machines reach %s, so every request is refused there until PROFSHIM_TOKEN is set", text);
 }
 
 /* Keeps what was chosen, and writes down for the session where that is. */

@@ -25,7 +25,3 @@ void listener_close(struct listener *listener, const struct exporter_host *host)
 
 /* What a socket is, as long as it lives; 0 = fd is no socket (any more). */
 ino_t socket_inode(int fd);
-
-/* One line to host's log. */
-void host_say(const struct exporter_host *host, enum seg_log_level level, const char *format, ...)
-        __attribute__((format(printf, 3, 4)));

@@ -3,8 +3,6 @@
  */
 #include "negotiate.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdint.h>
 #include <string.h>
 #include <strings.h>
@@ -142,31 +140,6 @@ bool negotiate_openmetrics(const char *accept)
 		}
 	}
 	return openmetrics > 0 && (plain >= 0 ? openmetrics > plain : openmetrics >= wildcard);
-}
-
-bool negotiate_host_is_loopback(const char *host)
-{
-	char name[64];
-	struct in_addr in;
-	struct in6_addr in6;
-
-	if (!host)
-		return true;
-	struct slice slice = trimmed(host, host + strlen(host));
-	const char *closing = slice.length && slice.begin[0] == '[' ? memchr(slice.begin, ']', slice.length) : NULL;
-	const char *colon = memchr(slice.begin, ':', slice.length);
-	if (closing)
-		slice = (struct slice){ slice.begin + 1, (size_t)(closing - slice.begin) - 1 };
-	else if (colon)
-		slice.length = (size_t)(colon - slice.begin);
-	if (slice.length >= sizeof(name))
-		return false;
-	memcpy(name, slice.begin, slice.length);
-	name[slice.length] = '\0';
-	if (closing)
-		return inet_pton(AF_INET6, name, &in6) == 1 && IN6_IS_ADDR_LOOPBACK(&in6);
-	return !strcasecmp(name, "localhost") ||
-	       (inet_pton(AF_INET, name, &in) == 1 && ntohl(in.s_addr) >> 24 == IN_LOOPBACKNET);
 }
 
 bool negotiate_token_matches(const char *authorization, const char *token)

@@ -11,9 +11,5 @@ bool negotiate_gzip(const char *accept_encoding);
  * application/openmetrics-text gets it, wildcards mean the plain text. */
 bool negotiate_openmetrics(const char *accept);
 
-/* Host names this machine's loopback: "localhost", 127.0.0.0/8 or ::1, with or without a port. Absent counts as yes:
- * only HTTP/1.0 clients leave it out, browsers, against whom this guards, never do. */
-bool negotiate_host_is_loopback(const char *host);
-
 /* Authorization is "Bearer TOKEN" with this token; takes as long for a wrong one as for the right one. */
 bool negotiate_token_matches(const char *authorization, const char *token);

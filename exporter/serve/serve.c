@@ -6,6 +6,7 @@
 #include "http.h"
 #include "reading.h"
 #include "report.h"
+#include "reset.h"
 #include "slow_log.h"
 
 #include <errno.h>
@@ -135,6 +136,7 @@ int profshim_exporter_serve(const struct exporter_host *host)
 		return result;
 	}
 	atomic_store_explicit(&host->seg.head->server_pid, (uint32_t)getpid(), memory_order_relaxed);
+	reset_finish(&host->seg);
 	slow_log_init(&server.slow_log, host, &server.reading.names);
 	if (http_new(&server.http, host, &server.reading))
 		host->log(SEG_LOG_ERROR, "not enough memory to serve HTTP; reports by signal still work");

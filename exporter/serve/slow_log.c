@@ -5,6 +5,7 @@
 #include "slow_log.h"
 
 #include "../view.h"
+#include "host.h"
 #include "sink.h"
 
 #include <errno.h>
@@ -32,15 +33,6 @@ void slow_log_init(struct slow_log *ret_log, const struct exporter_host *host, c
 {
 	*ret_log = (struct slow_log){ .host = host, .names = names };
 	snprintf(ret_log->path, sizeof(ret_log->path), "%.*s", SEG_TEXT_BYTES - 1, host->seg.head->config.slow_log);
-}
-
-/* Into slot 0, which anybody may add to with locked instructions. */
-static void count_unlogged(const struct slow_log *log, uint64_t n)
-{
-	if (!n)
-		return;
-	seg_table_mark(&log->host->seg.slots[SEG_TABLE_THREADS], 0);
-	atomic_fetch_add_explicit(&log->host->seg.threads[0].counters[SEG_COUNTER_SLOW_UNLOGGED], n, memory_order_relaxed);
 }
 
 /* taking events */
@@ -93,7 +85,7 @@ static uint32_t take(struct slow_log *log, struct seg_slow ret_events[static BAT
 		uint64_t here = ticket;
 		if (end - here > places) {
 			if (move_on(log, &ticket, end - places))
-				count_unlogged(log, end - places - here);
+				host_count(log->host, SEG_COUNTER_SLOW_UNLOGGED, end - places - here);
 			continue;
 		}
 		enum event event = event_copy(&ret_events[taken], &seg->slow_events[here % places], here);
@@ -102,7 +94,7 @@ static uint32_t take(struct slow_log *log, struct seg_slow ret_events[static BAT
 		if (!move_on(log, &ticket, here + 1))
 			continue;
 		taken += event == EVENT_FINISHED;
-		count_unlogged(log, event != EVENT_FINISHED);
+		host_count(log->host, SEG_COUNTER_SLOW_UNLOGGED, event != EVENT_FINISHED);
 	}
 	return taken;
 }
@@ -196,7 +188,7 @@ static void write_events(struct slow_log *log, const struct seg_slow *events, ui
 	if (!error)
 		written = append(log, strbuf_text(&text), &error);
 	tell(log, error);
-	count_unlogged(log, count - written);
+	host_count(log->host, SEG_COUNTER_SLOW_UNLOGGED, count - written);
 	strbuf_free(&text);
 }
 

@@ -217,6 +217,21 @@
 	X(BLIND_VMSPLICE, "profshim_blind_calls_total", "kind", "vmsplice", "")                                        \
 	X(BLIND_STDIO, "profshim_blind_calls_total", "kind", "stdio", "")                                              \
 	X(BLIND_TLS, "profshim_blind_calls_total", "kind", "tls", "")                                                  \
+	X(HTTP_HOST, "profshim_http_refused_total", "reason", "host",                                                  \
+	  "Requests to profshim's own address, or connections, that were refused or closed, by reason: host: of a name that is not this " \
+	  "machine's; token: absent or wrong; cross_site: sent by a page of another site; not_found; method; parameter; body: "      \
+	  "larger than is taken; head: too large; malformed: not HTTP; slow: too slow to ask or to read; busy: too many wait, " \
+	  "too much memory is in use, or all places are taken.")                                                       \
+	X(HTTP_TOKEN, "profshim_http_refused_total", "reason", "token", "")                                            \
+	X(HTTP_CROSS_SITE, "profshim_http_refused_total", "reason", "cross_site", "")                                  \
+	X(HTTP_NOT_FOUND, "profshim_http_refused_total", "reason", "not_found", "")                                    \
+	X(HTTP_METHOD, "profshim_http_refused_total", "reason", "method", "")                                          \
+	X(HTTP_PARAMETER, "profshim_http_refused_total", "reason", "parameter", "")                                    \
+	X(HTTP_BODY, "profshim_http_refused_total", "reason", "body", "")                                              \
+	X(HTTP_HEAD, "profshim_http_refused_total", "reason", "head", "")                                              \
+	X(HTTP_MALFORMED, "profshim_http_refused_total", "reason", "malformed", "")                                    \
+	X(HTTP_SLOW, "profshim_http_refused_total", "reason", "slow", "")                                              \
+	X(HTTP_BUSY, "profshim_http_refused_total", "reason", "busy", "")                                              \
 	X(EXIT_CLEAN, "profshim_process_exits_total", "cause", "exit", "Processes of the session that ended, by cause.") \
 	X(EXIT_EXEC, "profshim_process_exits_total", "cause", "exec", "")                                              \
 	X(EXIT_KILLED, "profshim_process_exits_total", "cause", "killed", "")                                          \

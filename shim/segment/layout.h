@@ -3,7 +3,8 @@
  * Context: signal. Types and sizes only; no code but address arithmetic lives here.
  *
  * Rules that hold for every field:
- * - Counters only grow. A reader subtracts two snapshots; nothing is ever reset, so no reader disturbs another.
+ * - Counters only grow, and a reader subtracts two snapshots, so that no reader disturbs another. The one exception is
+ *   what a person asks for by POST /control/reset (exporter/serve/reset.h), which snapshots tell by struct segment's resets.
  * - A table entry is claimed by one compare-and-swap on its 64-bit key (table.h) and never freed. What stands behind the
  *   key is zero until added to, so a writer killed between two stores leaves nothing that anyone would wait for.
  * - Numbers inside tables name other entries by their index; a reader treats every index as input from a stranger.
@@ -283,6 +284,18 @@ struct seg_config {
 enum seg_sort { SEG_SORT_TOTTIME, SEG_SORT_CUMTIME, SEG_SORT_NCALLS, SEG_SORT_NAME };
 enum seg_log_level { SEG_LOG_ERROR, SEG_LOG_WARN, SEG_LOG_INFO, SEG_LOG_DEBUG };
 
+/* What the sums over all threads were at the last reset: a thread's own counters can be cleared by nobody else, since it
+ * adds to them with instructions that are not locked. W: the server; R: readers. */
+struct seg_baseline {
+	_Atomic uint64_t call_counts[SEG_CALL_COUNT];
+	_Atomic uint64_t call_ns[SEG_CALL_COUNT];
+	_Atomic uint64_t counters[SEG_COUNTER_COUNT];
+	_Atomic uint64_t overhead_ns[SEG_PHASE_COUNT];
+	_Atomic uint64_t accepted[SEG_PROTOCOL_COUNT];
+	_Atomic uint64_t receive_bytes[SEG_PROTOCOL_COUNT];
+	_Atomic uint64_t transmit_bytes[SEG_PROTOCOL_COUNT];
+};
+
 /* Where a table lies in the segment. */
 struct seg_span {
 	uint64_t offset; /* from the start of the segment, a multiple of 64 */
@@ -347,6 +360,9 @@ struct segment {
 	_Atomic uint32_t routes_count;      /* endpoints made from requests, at most config.max_routes */
 	_Atomic uint64_t ended_mono_ns;     /* when the last process said good-bye; 0 = somebody lives, or was killed */
 	_Atomic uint64_t heartbeat_mono_ns;  /* when the server last looked after the session: how long one that was killed lived */
+	_Atomic uint32_t resets;            /* twice as many as there were; odd: one is under way, or its server died at it */
+	_Atomic uint64_t reset_mono_ns;     /* when the last one was; 0 = there was none */
+	struct seg_baseline baseline;
 	_Atomic uint32_t served_port;       /* so that the next server takes the same */
 	char served_address[SEG_TEXT_BYTES]; /* what to curl: "127.0.0.1:9465"; W: the server */
 };

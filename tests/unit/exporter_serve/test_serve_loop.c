@@ -107,6 +107,7 @@ static void make_segment(void)
 	strcpy(head->config.unwind, "auto");
 	head->config.top = 20;
 	head->config.hz = 99;
+	head->config.is_enabled = 1;
 	head->config.bound_count = 1;
 	head->config.bounds_ns[0] = 1000000;
 	head->config.log_level = SEG_LOG_INFO;
@@ -307,7 +308,16 @@ static const struct {
 	const char *arguments, *status, *detail;
 } refusals[] = {
 	{ "-i http://%A/nothing", "HTTP/1.1 404 ", "\r\n\r\nThere is nothing at this path; / lists what there is.\n" },
-	{ "-i -X POST http://%A/control/reset", "HTTP/1.1 404 ", "nothing at this path" },
+	{ "-i -X POST http://%A/control/restart", "HTTP/1.1 404 ", "nothing at this path" },
+	{ "-i http://%A/control/reset", "HTTP/1.1 405 ", "Allow: POST\r\n" },
+	{ "-i -X OPTIONS http://%A/control/reset", "HTTP/1.1 405 ", "Allow: POST\r\n" },
+	{ "-i -X POST 'http://%A/control/hz?value=10001'", "HTTP/1.1 400 ", "Parameter value " },
+	{ "-i -d value=100 http://%A/control/hz", "HTTP/1.1 400 ", "Parameter value is missing" },
+	{ "-i -X POST -H 'Origin: http://evil.example' http://%A/control/reset", "HTTP/1.1 403 ", "another site" },
+	{ "-i -X POST -H 'Sec-Fetch-Site: same-site' http://%A/control/reset", "HTTP/1.1 403 ", "another site" },
+	{ "-i 'http://%A/report?top=1&top=2'", "HTTP/1.1 400 ", "Parameter top is given twice." },
+	{ "-i -d \"$(head -c 5000 /dev/zero | tr '\\0' x)\" http://%A/control/reset", "HTTP/1.1 413 ", "No path takes a body" },
+	{ "-i -H 'Transfer-Encoding: chunked' -d x http://%A/control/reset", "HTTP/1.1 413 ", "No path takes a body" },
 	{ "-i -X POST http://%A/report", "HTTP/1.1 405 ", "Allow: GET, HEAD\r\n" },
 	{ "-i -d body http://%A/report", "HTTP/1.1 405 ", "Allow: GET, HEAD\r\n" },
 	{ "-i -X DELETE http://%A/-/healthy", "HTTP/1.1 405 ", "Allow: GET, HEAD\r\n" },
@@ -323,7 +333,7 @@ static const struct {
 	{ "-i -X PUT http://%A/connections", "HTTP/1.1 405 ", "Allow: GET, HEAD\r\n" },
 	{ "-i 'http://%A/report?top=1%00'", "HTTP/1.1 400 ", "NUL" },
 	{ "-i 'http://%A/-/ready?verbose=1'", "HTTP/1.1 400 ", "verbose" },
-	{ "-i -H 'Host: evil.example:9464' http://%A/report", "HTTP/1.1 403 ", "The Host header must name" },
+	{ "-i -H 'Host: evil.example:9464' http://%A/report", "HTTP/1.1 421 ", "The Host header must be" },
 };
 
 START_TEST(a_bad_request_is_refused_in_one_sentence)
@@ -337,6 +347,161 @@ START_TEST(a_bad_request_is_refused_in_one_sentence)
 		const char *body = strstr(answer, "\r\n\r\n") + 4;
 		ck_assert_msg(strchr(body, '\n') == body + strlen(body) - 1, "not one line: %s", body);
 	}
+	stop();
+}
+END_TEST
+
+static uint64_t refused(enum seg_counter reason)
+{
+	return host.seg.threads[0].counters[reason];
+}
+
+START_TEST(refusals_are_counted_by_reason)
+{
+	start("127.0.0.1:0", "secret");
+	curl("-X POST http://%A/control/reset -H 'Authorization: Bearer wrong'");
+	ck_assert_uint_eq(refused(SEG_COUNTER_HTTP_TOKEN), 1);
+	curl("-X POST http://%A/control/reset -H 'Authorization: Bearer secret' -H 'Origin: http://evil.example'");
+	ck_assert_uint_eq(refused(SEG_COUNTER_HTTP_CROSS_SITE), 1);
+	curl("-H 'Host: evil.example' http://%A/report http://%A/metrics");
+	ck_assert_uint_eq(refused(SEG_COUNTER_HTTP_HOST), 2);
+	curl("http://%A/nothing");
+	ck_assert_uint_eq(refused(SEG_COUNTER_HTTP_NOT_FOUND), 1);
+	curl("-X POST http://%A/report");
+	ck_assert_uint_eq(refused(SEG_COUNTER_HTTP_METHOD), 1);
+	curl("http://%A/report?top=many 'http://%A/report?endpoint=GET+/nowhere'");
+	ck_assert_uint_eq(refused(SEG_COUNTER_HTTP_PARAMETER), 2);
+	curl("-H 'Transfer-Encoding: chunked' -d x http://%A/report");
+	ck_assert_uint_eq(refused(SEG_COUNTER_HTTP_BODY), 1);
+	curl("http://%A/self");
+	assert_contains("\"http_refused\": {");
+	stop();
+}
+END_TEST
+
+static const struct {
+	const char *bytes, *answer;
+} malformed[] = {
+	{ "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "" }, /* TLS */
+	{ "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/1.1 " },
+	{ "GET /report\r\n\r\n", "HTTP/1.1 " }, /* HTTP/0.9 */
+	{ "GET /report HTTP/1.1\r\n\r\n", "HTTP/1.1 400 " }, /* no Host, RFC 9112, 3.2 */
+	{ "POST /control/reset HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", "HTTP/1.1 400 " },
+	{ "POST /control/reset HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n", "HTTP/1.1 4" },
+};
+
+START_TEST(what_is_not_http_changes_nothing_and_is_survived)
+{
+	start("127.0.0.1:0", "");
+	for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++) {
+		int fd = connect_to_server();
+		size_t n = malformed[i].bytes[0] == '\x16' ? 15 : strlen(malformed[i].bytes);
+		ck_assert_int_eq(send(fd, malformed[i].bytes, n, MSG_NOSIGNAL), (ssize_t)n);
+		shutdown(fd, SHUT_WR);
+		hear(fd, "no such text", 1);
+		assert_begins(malformed[i].answer);
+		assert_lacks(" 200 ");
+		close(fd);
+	}
+	ck_assert_uint_eq(host.seg.head->resets, 0);
+	ck_assert_uint_gt(refused(SEG_COUNTER_HTTP_MALFORMED), 0);
+	curl("-i http://%A/-/healthy");
+	assert_begins("HTTP/1.1 200 ");
+	stop();
+}
+END_TEST
+
+START_TEST(a_client_that_closes_its_side_with_its_request_is_answered_and_let_go)
+{
+	start("127.0.0.1:0", "");
+	int fd = connect_to_server();
+	say(fd, "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	shutdown(fd, SHUT_WR);
+	hear(fd, "no such text", 1); /* to the end, well before it would time out */
+	assert_contains("healthy\n");
+	close(fd);
+	stop();
+}
+END_TEST
+
+START_TEST(two_host_headers_are_refused)
+{
+	start("127.0.0.1:0", "");
+	int fd = connect_to_server();
+	say(fd, "GET /report HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+	hear(fd, "no such text", 1);
+	assert_begins("HTTP/1.1 400 ");
+	assert_contains("There must be one Host header.\n");
+	close(fd);
+	stop();
+}
+END_TEST
+
+START_TEST(a_body_without_end_is_not_waited_for)
+{
+	static const char piece[] = "1000\r\n";
+	static char zeros[0x1002];
+
+	start("127.0.0.1:0", "");
+	memset(zeros, 'x', sizeof(zeros) - 2);
+	memcpy(zeros + sizeof(zeros) - 2, "\r\n", 2);
+	int fd = connect_to_server();
+	say(fd, "GET /report HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+	while (send(fd, piece, strlen(piece), MSG_NOSIGNAL) > 0 && send(fd, zeros, sizeof(zeros), MSG_NOSIGNAL) > 0)
+		; /* until the server hangs up */
+	close(fd);
+	wait_until_open(2);
+	stop();
+}
+END_TEST
+
+START_TEST(a_small_body_does_no_harm_and_the_connection_goes_on)
+{
+	start("127.0.0.1:0", "");
+	int fd = connect_to_server();
+	say(fd, "POST /control/disable HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
+	        "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	hear(fd, "healthy\n", 1);
+	assert_begins("HTTP/1.1 200 OK\r\n");
+	assert_contains("\r\n\r\nsampling is disabled, at 99 Hz\nHTTP/1.1 200 OK");
+	close(fd);
+	stop();
+}
+END_TEST
+
+START_TEST(controls_change_the_state_and_tell_it)
+{
+	start("127.0.0.1:0", "");
+	curl("-X POST http://%A/control/disable");
+	ck_assert_str_eq(answer, "sampling is disabled, at 99 Hz\n");
+	ck_assert_uint_eq(host.seg.head->config.is_enabled, 0);
+	curl("-X POST 'http://%A/control/hz?value=250'");
+	ck_assert_str_eq(answer, "sampling is disabled, at 250 Hz\n");
+	ck_assert_uint_eq(host.seg.head->config.hz, 250);
+	curl("-X POST http://%A/control/enable");
+	ck_assert_str_eq(answer, "sampling is enabled, at 250 Hz\n");
+	ck_assert_uint_eq(host.seg.head->config.is_enabled, 1);
+	curl("-X POST http://%A/control/reset");
+	ck_assert_str_eq(answer, "all counters begin anew; sampling is enabled, at 250 Hz\n");
+	curl("http://%A/report");
+	assert_contains(", 0 samples at 250 Hz");
+	stop();
+}
+END_TEST
+
+/* A scrape that waits while somebody resets gets what came since the reset. */
+START_TEST(a_reset_while_somebody_waits_leaves_him_what_came_since)
+{
+	start("127.0.0.1:0", "");
+	int fd = connect_to_server();
+	say(fd, "GET /report?seconds=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+	wait_until_open(3);
+	sleep_ms(100);
+	curl("-X POST http://%A/control/reset");
+	hear(fd, "no such text", 1);
+	assert_begins("HTTP/1.1 200 OK\r\n");
+	assert_contains(", 0 samples at 99 Hz");
+	close(fd);
 	stop();
 }
 END_TEST
@@ -904,6 +1069,14 @@ int main(void)
 	SRunner *runner = srunner_create(suite);
 
 	tcase_add_test(answers, every_view_is_served_with_its_type);
+	tcase_add_test(answers, refusals_are_counted_by_reason);
+	tcase_add_test(answers, what_is_not_http_changes_nothing_and_is_survived);
+	tcase_add_test(answers, a_client_that_closes_its_side_with_its_request_is_answered_and_let_go);
+	tcase_add_test(answers, two_host_headers_are_refused);
+	tcase_add_test(answers, a_body_without_end_is_not_waited_for);
+	tcase_add_test(answers, a_small_body_does_no_harm_and_the_connection_goes_on);
+	tcase_add_test(answers, controls_change_the_state_and_tell_it);
+	tcase_add_test(waits, a_reset_while_somebody_waits_leaves_him_what_came_since);
 	tcase_add_test(answers, health_is_told);
 	tcase_add_test(answers, a_bad_request_is_refused_in_one_sentence);
 	tcase_add_test(answers, gzip_carries_the_same_bytes);

@@ -1,4 +1,4 @@
-/* What request headers ask for and prove: lists with weights, Host, bearer tokens. */
+/* What request headers ask for and prove: lists with weights, bearer tokens. */
 #include "../../../exporter/serve/negotiate.h"
 #include "../run.h"
 
@@ -67,31 +67,6 @@ START_TEST(openmetrics_is_used_exactly_where_the_client_prefers_it)
 }
 END_TEST
 
-static const struct text_case hosts[] = {
-	{ NULL, true },
-	{ "localhost", true },
-	{ "LocalHost:9464", true },
-	{ "127.0.0.1", true },
-	{ "127.0.0.1:9464", true },
-	{ "127.1.2.3:80", true },
-	{ "[::1]", true },
-	{ "[::1]:9464", true },
-	{ "", false },
-	{ "example.com", false },
-	{ "localhost.example.com", false },
-	{ "127.0.0.1.example.com:9464", false },
-	{ "[::2]:9464", false },
-	{ "[::1", false },
-	{ "10.0.0.1", false },
-	{ "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false },
-};
-
-START_TEST(only_names_of_the_loopback_pass_as_host)
-{
-	ck_assert_msg(negotiate_host_is_loopback(hosts[_i].text) == hosts[_i].is_wanted, "%s", hosts[_i].text);
-}
-END_TEST
-
 static const struct text_case tokens[] = {
 	{ NULL, false },
 	{ "", false },
@@ -123,7 +98,6 @@ int main(void)
 
 	tcase_add_loop_test(tcase, gzip_is_used_exactly_where_the_client_accepts_it, 0, COUNT(encodings));
 	tcase_add_loop_test(tcase, openmetrics_is_used_exactly_where_the_client_prefers_it, 0, COUNT(accepts));
-	tcase_add_loop_test(tcase, only_names_of_the_loopback_pass_as_host, 0, COUNT(hosts));
 	tcase_add_loop_test(tcase, only_the_very_token_passes, 0, COUNT(tokens));
 	suite_add_tcase(suite, tcase);
 	int failed = run_tests(runner);

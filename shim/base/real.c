@@ -8,7 +8,17 @@ struct real real;
  * as a jump the loader would see our caller instead and search from there. Storing the result keeps it a call. */
 #define REAL_RESOLVE(result, name, parameters) *(void **)&real.name = dlsym(RTLD_NEXT, #name);
 
+_Atomic bool real_is_known;
+
+/* A name that this libc lacks makes dlsym allocate its message, and an allocator may call hooks. */
+static __thread bool is_resolving __attribute__((tls_model("initial-exec")));
+
 void real_resolve(void)
 {
+	if (is_resolving)
+		return;
+	is_resolving = true;
 	REAL_FUNCTIONS(REAL_RESOLVE)
+	atomic_store_explicit(&real_is_known, true, memory_order_release);
+	is_resolving = false;
 }

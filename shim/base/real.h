@@ -8,6 +8,8 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -15,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <threads.h>
 #include <time.h>
 
 struct dl_phdr_info;
@@ -68,6 +71,7 @@ struct dl_phdr_info;
 	X(int, select, (int, fd_set *, fd_set *, fd_set *, struct timeval *))                                          \
 	X(int, pselect, (int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *))                \
 	X(int, pthread_create, (pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))                       \
+	X(int, thrd_create, (thrd_t *, thrd_start_t, void *))                                                          \
 	X(int, pthread_cond_wait, (pthread_cond_t *, pthread_mutex_t *))                                               \
 	X(int, pthread_cond_timedwait, (pthread_cond_t *, pthread_mutex_t *, const struct timespec *))                 \
 	X(int, pthread_cond_clockwait, (pthread_cond_t *, pthread_mutex_t *, clockid_t, const struct timespec *))      \
@@ -82,6 +86,7 @@ struct dl_phdr_info;
 	X(sighandler_t, signal, (int, sighandler_t))                                                                   \
 	X(pid_t, fork, (void))                                                                                         \
 	X(void *, dlopen, (const char *, int))                                                                         \
+	X(void *, dlmopen, (long /* Lmid_t */, const char *, int))                                                     \
 	X(int, dlclose, (void *))                                                                                      \
 	X(int, dl_iterate_phdr, (int (*)(struct dl_phdr_info *, size_t, void *), void *))                              \
 	X(int, execve, (const char *, char *const[], char *const[]))                                                   \
@@ -109,4 +114,14 @@ struct real {
 };
 extern struct real real __attribute__((visibility("hidden")));
 
+/* Overlap: any number of threads; all find the same. Called again by what it calls itself, it does nothing. */
 void real_resolve(void);
+
+/* Whether all have been looked up, so that NULL means that there is none. Another thread may be about it: W: real_resolve,
+ * release. */
+extern _Atomic bool real_is_known __attribute__((visibility("hidden")));
+
+static inline bool real_is_resolved(void)
+{
+	return atomic_load_explicit(&real_is_known, memory_order_acquire);
+}

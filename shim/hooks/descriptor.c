@@ -92,11 +92,11 @@ HOOK int close_range(unsigned first, unsigned last, int flags)
 {
 	struct hook hook;
 
-	if (!real.close_range && real.read) {
+	if (!real.close_range && real_is_resolved()) {
 		errno = ENOSYS;
 		return -1;
 	}
-	if (first > last || !hook_enter(&hook, SEG_CALL_CLOSE_RANGE))
+	if (!hook_may_see() || first > last || !hook_enter(&hook, SEG_CALL_CLOSE_RANGE))
 		return real.close_range(first, last, flags);
 	descriptor_range_closing(first, last, (unsigned)flags, hook.start_ns);
 	int result = close_around_own(first, last, (unsigned)flags);

@@ -1,12 +1,44 @@
 #include "hook.h"
 
+#include "loader.h"
+
+#include <signal.h>
+
+#define STACK_BYTES_MAX (64ul << 20) /* frames further apart are hardly on one stack */
+
+/* A handler of the program on an alternate stack tells nothing of the stack that it interrupted. */
+static bool is_on_alternate_stack(void)
+{
+	stack_t stack;
+
+	return sigaltstack(NULL, &stack) != 0 || stack.ss_flags & SS_ONSTACK;
+}
+
+/* Stacks grow down, so the frame of a call that is still on lies above the frame of who is called within it. */
+bool hook_is_gone(uintptr_t frame, uintptr_t here)
+{
+	return frame && frame < here && here - frame < STACK_BYTES_MAX && !is_on_alternate_stack();
+}
+
+void hook_enter_within(uintptr_t frame)
+{
+	if (!hook_is_gone(self.call_frame, frame))
+		return;
+	self.call = 0;
+	self.call_frame = 0;
+	loader_forget(frame);
+}
+
 bool hook_enter_slowly(void)
 {
 	int state = atomic_load_explicit(&shim_state, memory_order_acquire);
 
 	/* A library loaded before us calls a hook in its constructor. */
-	if (state == SHIM_EARLY && !real.read)
+	if (state == SHIM_EARLY && !real_is_resolved())
 		real_resolve();
+	if (state == SHIM_ACTIVE && self.own_depth && self.call &&
+	    hook_is_gone(self.call_frame, (uintptr_t)__builtin_frame_address(0)))
+		self.own_depth = 0;
 	if (state != SHIM_ACTIVE || self.own_depth || self.in_handler)
 		return false;
 	if (!self.slot)

@@ -18,6 +18,10 @@
  * Between hook_enter and hook_returned the program may run (signal handlers, cancellation, longjmp), so nothing is held
  * then; self.call tells the sampler where we are. Between hook_returned and hook_leave own_depth is raised: what profshim
  * itself calls passes through uncounted, and so does a handler of the program that interrupts those nanoseconds.
+ *
+ * A handler may leave the call for good, by siglongjmp or by ending the thread, at any instruction; a C++ exception may
+ * pass through. What was raised then stays so until the next call of the thread finds, from higher up the same stack, that
+ * the frame is gone.
  */
 #include "../base/clock.h"
 #include "../base/real.h"
@@ -36,13 +40,20 @@ enum { HOOK_OVERHEAD_EVERY = 64 };
 struct hook {
 	uint64_t start_ns;
 	uint64_t end_ns;
-	uint32_t outer_call; /* self.call of the call that this one interrupts */
+	uint32_t outer_call; /* self.call and self.call_frame of the call that this one interrupts */
+	uintptr_t outer_frame;
 	enum seg_call call;
 	int saved_errno;
 };
 
-/* The slow answers: not active, or a thread that is met for the first time. */
+/* The slow answers: not active, a thread that is met for the first time, or one that left its last call by a jump. */
 bool hook_enter_slowly(void);
+
+/* What lay at frame, of a call of this thread, is no longer on the stack, as seen from here. */
+bool hook_is_gone(uintptr_t frame, uintptr_t here);
+
+/* Another call is on, as far as self knows: forgets it if it was left by a jump. */
+void hook_enter_within(uintptr_t frame);
 
 /* The process is profiled, this thread has a slot to count in, and it is the program's code that calls. */
 static inline bool hook_may_see(void)
@@ -58,8 +69,12 @@ static inline bool hook_enter(struct hook *hook, enum seg_call call)
 	if (!hook_may_see())
 		return false;
 	thread_add(&self.slot->call_counts[call], 1);
+	if (__builtin_expect(self.call != 0, 0))
+		hook_enter_within((uintptr_t)hook);
 	hook->call = call;
 	hook->outer_call = self.call;
+	hook->outer_frame = self.call_frame;
+	self.call_frame = (uintptr_t)hook;
 	self.call = (uint32_t)call + 1;
 	hook->start_ns = clock_now_ns();
 	return true;
@@ -70,7 +85,7 @@ static inline void hook_returned(struct hook *hook)
 {
 	hook->saved_errno = errno;
 	hook->end_ns = clock_now_ns();
-	self.own_depth++;
+	self.own_depth = 1;
 	thread_add(&self.slot->call_ns[hook->call], hook->end_ns - hook->start_ns);
 }
 
@@ -78,8 +93,9 @@ static inline void hook_leave(const struct hook *hook)
 {
 	if (__builtin_expect(hook->end_ns % HOOK_OVERHEAD_EVERY == 0, 0))
 		thread_add(&self.slot->overhead_ns[SEG_PHASE_HOOKS], (clock_now_ns() - hook->end_ns) * HOOK_OVERHEAD_EVERY);
-	self.own_depth--;
+	self.own_depth = 0;
 	self.call = hook->outer_call;
+	self.call_frame = hook->outer_frame;
 	errno = hook->saved_errno;
 }
 

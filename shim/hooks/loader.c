@@ -1,10 +1,14 @@
 /* loader - libraries that come and go while handlers walk stacks through them.
  *
- * dlopen has a hidden argument: its return address tells the loader whose RUNPATH to search and what $ORIGIN means.
+ * dlopen and dlmopen have a hidden argument: their return address tells the loader whose RUNPATH to search and what $ORIGIN
+ * means.
  * Called from here that would be ours. So where it matters (a caller with a RUNPATH or RPATH, and a name that is searched
- * for or expanded) the hook must vanish from the stack: it jumps into the real dlopen, which then returns straight to the
+ * for or expanded) the hook must vanish from the stack: it jumps into the real function, which then returns straight to the
  * program, and the new modules are looked at when the program next waits. Everywhere else it calls and looks at once.
- * The decision has to be made before any frame of ours is set up, hence the entry in assembly.
+ * The decision has to be made before any frame of ours is set up, hence the entries in assembly.
+ *
+ * Constructors and destructors may leave by a jump, by an exception, or end the thread: then what the hook began is ended
+ * by the next hook of the thread that finds its frame gone (hook.h), or by the thread's end.
  */
 #include "loader.h"
 
@@ -20,8 +24,33 @@
 enum { SETTLE_NS = 1000000000 }; /* how long after a jump a module may still appear */
 
 typedef void *dlopen_function(const char *, int);
+typedef void *dlmopen_function(Lmid_t, const char *, int);
 
 static _Atomic uint64_t jumped_ns; /* when the last jump was, 0 = all is looked at */
+
+/* Of the outermost call of the loader that is on in this thread; 0 = none. */
+static __thread uintptr_t outermost __attribute__((tls_model("initial-exec")));
+
+void loader_forget(uintptr_t here)
+{
+	if (!outermost || !hook_is_gone(outermost, here))
+		return;
+	outermost = 0;
+	modules_abandon();
+}
+
+static void loader_entered(const struct hook *hook)
+{
+	loader_forget((uintptr_t)hook);
+	if (!outermost)
+		outermost = (uintptr_t)hook;
+}
+
+static void loader_left(const struct hook *hook)
+{
+	if (outermost == (uintptr_t)hook)
+		outermost = 0;
+}
 
 static bool has_search_path(const struct link_map *map)
 {
@@ -41,42 +70,85 @@ static bool caller_matters(const char *file, const void *caller)
 	return !dladdr1(caller, &info, (void **)&map, RTLD_DL_LINKMAP) || !map || has_search_path(map);
 }
 
+static void finish_open(struct hook *hook, const void *library, int flags)
+{
+	hook_returned(hook);
+	if (library && !(flags & RTLD_NOLOAD)) {
+		modules_opened();
+		foreign_forget();
+	} else {
+		modules_open_end();
+	}
+	hook_leave(hook);
+}
+
 static void *open_and_look(const char *file, int flags)
 {
 	struct hook hook;
 
 	if (!hook_enter(&hook, SEG_CALL_DLOPEN))
 		return real.dlopen(file, flags);
+	loader_entered(&hook);
 	modules_open_begin();
 	void *library = real.dlopen(file, flags);
-	hook_returned(&hook);
-	if (library && !(flags & RTLD_NOLOAD)) {
-		modules_refresh();
-		foreign_forget();
-	}
-	modules_open_end();
-	hook_leave(&hook);
+	finish_open(&hook, library, flags);
+	loader_left(&hook);
 	return library;
 }
 
-/* Where the entry is to jump. */
-__attribute__((used, visibility("hidden"))) dlopen_function *loader_choose(const char *file, int flags, const void *caller);
-
-dlopen_function *loader_choose(const char *file, int flags, const void *caller)
+static void *open_elsewhere_and_look(Lmid_t namespace, const char *file, int flags)
 {
 	struct hook hook;
 
-	(void)flags;
-	if (!real.dlopen)
+	if (!hook_enter(&hook, SEG_CALL_DLMOPEN))
+		return real.dlmopen(namespace, file, flags);
+	loader_entered(&hook);
+	modules_open_begin();
+	void *library = real.dlmopen(namespace, file, flags);
+	finish_open(&hook, library, flags);
+	loader_left(&hook);
+	return library;
+}
+
+static bool is_to_be_seen(void)
+{
+	if (!real_is_resolved())
 		real_resolve();
-	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE || self.own_depth)
+	return atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE && !self.own_depth;
+}
+
+static void jump(enum seg_call call)
+{
+	struct hook hook;
+
+	if (hook_enter(&hook, call))
+		hook_done(&hook);
+	atomic_store_explicit(&jumped_ns, clock_now_ns(), memory_order_relaxed);
+}
+
+/* Where the entries are to jump. */
+#define CHOICE __attribute__((used, visibility("hidden")))
+CHOICE dlopen_function *loader_choose(const char *file, const void *caller);
+CHOICE dlmopen_function *loader_choose_elsewhere(const char *file, const void *caller);
+
+dlopen_function *loader_choose(const char *file, const void *caller)
+{
+	if (!is_to_be_seen())
 		return real.dlopen;
 	if (!caller_matters(file, caller))
 		return open_and_look;
-	if (hook_enter(&hook, SEG_CALL_DLOPEN))
-		hook_done(&hook);
-	atomic_store_explicit(&jumped_ns, clock_now_ns(), memory_order_relaxed);
+	jump(SEG_CALL_DLOPEN);
 	return real.dlopen;
+}
+
+dlmopen_function *loader_choose_elsewhere(const char *file, const void *caller)
+{
+	if (!is_to_be_seen())
+		return real.dlmopen;
+	if (!caller_matters(file, caller))
+		return open_elsewhere_and_look;
+	jump(SEG_CALL_DLMOPEN);
+	return real.dlmopen;
 }
 
 void loader_settle(void)
@@ -94,30 +166,33 @@ void loader_settle(void)
 }
 
 #if defined(__x86_64__)
-__asm__(".text\n"
-	".globl dlopen\n"
-	".type dlopen, @function\n"
-	"dlopen:\n"
-	"	.cfi_startproc\n"
-	"	mov (%rsp), %rdx\n"
-	"	push %rdi\n"
-	"	.cfi_adjust_cfa_offset 8\n"
-	"	push %rsi\n"
-	"	.cfi_adjust_cfa_offset 8\n"
-	"	sub $8, %rsp\n"
-	"	.cfi_adjust_cfa_offset 8\n"
-	"	call loader_choose\n"
-	"	add $8, %rsp\n"
-	"	.cfi_adjust_cfa_offset -8\n"
-	"	pop %rsi\n"
-	"	.cfi_adjust_cfa_offset -8\n"
-	"	pop %rdi\n"
-	"	.cfi_adjust_cfa_offset -8\n"
-	"	jmp *%rax\n"
-	"	.cfi_endproc\n"
-	".size dlopen, . - dlopen\n");
+/* file: the register of the argument that names the library. */
+#define ENTRY(name, file, choose)                                                                                      \
+	".globl " name "\n"                                                                                            \
+	".type " name ", @function\n"                                                                                  \
+	name ":\n"                                                                                                     \
+	"	.cfi_startproc\n"                                                                                       \
+	"	push %rdi\n"                                                                                            \
+	"	.cfi_adjust_cfa_offset 8\n"                                                                             \
+	"	push %rsi\n"                                                                                            \
+	"	.cfi_adjust_cfa_offset 8\n"                                                                             \
+	"	push %rdx\n"                                                                                            \
+	"	.cfi_adjust_cfa_offset 8\n"                                                                             \
+	"	mov " file ", %rdi\n"                                                                                   \
+	"	mov 24(%rsp), %rsi\n"                                                                                   \
+	"	call " choose "\n"                                                                                      \
+	"	pop %rdx\n"                                                                                             \
+	"	.cfi_adjust_cfa_offset -8\n"                                                                            \
+	"	pop %rsi\n"                                                                                             \
+	"	.cfi_adjust_cfa_offset -8\n"                                                                            \
+	"	pop %rdi\n"                                                                                             \
+	"	.cfi_adjust_cfa_offset -8\n"                                                                            \
+	"	jmp *%rax\n"                                                                                            \
+	"	.cfi_endproc\n"                                                                                         \
+	".size " name ", . - " name "\n"
+__asm__(".text\n" ENTRY("dlopen", "%rdi", "loader_choose") ENTRY("dlmopen", "%rsi", "loader_choose_elsewhere"));
 #else
-#error "the entry of dlopen is written for x86-64"
+#error "the entries of dlopen and dlmopen are written for x86-64"
 #endif
 
 HOOK int dlclose(void *library)
@@ -126,13 +201,18 @@ HOOK int dlclose(void *library)
 
 	if (!hook_enter(&hook, SEG_CALL_DLCLOSE))
 		return real.dlclose(library);
+	loader_entered(&hook);
 	modules_unload_begin();
 	int result = real.dlclose(library);
 	hook_returned(&hook);
-	modules_refresh();
-	foreign_forget();
-	modules_unload_end();
+	if (result == 0) {
+		modules_unloaded();
+		foreign_forget();
+	} else {
+		modules_unload_end();
+	}
 	hook_leave(&hook);
+	loader_left(&hook);
 	return result;
 }
 

@@ -44,7 +44,7 @@ HOOK int pthread_cond_clockwait(pthread_cond_t *restrict condition, pthread_mute
 {
 	struct hook hook;
 
-	if (!real.pthread_cond_clockwait && real.read)
+	if (!real.pthread_cond_clockwait && real_is_resolved())
 		return ENOSYS;
 	if (!hook_enter(&hook, SEG_CALL_PTHREAD_COND_CLOCKWAIT))
 		return real.pthread_cond_clockwait(condition, mutex, clock, until);
@@ -76,7 +76,7 @@ HOOK int sem_clockwait(sem_t *restrict semaphore, clockid_t clock, const struct 
 {
 	struct hook hook;
 
-	if (!real.sem_clockwait && real.read) {
+	if (!real.sem_clockwait && real_is_resolved()) {
 		errno = ENOSYS;
 		return -1;
 	}

@@ -61,7 +61,7 @@ HOOK sighandler_t ssignal(int number, sighandler_t handler);
 
 static bool passes_through(int number)
 {
-	if (!real.__sysv_signal)
+	if (!real_is_resolved())
 		real_resolve();
 	return atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE || self.own_depth || !is_arbitrated(number);
 }

@@ -1,5 +1,8 @@
-/* thread - pthread_create: a thread is sampled from its first instruction in the program's own code on, and begins with the
- * request that the one who made it works for. */
+/* thread - the functions that make threads: a thread is sampled from its first instruction in the program's own code on, and
+ * begins with the request that the one who made it works for. Also one that is made before profshim is active, by a
+ * library's constructor or in a program that may turn out to be a server, begins here, since only here is known where its
+ * stack ends.
+ */
 #include "hook.h"
 
 #include "../setup/shim.h"
@@ -7,7 +10,8 @@
 /* What a new thread needs to begin; in a fixed pool, since nothing may be allocated here. A thread for which the pool has
  * no entry starts unaided: it is met, and counted, at its first hook. */
 struct start {
-	void *(*routine)(void *);
+	void *(*routine)(void *); /* NULL: standard_routine */
+	thrd_start_t standard_routine;
 	void *argument;
 	size_t stack_bytes; /* as its attributes have it, 0 = the usual size */
 	uint32_t heir;      /* of the work of its creator: base/work.h */
@@ -36,18 +40,18 @@ static void note_stack(size_t stack_bytes)
 	self.stack_low = self.stack_high - stack_bytes;
 }
 
-static struct start *take_start(void *(*routine)(void *), void *argument, size_t stack_bytes)
+static struct start *take_start(void)
 {
 	for (int i = 0; i < STARTS_MAX; i++) {
-		if (atomic_load_explicit(&starts[i].is_taken, memory_order_relaxed) ||
-		    atomic_exchange_explicit(&starts[i].is_taken, true, memory_order_acquire))
+		struct start *start = &starts[i];
+		if (atomic_load_explicit(&start->is_taken, memory_order_relaxed) ||
+		    atomic_exchange_explicit(&start->is_taken, true, memory_order_acquire))
 			continue;
-		starts[i].routine = routine;
-		starts[i].argument = argument;
-		starts[i].stack_bytes = stack_bytes;
-		starts[i].work = self.work;
-		starts[i].heir = work_bequeath();
-		return &starts[i];
+		start->routine = NULL;
+		start->stack_bytes = 0;
+		start->work = self.work;
+		start->heir = self.slot ? work_bequeath() : 0;
+		return start;
 	}
 	return NULL;
 }
@@ -57,11 +61,18 @@ static void give_back(struct start *start)
 	atomic_store_explicit(&start->is_taken, false, memory_order_release);
 }
 
-static void *run_thread(void *taken)
+static void give_back_unused(struct start *start)
 {
-	const struct start *mine = taken;
-	struct start start = { .routine = mine->routine, .argument = mine->argument, .stack_bytes = mine->stack_bytes,
-			       .heir = mine->heir, .work = mine->work };
+	work_disinherit(start->heir);
+	give_back(start);
+}
+
+/* In the new thread: what it was given, which is no longer needed. */
+static struct start begin_thread(struct start *taken)
+{
+	struct start start = { .routine = taken->routine, .standard_routine = taken->standard_routine,
+			       .argument = taken->argument, .stack_bytes = taken->stack_bytes, .heir = taken->heir,
+			       .work = taken->work };
 
 	give_back(taken);
 	note_stack(start.stack_bytes);
@@ -71,7 +82,58 @@ static void *run_thread(void *taken)
 		work_inherit(start.heir, start.work);
 	else
 		work_disinherit(start.heir);
+	return start;
+}
+
+static void *run_thread(void *taken)
+{
+	struct start start = begin_thread(taken);
+
 	return start.routine(start.argument);
+}
+
+static int run_standard_thread(void *taken)
+{
+	struct start start = begin_thread(taken);
+
+	return start.standard_routine(start.argument);
+}
+
+/* Whether a thread that is made now is the program's, though nothing is counted yet: profshim may become active. */
+static bool may_become_active(void)
+{
+	int state = atomic_load_explicit(&shim_state, memory_order_relaxed);
+
+	return !self.own_depth && !self.in_handler && (state == SHIM_EARLY || state == SHIM_DORMANT);
+}
+
+static int create(pthread_t *thread, const pthread_attr_t *attributes, void *(*routine)(void *), void *argument)
+{
+	struct start *start = take_start();
+
+	if (!start)
+		return real.pthread_create(thread, attributes, routine, argument);
+	start->routine = routine;
+	start->argument = argument;
+	start->stack_bytes = stack_bytes_of(attributes);
+	int result = real.pthread_create(thread, attributes, run_thread, start);
+	if (result != 0)
+		give_back_unused(start);
+	return result;
+}
+
+static int create_standard(thrd_t *thread, thrd_start_t routine, void *argument)
+{
+	struct start *start = take_start();
+
+	if (!start)
+		return real.thrd_create(thread, routine, argument);
+	start->standard_routine = routine;
+	start->argument = argument;
+	int result = real.thrd_create(thread, run_standard_thread, start);
+	if (result != thrd_success)
+		give_back_unused(start);
+	return result;
 }
 
 HOOK int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restrict attributes, void *(*routine)(void *),
@@ -80,14 +142,22 @@ HOOK int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restri
 	struct hook hook;
 
 	if (!hook_enter(&hook, SEG_CALL_PTHREAD_CREATE))
-		return real.pthread_create(thread, attributes, routine, argument);
-	struct start *start = take_start(routine, argument, stack_bytes_of(attributes));
-	int result = start ? real.pthread_create(thread, attributes, run_thread, start) :
-			     real.pthread_create(thread, attributes, routine, argument);
-	if (start && result != 0) {
-		work_disinherit(start->heir);
-		give_back(start);
-	}
+		return may_become_active() ? create(thread, attributes, routine, argument) :
+					     real.pthread_create(thread, attributes, routine, argument);
+	int result = create(thread, attributes, routine, argument);
+	hook_done(&hook);
+	return result;
+}
+
+/* C11; glibc's makes its thread by an inner function, which is not interposed. */
+HOOK int thrd_create(thrd_t *thread, thrd_start_t routine, void *argument)
+{
+	struct hook hook;
+
+	if (!hook_enter(&hook, SEG_CALL_THRD_CREATE))
+		return may_become_active() ? create_standard(thread, routine, argument) :
+					     real.thrd_create(thread, routine, argument);
+	int result = create_standard(thread, routine, argument);
 	hook_done(&hook);
 	return result;
 }

@@ -118,7 +118,7 @@ HOOK int epoll_pwait2(int epoll, struct epoll_event *events, int max, const stru
 {
 	struct hook hook;
 
-	if (!real.epoll_pwait2 && real.read)
+	if (!real.epoll_pwait2 && real_is_resolved())
 		return missing();
 	if (!enter(&hook, SEG_CALL_EPOLL_PWAIT2))
 		return real.epoll_pwait2(epoll, events, max, timeout, mask);

@@ -7,6 +7,7 @@
 #include "hpack.h"
 
 #include "../base/log.h"
+#include "../base/thread.h"
 #include "heap.h"
 
 #include <dlfcn.h>
@@ -67,6 +68,7 @@ static nghttp2_mem memory = { .malloc = mem_malloc, .free = mem_free, .calloc = 
 
 static void say_why_not(const char *what, const char *why)
 {
+	thread_count(SEG_COUNTER_FAULT_HTTP2);
 	log_line(SEG_LOG_WARN, LIBRARY " %s, requests of HTTP/2 and gRPC are not counted: %s", what, why);
 }
 

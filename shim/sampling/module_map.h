@@ -4,11 +4,15 @@
  */
 #include "modules.h"
 
+#include "../segment/layout.h"
+
 #include <stdatomic.h>
 
 struct map_object {
 	struct dl_phdr_info info; /* name and headers are the map's own copies: the loader's may vanish */
 	uintptr_t low, high;      /* all its loadable segments; high is one past */
+	uint8_t build_id[SEG_BUILD_ID_BYTES];
+	uint32_t build_id_bytes;  /* 0 = it has none */
 	uint32_t module;          /* index in the segment's table; SEG_MODULE_NONE: the table is full */
 	bool is_system;
 };
@@ -32,7 +36,8 @@ struct module_map {
 /* Shared by modules.c and module_map.c. Each flag's partner is named at its use. */
 struct module_gate {
 	_Atomic(struct module_map *) current;
-	_Atomic uint32_t readers;   /* handlers between enter and leave */
+	_Atomic uint32_t phase;      /* 0 or 1: where handlers that enter are counted */
+	_Atomic uint32_t readers[2]; /* handlers between enter and leave, by phase */
 	_Atomic uint32_t walkers;   /* those among them that were let in */
 	_Atomic uint32_t unloading; /* threads between unload_begin and unload_end */
 	_Atomic uint32_t is_stale;  /* a pc was met that no module covers */

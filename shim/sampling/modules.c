@@ -1,8 +1,8 @@
 /* The handler's side of the module map. Two counters keep it safe without a lock:
  *
- * - readers: a map that was replaced is freed only after readers was seen at 0 later on. A handler raises it before it
- *   loads the pointer, the setup side replaces the pointer before it looks at the counter; both are sequentially
- *   consistent, so either the handler sees the new pointer or the setup side sees the handler.
+ * - readers: a map that was replaced is freed only after the readers of its phase were seen at 0 later on. A handler raises
+ *   them before it loads the pointer, the setup side replaces the pointer before it looks at the counter; both are
+ *   sequentially consistent, so either the handler sees the new pointer or the setup side sees the handler.
  * - walkers, the same way with unloading: either the handler sees that a module may vanish, or dlclose's hook sees the
  *   walk and waits for its end.
  */
@@ -12,9 +12,15 @@
 
 struct module_gate module_gate;
 
+/* The phases that this thread entered in, the last in the lowest bit: a handler may interrupt another. */
+static __thread uint32_t phases __attribute__((tls_model("initial-exec")));
+
 bool sig_modules_enter(void)
 {
-	atomic_fetch_add_explicit(&module_gate.readers, 1, memory_order_seq_cst);
+	uint32_t phase = atomic_load_explicit(&module_gate.phase, memory_order_relaxed);
+
+	phases = phases << 1 | phase;
+	atomic_fetch_add_explicit(&module_gate.readers[phase], 1, memory_order_seq_cst);
 	atomic_fetch_add_explicit(&module_gate.walkers, 1, memory_order_seq_cst);
 	if (!atomic_load_explicit(&module_gate.unloading, memory_order_seq_cst))
 		return true;
@@ -26,7 +32,9 @@ void sig_modules_leave(bool has_entered)
 {
 	if (has_entered)
 		atomic_fetch_sub_explicit(&module_gate.walkers, 1, memory_order_release);
-	atomic_fetch_sub_explicit(&module_gate.readers, 1, memory_order_release);
+	uint32_t phase = phases & 1;
+	phases >>= 1;
+	atomic_fetch_sub_explicit(&module_gate.readers[phase], 1, memory_order_release);
 }
 
 static const struct module_map *current_map(void)

@@ -9,7 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Takes a new map by the real dl_iterate_phdr and enters new modules into the segment's table. */
+/* Takes a new map by the real dl_iterate_phdr and enters new modules into the segment's table. Where another thread is at
+ * that, it does it once more, and this returns at once: no lock of ours is waited for. */
 void modules_refresh(void);
 
 /* The same, if a handler met code of a module that is not in the map and the last such look is a second ago: the loader
@@ -21,10 +22,22 @@ void modules_refresh_if_stale(uint64_t now_ns);
 void modules_unload_begin(void);
 void modules_unload_end(void);
 
+/* Instead of the end: something was unloaded. Handlers keep to the leaf until the new map is there. */
+void modules_unloaded(void);
+
 /* Around the real dlopen and the refresh after it. Where something was unmapped before, the new module may come to lie, and
  * its constructors run before the map shows it; handlers then keep to the leaf. Where nothing was, this does nothing. */
 void modules_open_begin(void);
 void modules_open_end(void);
+void modules_opened(void); /* instead of the end: something was opened */
+
+/* The thread has left calls between their begin and end for good: by a jump, an exception, or its own end. */
+void modules_abandon(void);
+
+/* Around fork in the parent: no map is being drawn meanwhile, since the loader holds a lock then that a child would inherit
+ * locked. Begin waits some ms at most. */
+void modules_fork_begin(void);
+void modules_fork_end(void);
 
 /* In the child of fork: handlers of the parent's other threads are gone in mid-walk. Returns how many they were. */
 uint32_t modules_forked(void);

@@ -71,6 +71,7 @@ bool sampling_start(void)
 	handler.period_ns = 1000000000 / hz;
 	sig_tree_init();
 	if (!unwind_init(seg.head->config.unwind)) {
+		thread_count(SEG_COUNTER_FAULT_SAMPLING);
 		log_line(SEG_LOG_ERROR, "sampling is off: no memory");
 		return false;
 	}
@@ -78,6 +79,7 @@ bool sampling_start(void)
 		disposition_set(&program, NULL);
 	int error = install();
 	if (error) {
+		thread_count(SEG_COUNTER_FAULT_SAMPLING);
 		log_line(SEG_LOG_ERROR, "sampling is off: no handler can be set for SIGPROF: %s", strerror(-error));
 		return false;
 	}

@@ -99,7 +99,9 @@
 	X(GNUTLS_RECORD_CORK, "gnutls_record_cork")                                                                    \
 	X(GNUTLS_RECORD_UNCORK, "gnutls_record_uncork")                                                                \
 	X(GNUTLS_BYE, "gnutls_bye")                                                                                    \
-	X(GNUTLS_DEINIT, "gnutls_deinit")
+	X(GNUTLS_DEINIT, "gnutls_deinit")                                                                              \
+	X(DLMOPEN, "dlmopen")                                                                                          \
+	X(THRD_CREATE, "thrd_create")
 
 /* Protocols told apart by their bytes: X(ID, "name in labels"). UNKNOWN: nothing recognised yet, or given up.
  * Of connections all but GRPC, which is one of HTTP2. Of endpoints all but HTTP2, FASTCGI (requests for a route: HTTP) and
@@ -189,6 +191,15 @@
 	X(TRUNCATED, "profshim_samples_truncated_total", "", "", "CPU samples whose stack was deeper than is kept.")   \
 	X(TIMER_FAILED, "profshim_timers_failed_total", "", "",                                                        \
 	  "Threads that are not sampled because no timer could be made for them.")                                     \
+	X(FAULT_MODULES, "profshim_faults_total", "part", "modules",                                                   \
+	  "Parts of profshim that failed in a process, by part; they switch themselves off, and the rest goes on. "      \
+	  "modules: no memory for the map of the program's libraries; unwind: no unwinder, stacks are followed by frame pointers; " \
+	  "sampling: no handler or no memory for samples; exporter: the library that answers and reports; http2: the "   \
+	  "decoder of header blocks.")                                                                                    \
+	X(FAULT_UNWIND, "profshim_faults_total", "part", "unwind", "")                                                 \
+	X(FAULT_SAMPLING, "profshim_faults_total", "part", "sampling", "")                                             \
+	X(FAULT_EXPORTER, "profshim_faults_total", "part", "exporter", "")                                             \
+	X(FAULT_HTTP2, "profshim_faults_total", "part", "http2", "")                                                   \
 	X(UNCLASSIFIED_CONNECTIONS, "profshim_unclassified_connections_total", "", "",                                 \
 	  "Accepted connections whose bytes fit no known protocol.")                                                   \
 	X(LOST_POOL_FULL, "profshim_requests_lost_total", "reason", "pool_full",                                       \

@@ -1,6 +1,7 @@
 #include "exporter_library.h"
 
 #include "../base/log.h"
+#include "../base/thread.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -82,11 +83,13 @@ static void *open_copy(void)
 static void *open_any(void)
 {
 	if (!path[0]) {
+		thread_count(SEG_COUNTER_FAULT_EXPORTER);
 		log_line(SEG_LOG_WARN, "libprofshim-exporter.so is not beside libprofshim.so, there will be no reports");
 		return NULL;
 	}
 	void *library = access(path, R_OK) == 0 ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : open_copy();
 	if (!library) {
+		thread_count(SEG_COUNTER_FAULT_EXPORTER);
 		const char *why = dlerror();
 		log_line(SEG_LOG_WARN, "%s cannot be opened (%s), there will be no reports from process %d", path,
 			 why ? why : strerror(errno), (int)getpid());

@@ -95,6 +95,8 @@ static void on_thread_end(void *round)
 	if (next < PTHREAD_DESTRUCTOR_ITERATIONS && pthread_setspecific(thread_key, (void *)next) == 0)
 		return;
 	self.own_depth++; /* for good: the thread has no slot any more */
+	self.call = 0;    /* it may have been cancelled within one */
+	modules_abandon();
 	sampling_thread_stop();
 	thread_detach();
 	if (gettid() == getpid())
@@ -156,6 +158,7 @@ static void before_fork(void)
 	forking.is_prepared = true;
 	server_fork_prepare();
 	conn_forking();
+	modules_fork_begin();
 	hold_samples();
 }
 
@@ -165,6 +168,7 @@ static void after_fork_in_parent(void)
 		return;
 	forking.is_prepared = false;
 	release_samples();
+	modules_fork_end();
 	server_fork_parent();
 }
 

@@ -31,6 +31,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <threads.h>
 #include <unistd.h>
 
 /* glibc's entry points of fortified code; its headers declare them only inside of that. */
@@ -203,6 +204,11 @@ static void *empty_thread(void *argument)
 	return argument;
 }
 
+static int empty_standard_thread(void *argument)
+{
+	return argument != NULL;
+}
+
 static void ignore_signal(int number)
 {
 	(void)number;
@@ -256,17 +262,23 @@ static void call_process_family(void)
 {
 	struct sigaction action = { .sa_handler = ignore_signal }, old;
 	pthread_t thread;
+	thrd_t standard_thread;
 	void *library;
 	int modules = 0;
 
 	checked("pthread_create", pthread_create(&thread, NULL, empty_thread, NULL) ? -1 : 0);
 	pthread_join(thread, NULL);
+	checked("thrd_create", thrd_create(&standard_thread, empty_standard_thread, NULL) == thrd_success ? 0 : -1);
+	require("thrd_join", thrd_join(standard_thread, NULL) == thrd_success);
 	CALL(sigaction, SIGUSR2, &action, NULL);
 	CALL(sigaction, SIGUSR2, NULL, &old);
 	require("sigaction gives back what was set", old.sa_handler == ignore_signal);
 	CALL(signal, SIGUSR2, SIG_DFL);
 	library = dlopen("libm.so.6", RTLD_NOW | RTLD_LOCAL);
 	checked("dlopen", library ? 0 : -1);
+	CALL(dlclose, library);
+	library = dlmopen(LM_ID_BASE, "libm.so.6", RTLD_NOW | RTLD_LOCAL);
+	checked("dlmopen", library ? 0 : -1);
 	CALL(dlclose, library);
 	CALL(dl_iterate_phdr, count_module, &modules);
 	require("modules", modules > 1);

@@ -1,3 +1,4 @@
+#include "../../../shim/hooks/loader.h"
 #include "../../../shim/hooks/tls.h"
 
 #include "../requests/room.h"
@@ -5,6 +6,11 @@
 
 /* What hooks ask of setup: this process is profiled, and the thread is attached by the room. */
 _Atomic int shim_state = SHIM_ACTIVE;
+
+void loader_forget(uintptr_t here)
+{
+	(void)here;
+}
 
 void shim_thread_begin(void)
 {

@@ -358,6 +358,7 @@ static void finish_end(void (*log_slow)(void))
 		log_slow();
 	process_leave(SEG_COUNTER_EXIT_CLEAN);
 	atomic_store_explicit(&shim_state, SHIM_OFF, memory_order_release);
+	thread_detach(); /* of a thousand processes a second the dead would hold all slots until they are buried */
 	self.own_depth--;
 }
 

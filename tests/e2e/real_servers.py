@@ -10,7 +10,7 @@ from harness import Failure, children_of, free_ports, wait_until
 NGINX_CONFIG = """
 daemon off;
 master_process on;
-worker_processes 2;
+worker_processes {workers};
 worker_shutdown_timeout 5s;
 pid {dir}/nginx.pid;
 error_log {dir}/nginx-error.log warn;
@@ -50,15 +50,15 @@ LogLine = collections.namedtuple("LogLine", "method uri status bytes_sent reques
 
 
 class Nginx:
-    """A master and two workers, serving files and made answers from a scene's directory."""
+    """A master and its workers, serving files and made answers from a scene's directory."""
 
-    def __init__(self, scene, **settings):
+    def __init__(self, scene, workers=2, **settings):
         self.scene = scene
         self.port = free_ports()
         self._make_site()
         # What root starts gives its privileges up for its workers; they must still write below the scene's directory.
         user = "user nobody nogroup;" if os.geteuid() == 0 else ""
-        config = scene.write("nginx.conf", NGINX_CONFIG.format(dir=scene.dir, port=self.port, user=user))
+        config = scene.write("nginx.conf", NGINX_CONFIG.format(dir=scene.dir, port=self.port, user=user, workers=workers))
         self.argv = ["nginx", "-e", scene.path("nginx-error.log"), "-p", scene.dir, "-c", config]
         self.program = scene.start(self.argv, "nginx", **settings)
         self.program.wait_for_port(self.port)

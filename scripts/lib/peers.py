@@ -4,11 +4,13 @@
     peers.py BUILD CACHE [--list] [--quick] [--test] [--hz N] [--jobs N] [SUITE[/UNIT]...]
 
     --test   as one of the project's tests: --quick, unless $PROFSHIM_TEST_FULL asks for all
-    --jobs   how many units run at a time; 2, and 4 with --quick
+    --jobs   how many units run at a time; 2, and 6 with --quick
 
-A unit runs twice without the shim (once with --quick) and once with it, sampled at 1 kHz. A test whose verdict is another
-one then runs alone, up to three times each way, and its unit once more; only what comes again under the shim, and never
-without, is called different. A test that is not the same twice without the shim is unsteady, and said to be.
+A unit runs twice without the shim (once with --quick) and twice with it, sampled at 1 kHz: as a user has it, where only
+the first program and what listens is profiled, and so that every program which it executes is profiled from its start
+("every"), since many suites run each test as a program. A test whose verdict is another one then runs alone, up to three
+times each way, and its unit once more; only what comes again under the shim, and never without, is called different. A
+test that is not the same twice without the shim is unsteady, and said to be.
 
 The last line is "N tests, same verdict M, different D"; the exit code is 1 where D is not 0 or a unit could not run.
 """
@@ -31,29 +33,43 @@ ABSENT = "absent"
 ALONE = 3                # how often a test with another verdict runs alone, each way
 
 
+PLAIN, USUAL, EVERY = "without", "with", "every"  # how a unit runs
+
+
 class Shim:
+    REPORTS = 50  # of the sessions that a unit leaves, the largest files are read
+
     def __init__(self, build, hz):
         self.library = os.path.join(build, "shim", "setup", "libprofshim.so")
         self.program = os.path.join(build, "exporter", "cli", "profshim")
+        self.firsts = os.path.join(build, "tests", "peers", "libfirsts.so")
         self.hz = hz
-        for path in (self.library, self.program):
+        for path in (self.library, self.program, self.firsts):
             if not os.path.exists(path):
                 sys.exit("peers: there is no %s" % path)
 
-    def environment(self, directory, listen):
+    def environment(self, mode, directory, listen):
         os.mkdir(directory, 0o700)
-        return {"LD_PRELOAD": self.library, "PROFSHIM_HZ": str(self.hz), "PROFSHIM_DIR": directory, "PROFSHIM_LISTEN": listen}
+        environment = {"LD_PRELOAD": self.library, "PROFSHIM_HZ": str(self.hz), "PROFSHIM_DIR": directory,
+                       "PROFSHIM_LISTEN": listen}
+        if mode == EVERY:
+            # SIGUSR1 asks a profiled program for a report, by contract; the tests expect to die of it.
+            environment.update({"LD_PRELOAD": self.library + ":" + self.firsts, "PROFSHIM_SIGNAL": "none",
+                                "PROFSHIM_MEMORY": "8M"})
+        return environment
 
     def samples(self, directory):
-        """(sessions, samples, dropped) of all sessions in a directory, by what profshim reports of them."""
-        sessions = samples = dropped = 0
-        for name in os.listdir(directory):
-            report = subprocess.run([self.program, "report", "--top", "1", os.path.join(directory, name)],
-                                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+        """(sessions, samples, dropped) of the sessions in a directory, by what profshim reports of the largest."""
+        paths = sorted((entry.path for entry in os.scandir(directory) if entry.name.endswith(".seg")),
+                       key=lambda path: -os.stat(path).st_blocks)
+        samples = dropped = 0
+        for path in paths[:self.REPORTS]:
+            report = subprocess.run([self.program, "report", "--top", "1", path], stdout=subprocess.PIPE,
+                                    stderr=subprocess.DEVNULL, text=True).stdout
             found = re.search(r"(\d+) samples at .*?, (\d+) dropped", report)
             if found:
-                sessions, samples, dropped = sessions + 1, samples + int(found.group(1)), dropped + int(found.group(2))
-        return sessions, samples, dropped
+                samples, dropped = samples + int(found.group(1)), dropped + int(found.group(2))
+        return len(paths), samples, dropped
 
 
 def is_marked(pid, mark):
@@ -103,7 +119,7 @@ class Runner:
     def close(self):
         shutil.rmtree(self.base, ignore_errors=True)
 
-    def run(self, suite, unit, under_shim, only=None, turn=1):
+    def run(self, suite, unit, mode, only=None, turn=1):
         directory = os.path.join(self.base, str(next(self.runs)))
         work, temporary, sessions = (os.path.join(directory, name) for name in ("work", "tmp", "sessions"))
         os.makedirs(work)
@@ -111,10 +127,10 @@ class Runner:
         argv, cwd, extra = suite.command(unit, work, self.quick, only)
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": directory, "LANG": "C.UTF-8",
                        "TMPDIR": temporary, **extra}
-        if under_shim:
-            environment.update(self.shim.environment(sessions, suite.listen))
-        log = os.path.join(self.logs, "%s.%s.%s%s.%d" % (suite.name, unit.replace("/", "-"), "with" if under_shim else "without",
-                                                         ".alone" if only else "", turn))
+        if mode != PLAIN:
+            environment.update(self.shim.environment(mode, sessions, suite.listen))
+        log = os.path.join(self.logs, "%s.%s.%s%s.%d" % (suite.name, unit.replace("/", "-"), mode, ".alone" if only else "",
+                                                         turn))
         began = time.monotonic()
         with open(log + ".out", "wb") as stdout, open(log + ".err", "wb") as stderr:
             process = subprocess.Popen(argv, cwd=cwd, env=environment, start_new_session=True, stdin=subprocess.DEVNULL,
@@ -130,7 +146,7 @@ class Runner:
         seconds = time.monotonic() - began
         verdicts = suite.verdicts(unit, work, read_text(log + ".out") + "\n" + read_text(log + ".err"))
         verdicts[EXIT] = ended
-        seen = self.shim.samples(sessions) if under_shim else (0, 0, 0)
+        seen = (0, 0, 0) if mode == PLAIN else self.shim.samples(sessions)
         shutil.rmtree(directory, ignore_errors=True)
         return Outcome(verdicts, *seen, seconds)
 
@@ -140,15 +156,17 @@ class Row:
     known whether that is ours."""
 
     def __init__(self, suite, unit, test, without, under):
+        """without: verdicts; under: {mode: verdict}."""
         self.suite, self.unit, self.test = suite, unit, test
-        self.without, self.under = list(without), [under]
+        self.without, self.under = list(without), list(under.values())
+        self.modes = [mode for mode, verdict in under.items() if self.is_other(verdict)]
         self.state = self._first_state()
 
     def name(self):
         return "%s/%s %s" % (self.suite.name, self.unit, self.test)
 
     def _first_state(self):
-        if self.is_other(self.under[0]):
+        if self.modes:
             return "other"
         if len(set(self.without)) > 1:
             return "unsteady"
@@ -167,17 +185,16 @@ def settle(runner, row):
     alone = None if row.test == EXIT else row.test
     if alone:
         for turn in range(1, ALONE + 1):
-            row.without.append(runner.run(row.suite, row.unit, False, alone, turn).verdicts.get(row.test, ABSENT))
-        for turn in range(1, ALONE + 1):
-            verdict = runner.run(row.suite, row.unit, True, alone, turn).verdicts.get(row.test, ABSENT)
+            row.without.append(runner.run(row.suite, row.unit, PLAIN, alone, turn).verdicts.get(row.test, ABSENT))
+    row.state = "unsteady"
+    for mode in row.modes:
+        # Last in company: some fail only after what another test has left behind.
+        for only, turn in [(alone, turn) for turn in range(1, ALONE + 1) if alone] + [(None, 2)]:
+            verdict = runner.run(row.suite, row.unit, mode, only, turn).verdicts.get(row.test, ABSENT)
             row.under.append(verdict)
             if row.is_other(verdict):
                 row.state = "different"
                 return
-    # Some fail only in company: after what another test has left behind.
-    verdict = runner.run(row.suite, row.unit, True, None, 2).verdicts.get(row.test, ABSENT)
-    row.under.append(verdict)
-    row.state = "different" if row.is_other(verdict) else "unsteady"
 
 
 def run_units(runner, units, jobs):
@@ -185,24 +202,26 @@ def run_units(runner, units, jobs):
     may disturb one another: whatever comes out otherwise is run again by itself."""
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         turns = range(1, 2 if runner.quick else 3)
-        runs = [([pool.submit(runner.run, suite, unit, False, None, turn) for turn in turns],
-                 pool.submit(runner.run, suite, unit, True)) for suite, unit in units]
+        runs = [([pool.submit(runner.run, suite, unit, PLAIN, None, turn) for turn in turns],
+                 {mode: pool.submit(runner.run, suite, unit, mode) for mode in (USUAL, EVERY)}) for suite, unit in units]
         for (suite, unit), (plain, under) in zip(units, runs):
-            rows = rows_of(suite, unit, [run.result() for run in plain], under.result())
-            print_unit(suite, unit, rows, plain[0].result(), under.result())
-            yield rows, under.result()
+            plain, under = [run.result() for run in plain], {mode: run.result() for mode, run in under.items()}
+            rows = rows_of(suite, unit, plain, under)
+            print_unit(suite, unit, rows, plain[0], under)
+            yield rows, under
 
 
 def rows_of(suite, unit, plain, under):
-    names = dict.fromkeys(name for outcome in plain + [under] for name in outcome.verdicts)
+    names = dict.fromkeys(name for outcome in plain + list(under.values()) for name in outcome.verdicts)
     return [Row(suite, unit, name, (outcome.verdicts.get(name, ABSENT) for outcome in plain),
-                under.verdicts.get(name, ABSENT)) for name in names]
+                {mode: outcome.verdicts.get(name, ABSENT) for mode, outcome in under.items()}) for name in names]
 
 
 def print_unit(suite, unit, rows, plain, under):
-    print("%-38s %4d tests, %3d other verdicts; %6.1f s without, %6.1f s with; %d sessions, %d samples, %d dropped"
-          % ("%s/%s" % (suite.name, unit), len(rows) - 1, sum(row.state == "other" for row in rows), plain.seconds,
-             under.seconds, under.sessions, under.samples, under.dropped), flush=True)
+    print("%-34s %4d tests, %3d other verdicts; %5.1f s %s" % (
+        "%s/%s" % (suite.name, unit), len(rows) - 1, sum(row.state == "other" for row in rows), plain.seconds,
+        "".join("; %s %5.1f s, %d sessions, %d samples, %d dropped" % (mode, run.seconds, run.sessions, run.samples, run.dropped)
+                for mode, run in under.items())), flush=True)
 
 
 def settle_unit(runner, rows):
@@ -215,7 +234,7 @@ def settle_unit(runner, rows):
     for row in other:
         if row.test != EXIT:
             continue
-        if tests and row.under[0].startswith("exit code"):
+        if tests and all(verdict.startswith("exit code") for verdict in row.under):
             row.state = "different" if any(test.state == "different" for test in tests) else "unsteady"
         else:
             settle(runner, row)
@@ -276,10 +295,10 @@ def main():
     rows, samples, unseen = [], 0, []
     try:
         by_unit = []
-        for found, under in run_units(runner, units, how.jobs or (4 if how.quick else 2)):
+        for found, under in run_units(runner, units, how.jobs or (6 if how.quick else 2)):
             by_unit.append(found)
-            samples += under.samples
-            if not under.sessions or len(found) < 2:
+            samples += sum(run.samples for run in under.values())
+            if not all(run.sessions for run in under.values()) or len(found) < 2:
                 unseen.append("%s/%s" % (found[0].suite.name, found[0].unit))
         for found in by_unit:
             settle_unit(runner, found)

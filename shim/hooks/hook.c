@@ -1,5 +1,6 @@
 #include "hook.h"
 
+#include "../sampling/sampling.h"
 #include "loader.h"
 
 #include <signal.h>
@@ -43,5 +44,7 @@ bool hook_enter_slowly(void)
 		return false;
 	if (!self.slot)
 		shim_thread_begin();
+	else
+		sampling_follow();
 	return self.slot != NULL;
 }

@@ -27,6 +27,7 @@
 #include "../base/real.h"
 #include "../base/thread.h"
 #include "../base/work.h"
+#include "../sampling/pulse.h"
 #include "../setup/shim.h"
 
 #include <errno.h>
@@ -59,7 +60,7 @@ void hook_enter_within(uintptr_t frame);
 static inline bool hook_may_see(void)
 {
 	bool is_unusual = atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE ||
-			  (self.own_depth | self.in_handler) || !self.slot;
+			  (self.own_depth | self.in_handler) || !self.slot || pulse_is_behind();
 
 	return !__builtin_expect(is_unusual, 0) || hook_enter_slowly();
 }

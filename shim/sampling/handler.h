@@ -8,11 +8,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* What our timers' signals carry: this object's address. */
-extern char sig_cookie __attribute__((visibility("hidden")));
-
 struct handler {
-	uint64_t period_ns;         /* between two samples of a thread. W: setup, before the first timer */
 	_Atomic uint32_t is_paused; /* samples are thrown away: the process is about to become another, or to end */
 };
 extern struct handler handler __attribute__((visibility("hidden")));

@@ -11,6 +11,8 @@
 #include "disposition.h"
 #include "handler.h"
 #include "modules.h"
+#include "perf.h"
+#include "pulse.h"
 #include "timer.h"
 #include "tree.h"
 #include "unwind.h"
@@ -18,13 +20,33 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
+
+#define NEW_NS 1000000 /* 1 ms of CPU time: no thread takes that long to come to its first hook, or to us */
+
+/* Times that a thread leaves its core in a second of CPU time: 5.7 us of CPU each with the perf clock (perf.h). */
+#define CALM 200     /* 0.1 %; fewer, and it gets one */
+#define RESTLESS 400 /* more, and it loses it */
+
+enum {
+	FOLLOW_TICKS = 2, /* 0.4 s, in which threads that call hooks follow by themselves */
+	ADOPT_TICKS = 5,
+};
 
 static struct {
 	bool is_on;
+	uint32_t tick_hz;
 	pid_t pid; /* tells the process from a child of vfork, which has our memory, but neither timers nor dispositions */
 } sampling;
+
+static uint32_t rate(void)
+{
+	return atomic_load_explicit(&seg.head->hz_now, memory_order_relaxed);
+}
 
 static int install(void)
 {
@@ -61,14 +83,11 @@ static void after_fork(void)
 
 bool sampling_start(void)
 {
-	uint32_t hz = atomic_load_explicit(&seg.head->config.hz, memory_order_relaxed);
 	struct sigaction program;
 
-	if (!hz) {
+	if (!rate())
 		log_line(SEG_LOG_INFO, "sampling is off: 0 samples per second are asked for");
-		return false;
-	}
-	handler.period_ns = 1000000000 / hz;
+	sampling.tick_hz = perf_tick_hz();
 	sig_tree_init();
 	if (!unwind_init(seg.head->config.unwind)) {
 		thread_count(SEG_COUNTER_FAULT_SAMPLING);
@@ -89,46 +108,161 @@ bool sampling_start(void)
 	return true;
 }
 
-static void begin_thread(void)
+/* --- the calling thread's clocks --- */
+
+static void end_clocks(void)
 {
+	perf_end();
+	timer_stop();
+	pulse_end();
+}
+
+static void begin_timer(uint32_t hz, bool is_new)
+{
+	end_clocks();
 	disposition_unblock();
-	timer_start(handler.period_ns);
+	uint64_t first_ns = pulse_begin(hz, is_new, hz > sampling.tick_hz);
+	if (!timer_start(hz, first_ns))
+		pulse_end();
+}
+
+static void begin_clocks(bool is_new)
+{
+	uint32_t hz = rate();
+
+	atomic_store_explicit(&pulse.hz, hz, memory_order_relaxed);
+	if (hz && hz != pulse.ledger_hz) {
+		begin_timer(hz, is_new);
+	} else if (!hz) {
+		end_clocks();
+		disposition_block();
+	}
+}
+
+/* It came into being while we were there, and is not the first one, which did much before us. */
+static bool is_new_thread(void)
+{
+	struct timespec used;
+
+	return syscall(SYS_gettid) != sampling.pid && clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0 && used.tv_sec == 0 &&
+	       used.tv_nsec < NEW_NS;
 }
 
 void sampling_thread_start(void)
 {
-	if (sampling.is_on)
-		begin_thread();
+	if (sampling.is_on && !pulse.ledger_hz)
+		begin_clocks(is_new_thread());
 }
 
 void sampling_thread_stop(void)
 {
 	if (!sampling.is_on)
 		return;
-	timer_stop();
+	end_clocks();
 	disposition_block();
 	unwind_thread_stop();
 }
+
+/* How often the thread gave up its core, or lost it, for a second of its CPU time since the last look. */
+static uint64_t switches_a_second(void)
+{
+	static __thread struct {
+		int64_t switches, cpu_us;
+	} last __attribute__((tls_model("initial-exec")));
+	struct rusage usage;
+
+	if (getrusage(RUSAGE_THREAD, &usage) != 0)
+		return UINT64_MAX;
+	int64_t switches = usage.ru_nvcsw + usage.ru_nivcsw;
+	int64_t cpu_us = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+	int64_t new_switches = switches - last.switches, new_us = cpu_us - last.cpu_us;
+	last.switches = switches;
+	last.cpu_us = cpu_us;
+	return new_us > 0 && new_switches >= 0 ? (uint64_t)new_switches * 1000000 / (uint64_t)new_us : UINT64_MAX;
+}
+
+static void look_at_thread(uint32_t hz)
+{
+	uint64_t switches = switches_a_second();
+
+	if (hz <= sampling.tick_hz || switches > RESTLESS)
+		perf_end();
+	else if (!pulse.perf_head && switches < CALM)
+		perf_begin(hz);
+}
+
+void sampling_follow(void)
+{
+	int saved_errno = errno;
+
+	if (!sampling.is_on) {
+		atomic_store_explicit(&pulse.hz, rate(), memory_order_relaxed);
+		return;
+	}
+	if (is_vfork_child())
+		return;
+	bool is_look = atomic_load_explicit(&pulse.hz, memory_order_relaxed) == PULSE_LOOK;
+	self.own_depth++;
+	begin_clocks(false);
+	if (is_look)
+		look_at_thread(rate());
+	self.own_depth--;
+	errno = saved_errno;
+}
+
+/* --- the other threads' --- */
 
 void sampling_adopt_threads(void)
 {
 	if (!sampling.is_on)
 		return;
 	unwind_reclaim();
-	timer_adopt_all(handler.period_ns);
+	if (rate())
+		timer_adopt_all(rate(), true);
 }
+
+/* Of the process, but ours: the number of entries in the directory besides . and .. (proc(5)). */
+static uint32_t count_threads(void)
+{
+	struct stat status;
+
+	return stat("/proc/self/task", &status) == 0 && status.st_nlink > 3 ? (uint32_t)status.st_nlink - 3 : 0;
+}
+
+void sampling_tick(void)
+{
+	static uint32_t ticks, hz, follow_tick, adopt_tick;
+
+	if (!sampling.is_on)
+		return;
+	ticks++;
+	if (rate() != hz) {
+		hz = rate();
+		follow_tick = ticks + FOLLOW_TICKS;
+	}
+	if (ticks == follow_tick)
+		timer_follow_all(hz);
+	if (hz && ticks >= adopt_tick && count_threads() != timer_count()) {
+		bool are_known = timer_adopt_all(hz, false);
+		adopt_tick = ticks + (are_known ? ADOPT_TICKS : 1);
+	}
+}
+
+/* --- fork and exec --- */
 
 void sampling_forked(void)
 {
 	bool is_torn = modules_forked() > 0;
 
 	timer_forked();
+	perf_forget();
+	pulse_forget();
 	if (!sampling.is_on)
 		return;
 	after_fork();
 	sampling.pid = (pid_t)syscall(SYS_getpid);
 	unwind_forked(is_torn);
-	begin_thread();
+	begin_clocks(true);
 }
 
 void sampling_pause(void)
@@ -138,7 +272,7 @@ void sampling_pause(void)
 	if (!sampling.is_on || is_vfork_child())
 		return;
 	atomic_store_explicit(&handler.is_paused, 1, memory_order_relaxed);
-	timer_stop();
+	end_clocks();
 	timer_abandon_all();
 	disposition_block();
 	/* Throws away what is pending. Exec turns a handler into the default action; what it keeps is to be ignored. */
@@ -153,8 +287,9 @@ void sampling_resume(void)
 		return;
 	install();
 	atomic_store_explicit(&handler.is_paused, 0, memory_order_relaxed);
-	begin_thread();
-	timer_adopt_all(handler.period_ns);
+	begin_clocks(false);
+	if (rate())
+		timer_adopt_all(rate(), true);
 }
 
 void sampling_program_action(const struct sigaction *action, struct sigaction *ret_old)

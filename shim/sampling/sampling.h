@@ -7,7 +7,8 @@
 #include <stdint.h>
 
 /* Opens the unwinder that config.unwind names and installs the SIGPROF handler. hz from the segment. False: sampling is
- * off, one line was logged. Once per process, after seg and thread_attach; the handler survives fork. */
+ * off, one line was logged. Once per process, after seg and thread_attach; the handler survives fork. At a rate of 0 all is
+ * made ready for another one to come. */
 bool sampling_start(void);
 
 /* A CPU timer for the calling thread, and its SIGPROF let through if it is blocked (context: call; four system calls, two
@@ -16,8 +17,17 @@ void sampling_thread_start(void);
 /* Deletes it. Before thread_detach. */
 void sampling_thread_stop(void);
 
+/* The rate in force is another than the calling thread's, or its clock is to be looked at (pulse_is_behind). Context: call;
+ * nothing but system calls, and none while there is nothing to change. */
+void sampling_follow(void);
+
 /* Threads that were there before us: a timer for each thread in /proc/self/task that has none, created from here. */
 void sampling_adopt_threads(void);
+
+/* Every EXPORTER_TICK_MS in the process that serves: threads that no hook saw begin get their timers, and threads that call
+ * nothing follow the rate, both within a second. Other processes' threads follow at their next hook; until then their
+ * handlers leave out what is too much. */
+void sampling_tick(void);
 
 /* In the child of fork: its timers are gone, its threads but one too; begins anew. */
 void sampling_forked(void);

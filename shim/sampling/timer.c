@@ -1,14 +1,15 @@
 /* Raw system calls: the C library's timer_create wraps the kernel's id in an object of its own, which it may allocate.
  *
- * The first expiry is uniformly random in one period. A thread that lives for a tenth of a period is then met once in ten
- * such threads, so the sum over many short threads is true.
+ * Every timer stands in a table by its thread's id, so that whoever finds that the rate has changed can make it anew for
+ * threads that sit in one computation and call nothing. A timer's id is taken out of the table by one exchange, and who
+ * took it deletes it. The kernel gives ids of timers in rising order, so one that was just deleted is nobody else's yet.
  */
 #include "timer.h"
 
 #include "../base/clock.h"
 #include "../base/thread.h"
 #include "../base/log.h"
-#include "handler.h"
+#include "pulse.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,13 +22,24 @@
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
-enum { ADOPTED_MAX = 512 };
+enum {
+	PLACES = 1 << 14, /* a page of it is made when a thread first needs it */
+	PROBES = 16,      /* ids of threads follow each other, so places do */
+};
 
-/* Whoever exchanges tid for 0 has the timer. */
-static struct {
-	_Atomic uint32_t tid; /* 0 = free */
-	int32_t timer;
-} adopted[ADOPTED_MAX];
+#define ARMED (1ULL << 63)
+#define FAILED 1 /* as armed: none could be made, which was told */
+
+/* Whoever exchanges armed for 0 has the timer. */
+struct place {
+	_Atomic uint64_t owner; /* generation << 32 | thread id; of another generation = free */
+	_Atomic uint64_t armed; /* ARMED | hz << 32 | the kernel's id; 0 = no timer */
+};
+static struct place places[PLACES];
+static uint64_t generation = 1; /* of forks: what the parent had is not the child's. W: timer_forked */
+static _Atomic int32_t place_count;
+
+static __thread struct place *own __attribute__((tls_model("initial-exec"))); /* NULL: not looked for, or none was free */
 
 static _Atomic uint32_t has_logged_failure;
 
@@ -51,15 +63,13 @@ static struct timespec timespec_of(uint64_t ns)
 }
 
 /* The kernel's id, or -1 with errno. */
-static int32_t timer_make(uint32_t tid, uint64_t period_ns)
+static int32_t timer_make(uint32_t tid, uint32_t hz, uint64_t first_ns)
 {
 	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGPROF };
-	uint64_t dice[2] = { clock_now_ns(), tid };
-	uint64_t first_ns = 1 + seg_key_of_bytes(dice, sizeof(dice), 0) % period_ns;
-	struct itimerspec times = { .it_interval = timespec_of(period_ns), .it_value = timespec_of(first_ns) };
+	struct itimerspec times = { .it_interval = timespec_of(pulse_period_ns(hz)), .it_value = timespec_of(first_ns) };
 	int32_t timer;
 
-	event.sigev_value.sival_ptr = &sig_cookie;
+	event.sigev_value.sival_ptr = pulse_cookie(hz);
 	event.sigev_notify_thread_id = (pid_t)tid;
 	if (syscall(SYS_timer_create, thread_clock(tid), &event, &timer) != 0)
 		return -1;
@@ -80,80 +90,221 @@ static void report_failure(int error)
 			 strerror(error));
 }
 
-/* Takes the timer of an adopted thread out of the table; -1 = it has none there. */
-static int32_t take_adopted(uint32_t tid)
+static uint64_t owner_of(uint32_t tid)
 {
-	for (int i = 0; i < ADOPTED_MAX; i++) {
-		_Atomic uint32_t *owner = &adopted[i].tid;
-		uint32_t expected = tid;
-		if (atomic_load_explicit(owner, memory_order_acquire) != tid)
+	return generation << 32 | tid;
+}
+
+static struct place *find(uint32_t tid)
+{
+	for (uint32_t i = 0; i < PROBES; i++) {
+		struct place *place = &places[(tid + i) % PLACES];
+		if (atomic_load_explicit(&place->owner, memory_order_relaxed) == owner_of(tid))
+			return place;
+	}
+	return NULL;
+}
+
+static bool is_free(uint64_t owner)
+{
+	return owner >> 32 != generation;
+}
+
+static void disarm(struct place *place)
+{
+	uint64_t armed = atomic_exchange_explicit(&place->armed, 0, memory_order_acq_rel);
+
+	if (armed & ARMED)
+		timer_delete_raw((int32_t)armed);
+}
+
+/* One without a timer; NULL: none is free. */
+static struct place *claim(uint32_t tid)
+{
+	for (uint32_t i = 0; i < PROBES; i++) {
+		struct place *place = &places[(tid + i) % PLACES];
+		uint64_t owner = atomic_load_explicit(&place->owner, memory_order_relaxed);
+		if (!is_free(owner) || !atomic_compare_exchange_strong_explicit(&place->owner, &owner, owner_of(tid),
+										memory_order_acquire, memory_order_relaxed))
 			continue;
-		int32_t timer = adopted[i].timer;
-		if (atomic_compare_exchange_strong_explicit(owner, &expected, 0, memory_order_acq_rel, memory_order_relaxed))
-			return timer;
+		if (owner) /* what stands there was the parent's */
+			atomic_store_explicit(&place->armed, 0, memory_order_relaxed);
+		else /* the timer that timer_follow_all made while the thread gave its place back */
+			disarm(place);
+		atomic_fetch_add_explicit(&place_count, 1, memory_order_relaxed);
+		return place;
 	}
-	return -1;
+	return NULL;
 }
 
-void timer_start(uint64_t period_ns)
+static void give_back(struct place *place)
 {
-	if (self.timer >= 0)
-		return;
-	uint32_t tid = (uint32_t)syscall(SYS_gettid);
-	self.timer = take_adopted(tid);
-	if (self.timer < 0)
-		self.timer = timer_make(tid, period_ns);
-	if (self.timer < 0)
-		report_failure(errno);
+	disarm(place);
+	atomic_store_explicit(&place->owner, 0, memory_order_release);
+	atomic_fetch_sub_explicit(&place_count, 1, memory_order_relaxed);
 }
 
-void timer_stop(void)
+/* Instead of what is there. */
+static void arm(struct place *place, int32_t timer, uint32_t hz)
 {
-	int32_t timer = self.timer >= 0 ? self.timer : take_adopted((uint32_t)syscall(SYS_gettid));
+	uint64_t before = atomic_exchange_explicit(&place->armed, ARMED | (uint64_t)hz << 32 | (uint32_t)timer, memory_order_acq_rel);
 
+	if (before & ARMED)
+		timer_delete_raw((int32_t)before);
+}
+
+static uint32_t hz_of(const struct place *place)
+{
+	return (uint32_t)((atomic_load_explicit(&place->armed, memory_order_relaxed) & ~ARMED) >> 32);
+}
+
+/* The calling thread's, which somebody may have made for it. */
+static struct place *own_place(void)
+{
+	if (!own)
+		own = find((uint32_t)syscall(SYS_gettid));
+	return own;
+}
+
+uint32_t timer_hz(void)
+{
+	const struct place *place = own_place();
+
+	return place ? hz_of(place) : 0;
+}
+
+static bool drop(void)
+{
+	struct place *place = own_place();
+	bool had_one = self.timer >= 0 || (place && hz_of(place));
+
+	if (place)
+		disarm(place);
+	else if (self.timer >= 0)
+		timer_delete_raw(self.timer);
 	self.timer = -1;
+	return had_one;
+}
+
+static void fail(struct place *place, int error)
+{
+	if (place)
+		atomic_store_explicit(&place->armed, FAILED, memory_order_relaxed);
+	report_failure(error);
+}
+
+/* The old one goes first, since there may be no room for both. */
+bool timer_start(uint32_t hz, uint64_t first_ns)
+{
+	uint32_t tid = (uint32_t)syscall(SYS_gettid);
+
+	drop();
+	self.timer = timer_make(tid, hz, first_ns);
+	int error = errno;
+	if (!own)
+		own = claim(tid);
+	if (self.timer >= 0 && own)
+		arm(own, self.timer, hz);
+	else if (self.timer < 0)
+		fail(own, error);
+	return self.timer >= 0;
+}
+
+bool timer_stop(void)
+{
+	bool had_one = drop();
+
+	if (own)
+		give_back(own);
+	own = NULL;
+	return had_one;
+}
+
+static uint64_t random_ns(uint32_t tid, uint32_t hz)
+{
+	uint64_t dice[2] = { clock_now_ns(), tid };
+
+	return 1 + seg_key_of_bytes(dice, sizeof(dice), 0) % pulse_period_ns(hz);
+}
+
+static void arm_for(struct place *place, uint32_t tid, uint32_t hz)
+{
+	int32_t timer = timer_make(tid, hz, random_ns(tid, hz));
+
 	if (timer >= 0)
-		timer_delete_raw(timer);
+		arm(place, timer, hz);
+	else if (errno != EINVAL) /* the thread has ended meanwhile */
+		fail(place, errno);
 }
 
-static bool is_adopted(uint32_t tid)
+/* 0: nobody's, or the calling thread's. */
+static uint32_t other_thread(const struct place *place, uint32_t own_tid)
 {
-	for (int i = 0; i < ADOPTED_MAX; i++)
-		if (atomic_load_explicit(&adopted[i].tid, memory_order_relaxed) == tid)
-			return true;
-	return false;
+	uint64_t owner = atomic_load_explicit(&place->owner, memory_order_relaxed);
+
+	return is_free(owner) || (uint32_t)owner == own_tid ? 0 : (uint32_t)owner;
 }
 
-static void adopt(uint32_t tid, uint64_t period_ns)
+void timer_follow_all(uint32_t hz)
 {
-	int place = 0;
+	uint32_t own_tid = (uint32_t)syscall(SYS_gettid);
 
-	while (place < ADOPTED_MAX && atomic_load_explicit(&adopted[place].tid, memory_order_acquire))
-		place++;
-	if (place == ADOPTED_MAX) {
-		report_failure(ENOSPC);
-		return;
+	for (struct place *place = places; place < places + PLACES; place++) {
+		uint32_t tid = other_thread(place, own_tid);
+		if (!tid || hz_of(place) == hz)
+			continue;
+		if (hz)
+			arm_for(place, tid, hz);
+		else
+			disarm(place);
 	}
-	int32_t timer = timer_make(tid, period_ns);
-	if (timer < 0) {
-		if (errno != EINVAL) /* the thread has ended meanwhile */
-			report_failure(errno);
-		return;
-	}
-	adopted[place].timer = timer;
-	atomic_store_explicit(&adopted[place].tid, tid, memory_order_release);
 }
 
-static void delete_ended(void)
+void timer_abandon_all(void)
+{
+	if (timer_count() > (own != NULL))
+		timer_follow_all(0);
+}
+
+uint32_t timer_count(void)
+{
+	int32_t count = atomic_load_explicit(&place_count, memory_order_relaxed);
+
+	return count > 0 ? (uint32_t)count : 0;
+}
+
+void timer_forked(void)
+{
+	generation++;
+	atomic_store_explicit(&place_count, 0, memory_order_relaxed);
+	self.timer = -1;
+	own = NULL;
+}
+
+static void delete_ended(uint32_t own_tid)
 {
 	pid_t pid = getpid();
 
-	for (int i = 0; i < ADOPTED_MAX; i++) {
-		uint32_t tid = atomic_load_explicit(&adopted[i].tid, memory_order_relaxed);
-		int32_t timer;
-		if (tid && syscall(SYS_tgkill, pid, tid, 0) != 0 && errno == ESRCH && (timer = take_adopted(tid)) >= 0)
-			timer_delete_raw(timer);
+	for (struct place *place = places; place < places + PLACES; place++) {
+		uint32_t tid = other_thread(place, own_tid);
+		if (tid && syscall(SYS_tgkill, pid, tid, 0) != 0 && errno == ESRCH)
+			give_back(place);
 	}
+}
+
+/* False: it was met for the first time. */
+static bool adopt(uint32_t tid, uint32_t hz, bool is_first)
+{
+	struct place *place = find(tid);
+	bool is_known = place != NULL;
+
+	if (!is_known && !(place = claim(tid))) {
+		report_failure(ENOSPC);
+		return true;
+	}
+	if ((is_known || is_first) && !atomic_load_explicit(&place->armed, memory_order_relaxed))
+		arm_for(place, tid, hz);
+	return is_known;
 }
 
 /* What getdents64(2) writes. */
@@ -174,41 +325,28 @@ static uint32_t number_of(const char *name)
 	return *name ? 0 : number;
 }
 
-void timer_adopt_all(uint64_t period_ns)
+bool timer_adopt_all(uint32_t hz, bool is_first)
 {
 	_Alignas(struct entry) char buffer[4096];
 	uint32_t own_tid = (uint32_t)syscall(SYS_gettid);
 	int fd = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool are_known = true;
 	long bytes;
 
-	delete_ended();
+	if (timer_count())
+		delete_ended(own_tid);
 	if (fd < 0) {
-		log_line(SEG_LOG_WARN, "/proc/self/task cannot be read, threads from before the start are not sampled: %s",
-			 strerror(errno));
-		return;
+		if (is_first)
+			log_line(SEG_LOG_WARN, "/proc/self/task cannot be read, threads from before the start are not sampled: %s",
+				 strerror(errno));
+		return true;
 	}
 	while ((bytes = syscall(SYS_getdents64, fd, buffer, sizeof(buffer))) > 0)
 		for (long at = 0; at < bytes; at += ((const struct entry *)(buffer + at))->bytes) {
 			uint32_t tid = number_of(((const struct entry *)(buffer + at))->name);
-			if (tid && tid != own_tid && !is_adopted(tid))
-				adopt(tid, period_ns);
+			if (tid && tid != own_tid)
+				are_known &= adopt(tid, hz, is_first);
 		}
 	close(fd);
-}
-
-void timer_abandon_all(void)
-{
-	for (int i = 0; i < ADOPTED_MAX; i++) {
-		uint32_t tid = atomic_load_explicit(&adopted[i].tid, memory_order_relaxed);
-		int32_t timer = tid ? take_adopted(tid) : -1;
-		if (timer >= 0)
-			timer_delete_raw(timer);
-	}
-}
-
-void timer_forked(void)
-{
-	self.timer = -1;
-	for (int i = 0; i < ADOPTED_MAX; i++)
-		atomic_store_explicit(&adopted[i].tid, 0, memory_order_relaxed);
+	return are_known;
 }

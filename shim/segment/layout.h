@@ -266,6 +266,7 @@ struct seg_process {
 struct seg_config {
 	_Atomic uint32_t hz;         /* 0 = no sampling */
 	_Atomic uint32_t is_enabled; /* 0 = nothing is sampled */
+	uint32_t budget_ppm;         /* of the program's CPU time, for profshim's own; 0 = no cap */
 	uint32_t max_routes;
 	uint32_t top;                      /* rows of a report */
 	uint32_t sort;                     /* enum seg_sort */
@@ -358,6 +359,14 @@ struct segment {
 	_Atomic uint64_t slow_events_begun; /* tickets given out for slow events */
 	_Atomic uint64_t slow_events_logged; /* of those, the ones that the server wrote to the log, or gave up */
 	_Atomic uint32_t routes_count;      /* endpoints made from requests, at most config.max_routes */
+	/* Samples a second of CPU time and thread in force now, 0 = none: config.hz, unless sampling is disabled or its budget
+	 * is used up. W: who makes the segment, then the server (setup/governor.h); R: every hook and handler. */
+	_Atomic uint32_t hz_now;
+	_Atomic uint32_t rate_shift;        /* times that the governor has halved config.hz for it; W: the server */
+	_Atomic int64_t uncounted_ns;       /* CPU time that ended threads had used when no sample stood for it; < 0: that samples
+					     * stood for and they had not used (sampling/pulse.h) */
+	_Atomic uint32_t perf_threads;      /* that ever had the perf clock besides their timer */
+	_Atomic uint32_t perf_error;        /* errno of the last one that was refused it, 0 = none was */
 	_Atomic uint64_t ended_mono_ns;     /* when the last process said good-bye; 0 = somebody lives, or was killed */
 	_Atomic uint64_t heartbeat_mono_ns;  /* when the server last looked after the session: how long one that was killed lived */
 	_Atomic uint32_t resets;            /* twice as many as there were; odd: one is under way, or its server died at it */

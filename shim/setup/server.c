@@ -4,6 +4,7 @@
 #include "../base/clock.h"
 #include "../base/log.h"
 #include "../base/thread.h"
+#include "../sampling/sampling.h"
 #include "aside.h"
 #include "descriptors.h"
 #include "exporter_library.h"
@@ -98,6 +99,7 @@ static bool host_tick(void)
 		rings_look();
 	if (ticks % PRUNE_PERIOD_TICKS == PRUNE_TICKS)
 		session_prune();
+	sampling_tick();
 	publish_lost_lines();
 	atomic_store_explicit(&seg.head->heartbeat_mono_ns, clock_now_ns(), memory_order_relaxed);
 	return !is_to_end();

@@ -172,6 +172,7 @@ static uint64_t real_ns(void)
 static void fill_header(struct segment *head, const struct config *config, const char *program)
 {
 	head->config = config->shared;
+	atomic_init(&head->hz_now, atomic_load_explicit(&head->config.hz, memory_order_relaxed));
 	head->created_mono_ns = clock_now_ns();
 	head->created_real_ns = real_ns();
 	snprintf(head->program, sizeof(head->program), "%s", program);

@@ -3,6 +3,7 @@
 #include "../../../shim/base/real.h"
 #include "../../../shim/sampling/handler.h"
 #include "../../../shim/sampling/modules.h"
+#include "../../../shim/sampling/pulse.h"
 #include "../../../shim/sampling/sampling.h"
 #include "../../../shim/base/log.h"
 #include "../run.h"
@@ -37,6 +38,7 @@ void fixture_open(uint32_t hz, const char *unwind)
 	seg_format(base, bytes, 1);
 	struct segment *head = base;
 	atomic_store(&head->config.hz, hz);
+	atomic_store(&head->hz_now, hz);
 	atomic_store(&head->config.is_enabled, 1);
 	snprintf(head->config.unwind, sizeof(head->config.unwind), "%s", unwind);
 	seg_publish(head);
@@ -146,7 +148,7 @@ siginfo_t fixture_signal(int overrun)
 	info.si_signo = SIGPROF;
 	info.si_code = SI_TIMER;
 	info.si_overrun = overrun;
-	info.si_value.sival_ptr = &sig_cookie;
+	info.si_value.sival_ptr = pulse_cookie(atomic_load(&seg.head->hz_now));
 	return info;
 }
 

@@ -1,6 +1,7 @@
 #include "../../../shim/base/work.h"
 #include "../../../shim/sampling/handler.h"
 #include "../../../shim/sampling/modules.h"
+#include "../../../shim/sampling/pulse.h"
 #include "../../../shim/sampling/sampling.h"
 #include "../../../shim/sampling/unwind.h"
 #include "fixture.h"
@@ -494,17 +495,22 @@ START_TEST(an_ignored_signal_from_before_us_is_the_programs_wish)
 }
 END_TEST
 
-START_TEST(no_samples_asked_for_means_no_handler)
+START_TEST(no_samples_asked_for_means_no_timer_until_some_are)
 {
-	struct sigaction now;
-
 	fixture_open(0, "fp");
 	modules_refresh();
-	ck_assert(!sampling_start());
+	ck_assert(sampling_start());
 	sampling_thread_start();
 	ck_assert_int_eq(self.timer, -1);
-	sigaction(SIGPROF, NULL, &now);
-	ck_assert_ptr_eq((void *)now.sa_handler, (void *)SIG_DFL);
+	ck_assert(!pulse_is_behind());
+	atomic_store(&seg.head->hz_now, 100);
+	ck_assert(pulse_is_behind());
+	sampling_follow();
+	ck_assert(!pulse_is_behind());
+	ck_assert_int_ge(self.timer, 0);
+	atomic_store(&seg.head->hz_now, 0);
+	sampling_follow();
+	ck_assert_int_eq(self.timer, -1);
 }
 END_TEST
 
@@ -548,6 +554,6 @@ int main(void)
 	tcase_add_test(cases[2], what_the_program_ignores_stays_ignored_after_exec);
 	tcase_add_test(cases[2], a_paused_sampler_takes_no_samples_and_a_resumed_one_does);
 	tcase_add_test(cases[3], an_ignored_signal_from_before_us_is_the_programs_wish);
-	tcase_add_test(cases[3], no_samples_asked_for_means_no_handler);
+	tcase_add_test(cases[3], no_samples_asked_for_means_no_timer_until_some_are);
 	return fixture_run(cases, 4, "handler");
 }

@@ -1,6 +1,8 @@
 #include "../../../shim/base/clock.h"
 #include "../../../shim/sampling/handler.h"
 #include "../../../shim/sampling/modules.h"
+#include "../../../shim/sampling/perf.h"
+#include "../../../shim/sampling/pulse.h"
 #include "../../../shim/sampling/sampling.h"
 #include "fixture.h"
 
@@ -150,13 +152,15 @@ START_TEST(thread_churn_leaves_no_timers)
 }
 END_TEST
 
+enum { FRACTION_NS = 15000000 };
+
 /* Each thread lives for a third of a period. Were the first expiry a full period away, none would ever be met. */
 static void *fraction_thread(void *unused)
 {
 	(void)unused;
 	thread_attach();
 	sampling_thread_start();
-	burn(handler.period_ns / 3);
+	burn(FRACTION_NS);
 	sampling_thread_stop();
 	thread_detach();
 	return NULL;
@@ -166,7 +170,7 @@ START_TEST(threads_shorter_than_a_period_are_met_in_proportion)
 {
 	enum { THREADS = 60 };
 
-	handler.period_ns = 45000000; /* far more than a tick, in which what is due is noticed */
+	atomic_store(&seg.head->hz_now, 1000000000 / (3 * FRACTION_NS)); /* a period is far more than a tick, in which what is due is noticed */
 	for (int i = 0; i < THREADS; i++) {
 		pthread_t thread;
 		ck_assert_int_eq(pthread_create(&thread, NULL, fraction_thread, NULL), 0);

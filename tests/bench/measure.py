@@ -67,10 +67,16 @@ def rounds(variants, measure, count):
 
 
 class Figures:
-    """What was measured, in order; printed as it comes."""
+    """What was measured, in order; printed as it comes. Plots go into a folder, if there is one."""
 
-    def __init__(self):
+    def __init__(self, folder=None):
         self.lines = []
+        self.folder = folder
+
+    def add_plot(self, name, text):
+        if self.folder:
+            with open(os.path.join(self.folder, name), "w") as file:
+                file.write(text)
 
     def add(self, name, value, unit):
         text = "%.4g" % value if isinstance(value, float) else str(value)

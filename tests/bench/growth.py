@@ -1,0 +1,51 @@
+"""growth - how the cost of a sample grows with the depth of the stack, the number of modules and the number of threads:
+CPU time of the handler per sample, as profshim counts it itself, and a plot of each.
+"""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
+
+from harness import BUILD, Scene
+from plot import plot
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+USUAL = {"depth": 32, "modules": 10, "threads": 1}
+VALUES = {"depth": (4, 16, 64, 256, 500), "modules": (10, 50, 100, 500), "threads": (1, 10, 100, 1000)}
+PARTS = list(VALUES)
+CPU_SECONDS = 8
+HZ = 1000
+
+
+def make_modules(scene, count):
+    scene.run_ok(["cc", "-O2", "-fomit-frame-pointer", "-shared", "-fPIC", "-I" + HERE, "-o", scene.path("module0.so"),
+                  os.path.join(HERE, "growth_module.c")], shim=False)
+    with open(scene.path("module0.so"), "rb") as file:
+        module = file.read()
+    # Each a file of its own: the loader takes equal paths, not equal contents, for one module.
+    return [scene.write("module%d.so" % number, module) for number in range(count)]
+
+
+def cost_of_sample_ns(scene, **changed):
+    shape = {**USUAL, **changed}
+    modules = make_modules(scene, shape["modules"])
+    program = scene.start([os.path.join(BUILD, "tests", "bench", "growth_load"), str(CPU_SECONDS), str(shape["depth"]),
+                           str(shape["threads"]), *modules], "growth_load", hz=HZ, budget=0)
+    program.wait_for_output("ready\n")
+    program.wait_ready()
+    program.wait_for_output("done\n", 120)
+    metrics = program.metrics()
+    program.kill_all()
+    return 1e9 * metrics.sum("profshim_overhead_seconds_total", phase="sampling") / metrics.sum("profshim_samples_total")
+
+
+def measure(figures, part, _pairs):
+    points = []
+    for value in VALUES[part]:
+        scene = Scene("bench-growth")
+        try:
+            points.append((value, cost_of_sample_ns(scene, **{part: value})))
+        finally:
+            scene.close(False, False)
+        figures.add("growth_%s_%d" % (part, value), points[-1][1], "ns")
+    figures.add_plot("growth_%s.svg" % part, plot("CPU time of a sample by %s" % part, part, "ns", points))

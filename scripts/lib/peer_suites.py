@@ -94,6 +94,7 @@ class Suite:
     name = None
     limit_seconds = 600  # of one unit
     listen = "off"       # PROFSHIM_LISTEN; the other suites have a server that serves
+    is_alone = False     # no two runs at a time: its tests use fixed ports
 
     def __init__(self, cache, sources):
         self.cache, self.sources = os.path.join(cache, self.name), sources
@@ -202,7 +203,7 @@ class Redis(Suite):
         copy_as_links(source, tree)
         os.unlink(os.path.join(tree, "tests"))
         shutil.copytree(os.path.join(source, "tests"), os.path.join(tree, "tests"))
-        port = 20000 + next(self.blocks) % 20 * 200
+        port = 2400 + next(self.blocks) % 32 * 200  # and the 32 before it; below what the project's own tests use
         argv = [program("tclsh"), "tests/test_helper.tcl", "--single", unit, "--clients", "1", "--durable", "--timeout", "600",
                 "--baseport", str(port), "--portcount", "200"]
         return argv + (["--only", only] if only else []), tree, {}
@@ -227,6 +228,7 @@ class Redis(Suite):
 class LibUV(Suite):
     """libuv's tests, built over Debian's libuv.so.1."""
     name = "libuv"
+    is_alone = True
     limit_seconds = 1200
 
     def build(self):

@@ -15,7 +15,9 @@ test that is not the same twice without the shim is unsteady, and said to be.
 The last line is "N tests, same verdict M, different D"; the exit code is 1 where D is not 0 or a unit could not run.
 """
 import argparse
+import collections
 import concurrent.futures
+import contextlib
 import itertools
 import os
 import re
@@ -24,6 +26,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import peer_suites
@@ -82,16 +85,12 @@ def is_marked(pid, mark):
 
 def end_leftovers(group, mark):
     """Ends what a unit left running: its process group, and what has left that but still carries the unit's mark."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     for pid in filter(str.isdigit, os.listdir("/proc")):
         if is_marked(int(pid), mark):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
-            except OSError:
-                pass
 
 
 def read_text(path):
@@ -115,11 +114,22 @@ class Runner:
         # Short: paths of Unix sockets end after 107 bytes.
         self.base = tempfile.mkdtemp(prefix="peers-")
         self.runs = itertools.count(1)
+        self.groups = set()  # leaders of what runs at the moment
+        self.alone = collections.defaultdict(threading.Lock)
 
     def close(self):
+        """Ends what runs; units that wait for their turn are the caller's."""
+        for group in list(self.groups):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
         shutil.rmtree(self.base, ignore_errors=True)
 
     def run(self, suite, unit, mode, only=None, turn=1):
+        """An Outcome; only: of this test alone; turn: tells its log from others'."""
+        with self.alone[suite.name] if suite.is_alone else contextlib.nullcontext():
+            return self._run(suite, unit, mode, only, turn)
+
+    def _run(self, suite, unit, mode, only, turn):
         directory = os.path.join(self.base, str(next(self.runs)))
         work, temporary, sessions = (os.path.join(directory, name) for name in ("work", "tmp", "sessions"))
         os.makedirs(work)
@@ -135,6 +145,7 @@ class Runner:
         with open(log + ".out", "wb") as stdout, open(log + ".err", "wb") as stderr:
             process = subprocess.Popen(argv, cwd=cwd, env=environment, start_new_session=True, stdin=subprocess.DEVNULL,
                                        stdout=stdout, stderr=stderr)
+            self.groups.add(process.pid)
             try:
                 code = process.wait(suite.limit_seconds)
                 ended = "exit code %d" % code if code >= 0 else signal.Signals(-code).name
@@ -143,6 +154,7 @@ class Runner:
             finally:
                 end_leftovers(process.pid, b"TMPDIR=" + temporary.encode())
                 process.wait()
+                self.groups.discard(process.pid)
         seconds = time.monotonic() - began
         verdicts = suite.verdicts(unit, work, read_text(log + ".out") + "\n" + read_text(log + ".err"))
         verdicts[EXIT] = ended
@@ -200,7 +212,8 @@ def settle(runner, row):
 def run_units(runner, units, jobs):
     """Runs units, so many at a time, and yields (rows, run under the shim) of each in the order asked for. Two at a time
     may disturb one another: whatever comes out otherwise is run again by itself."""
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+    pool = concurrent.futures.ThreadPoolExecutor(jobs)
+    try:
         turns = range(1, 2 if runner.quick else 3)
         runs = [([pool.submit(runner.run, suite, unit, PLAIN, None, turn) for turn in turns],
                  {mode: pool.submit(runner.run, suite, unit, mode) for mode in (USUAL, EVERY)}) for suite, unit in units]
@@ -209,6 +222,8 @@ def run_units(runner, units, jobs):
             rows = rows_of(suite, unit, plain, under)
             print_unit(suite, unit, rows, plain[0], under)
             yield rows, under
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def rows_of(suite, unit, plain, under):
@@ -291,6 +306,7 @@ def main():
     if how.list:
         print("\n".join("%s/%s" % (suite.name, unit) for suite, unit in units))
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     runner = Runner(Shim(how.build, how.hz), how.cache, how.quick)
     rows, samples, unseen = [], 0, []
     try:

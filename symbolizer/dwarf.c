@@ -468,3 +468,65 @@ int dwarf_read_frames(struct dwarf *dwarf, struct spans *ret_frames)
 	spans_sort(ret_frames);
 	return failed;
 }
+
+/* What a CIE says for all of its FDEs; they lie together, so the last one is remembered. */
+static bool read_common(struct dwarf *dwarf, Dwarf_Cie cie, struct unwind_frame *frame)
+{
+	Dwarf_Unsigned bytes, code_factor, initial_bytes;
+	Dwarf_Small version;
+	Dwarf_Signed data_factor;
+	Dwarf_Half return_register, offset_bytes;
+	Dwarf_Ptr initial;
+	char *augmentation;
+
+	if (!succeeded(dwarf, dwarf_get_cie_info_b(cie, &bytes, &version, &augmentation, &code_factor, &data_factor,
+	                                           &return_register, &initial, &initial_bytes, &offset_bytes, &dwarf->error)))
+		return false;
+	frame->initial = initial;
+	frame->initial_bytes = initial_bytes;
+	frame->code_factor = code_factor;
+	frame->data_factor = data_factor;
+	frame->return_register = return_register;
+	frame->is_signal = augmentation && strchr(augmentation, 'S');
+	return true;
+}
+
+static bool read_frame(struct dwarf *dwarf, Dwarf_Fde fde, Dwarf_Cie *last_cie, struct unwind_frame *frame)
+{
+	Dwarf_Addr start;
+	Dwarf_Unsigned length, program_bytes;
+	Dwarf_Ptr program;
+	Dwarf_Cie cie;
+
+	if (!succeeded(dwarf, dwarf_get_fde_range(fde, &start, &length, NULL, NULL, NULL, NULL, NULL, &dwarf->error)) ||
+	    !succeeded(dwarf, dwarf_get_fde_instr_bytes(fde, &program, &program_bytes, &dwarf->error)) ||
+	    !succeeded(dwarf, dwarf_get_cie_of_fde(fde, &cie, &dwarf->error)))
+		return false;
+	if (cie != *last_cie && !read_common(dwarf, cie, frame))
+		return false;
+	*last_cie = cie;
+	frame->start = start;
+	frame->length = length;
+	frame->program = program;
+	frame->program_bytes = program_bytes;
+	return true;
+}
+
+int dwarf_visit_frames(struct dwarf *dwarf, bool is_eh, int (*found)(void *context, const struct unwind_frame *frame), void *context)
+{
+	Dwarf_Cie *cies, last_cie = NULL;
+	Dwarf_Fde *fdes;
+	Dwarf_Signed cie_count, fde_count;
+	struct unwind_frame frame = { 0 };
+	int result = 0;
+	int listed = is_eh ? dwarf_get_fde_list_eh(dwarf->debug, &cies, &cie_count, &fdes, &fde_count, &dwarf->error)
+	                   : dwarf_get_fde_list(dwarf->debug, &cies, &cie_count, &fdes, &fde_count, &dwarf->error);
+
+	if (!succeeded(dwarf, listed))
+		return -ENOENT;
+	for (Dwarf_Signed i = 0; i < fde_count && !result; i++)
+		if (read_frame(dwarf, fdes[i], &last_cie, &frame))
+			result = found(context, &frame);
+	dwarf_fde_cie_list_dealloc(dwarf->debug, cies, cie_count, fdes, fde_count);
+	return result;
+}

@@ -4,6 +4,7 @@
  * Damaged DWARF gives fewer entries, never an error that stops the rest.
  */
 #include "spans.h"
+#include "unwind.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -46,3 +47,7 @@ void dwarf_describe_function(struct dwarf *dwarf, uint64_t entry, struct dwarf_f
 
 /* The functions that .eh_frame describes; ids 0. 0 or -errno. */
 int dwarf_read_frames(struct dwarf *dwarf, struct spans *ret_frames);
+
+/* Calls found for each function's call frame information, by rising addresses, out of .eh_frame or else of .debug_frame;
+ * found returns 0 to go on. 0, -ENOENT: there is none, or what found returned. */
+int dwarf_visit_frames(struct dwarf *dwarf, bool is_eh, int (*found)(void *context, const struct unwind_frame *frame), void *context);

@@ -8,6 +8,7 @@
 #include "report.h"
 #include "reset.h"
 #include "slow_log.h"
+#include "unwind_tables.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -19,6 +20,7 @@ struct server {
 	const struct exporter_host *host;
 	struct reading reading;
 	struct slow_log slow_log;
+	struct unwind_tables unwind_tables;
 	struct http *http;       /* NULL: off, or no address to be had */
 	uint64_t next_tick_ns;
 	uint64_t cpu_ns;         /* of this thread, when last accounted for */
@@ -100,7 +102,8 @@ static bool tick(struct server *server)
 	return server->host->tick();
 }
 
-static void wait_for_work(struct server *server)
+/* max_ms: how long at most, -1 = as long as new modules may wait for being seen. */
+static void wait_for_work(struct server *server, int max_ms)
 {
 	struct pollfd fds[HTTP_POLL_FDS];
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
@@ -108,6 +111,10 @@ static void wait_for_work(struct server *server)
 	int timeout_ms = (int)((left_ns + 999999) / 1000000);
 	unsigned fd_count = 0;
 
+	if (max_ms < 0 || max_ms > UNWIND_TABLES_LOOK_MS)
+		max_ms = UNWIND_TABLES_LOOK_MS;
+	if (timeout_ms > max_ms)
+		timeout_ms = max_ms;
 	if (is_report_requested(server))
 		timeout_ms = 0;
 	if (server->http)
@@ -120,7 +127,7 @@ static void serve(struct server *server)
 {
 	while (tick(server) && !server->host->is_to_end()) {
 		write_requested_report(server);
-		wait_for_work(server);
+		wait_for_work(server, unwind_tables_turn(&server->unwind_tables));
 		if (server->http)
 			http_turn(server->http);
 	}
@@ -138,6 +145,7 @@ int profshim_exporter_serve(const struct exporter_host *host)
 	atomic_store_explicit(&host->seg.head->server_pid, (uint32_t)getpid(), memory_order_relaxed);
 	reset_finish(&host->seg);
 	slow_log_init(&server.slow_log, host, &server.reading.names);
+	unwind_tables_init(&server.unwind_tables, host);
 	if (http_new(&server.http, host, &server.reading))
 		host->log(SEG_LOG_ERROR, "not enough memory to serve HTTP; reports by signal still work");
 	serve(&server);

@@ -36,8 +36,6 @@ void thread_attach(void)
 	self.tid = tid;
 	self.shard = (index ? index : tid) % seg.head->shard_count;
 	self.is_exclusive = index != 0;
-	if (index)
-		slot->path_depth = 0;
 	work_thread_begin(index);
 	/* Last: a handler that interrupts sees either nothing or everything. */
 	atomic_signal_fence(memory_order_release);

@@ -4,6 +4,7 @@
 #include "hook.h"
 
 #include "../sampling/modules.h"
+#include "../sampling/stacks.h"
 #include "../setup/server.h"
 #include "loader.h"
 
@@ -81,6 +82,7 @@ static int leave(struct hook *hook, int result)
 	if (result > 0)
 		work_woke();
 	modules_refresh_if_stale(hook->end_ns);
+	stacks_look_if_wanted(hook->end_ns);
 	hook_leave(hook);
 	return result;
 }

@@ -42,14 +42,16 @@ static struct finding find_stack(const ucontext_t *context, struct unwind_state 
 
 	if (!walk.depth)
 		return lost(context, SEG_COUNTER_DROP_UNWIND);
-	uint32_t depth = sig_stack_shown(state->pcs, &walk, self.call);
-	if (!depth)
+	uint64_t *tags = sig_unwind_tags(state, walk.depth);
+	struct sig_shown shown = sig_stack_shown(&walk, self.call, &state->tagged, tags);
+	if (!shown.kept && !shown.count)
 		return lost(context, SEG_COUNTER_DROP_UNWIND);
-	if (state->pcs[depth - 1] == SIG_TAG_TRUNCATED)
+	if (!shown.kept && tags[0] == SIG_TAG_TRUNCATED)
 		thread_count(SEG_COUNTER_TRUNCATED);
 	uint32_t epoch = sig_modules_epoch();
-	finding.node = sig_tree_enter(state->pcs, depth, state->path_epoch != epoch, &finding.entered);
-	if (self.is_exclusive)
+	struct sig_path *path = self.is_exclusive && state == unwind_walk.own ? &state->path : NULL;
+	finding.node = sig_tree_enter(path, shown.kept, tags, shown.count, state->path_epoch != epoch, &finding.entered);
+	if (path)
 		state->path_epoch = epoch;
 	return finding;
 }

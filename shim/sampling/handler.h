@@ -1,7 +1,7 @@
 #pragma once
 /* handler - what happens when a SIGPROF arrives.
- * Context: signal. Makes no system call, takes no lock, allocates nothing; what libunwind adds to that when it meets an
- * address for the first time is told in stand_ins.c.
+ * Context: signal. Makes no system call, takes no lock, allocates nothing, and needs less than 2 KiB of stack; what libunwind
+ * adds to that, where it is asked for, is told in stand_ins.c.
  * A signal that one of our timers sent is a sample; any other goes to where the program wants its SIGPROF to go.
  */
 #include <signal.h>

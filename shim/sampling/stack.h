@@ -1,6 +1,6 @@
 #pragma once
-/* stack - from the addresses that a walk found to what a report shows of them.
- * Context: signal. Works in place on the caller's array.
+/* stack - from the frames that a walk found to what a report shows of them.
+ * Context: signal.
  *
  * A tag is one frame of a shown stack as the tree remembers it: the address, with the highest bit set for a return
  * address; or a small number for what is no code of the program. User addresses need 47 bits and begin far above.
@@ -11,17 +11,45 @@
 #define SIG_TAG_TRUNCATED 0xfffULL /* below it: 1 + enum seg_call */
 _Static_assert(SEG_CALL_COUNT < SIG_TAG_TRUNCATED, "tags of calls lie below that of a truncated stack");
 
-struct sig_walk {
-	uint32_t depth;        /* addresses found; the leaf is [0] and is exact, the others are return addresses */
-	bool is_cut;           /* there were more */
-	bool is_by_pointers;   /* frame pointers were followed: the frame next to one without any is missing */
-	uintptr_t trampoline;  /* what follows this address on the stack was interrupted, not called; 0 = not known */
+/* A stack whose root was not reached after so many is cut: more than are shown, since our own are not. */
+#define SIG_FRAMES_MAX (SEG_DEPTH_MAX + 16)
+
+enum {
+	SIG_FRAME_OWN = 1,      /* code of libprofshim.so */
+	SIG_FRAME_SYSTEM = 2,   /* of the C library, the loader or the vDSO */
+	SIG_FRAME_POINTERS = 4, /* left by its frame pointer, since no rule is known */
+	SIG_FRAME_NO_BP = 8,    /* the register's value is not known here */
+	SIG_FRAME_NO_BX = 16,
 };
 
-/* Turns walk's addresses into tags, leaf first, in the same array; returns how many there are now, at most
- * SEG_DEPTH_MAX. The frames of an interposed call in progress (call: 1 + enum seg_call, 0 = none) become one that names
- * it; frames of profshim itself go. A deeper stack keeps its leaf end, below SIG_TAG_TRUNCATED. */
-uint32_t sig_stack_shown(uint64_t *stack, const struct sig_walk *walk, uint32_t call);
+/* One frame of a walk: the registers that lead to the next one, and the rule by which they do (segment/unwind.h). */
+struct sig_frame {
+	uint64_t tag;
+	uint64_t sp, bp, bx;
+	uint32_t rule;
+	uint16_t flags;
+	uint16_t shown; /* W: sig_stack_shown: how many of the frames from the root to this one are shown */
+};
+
+struct sig_walk {
+	struct sig_frame *frames; /* root first */
+	uint32_t depth;           /* of them; 0: nothing could be found beyond doubt */
+	uint32_t kept;            /* from the root on, so many are those of the walk before */
+	bool is_cut;              /* there were more, nearer to the root */
+	bool is_by_pointers;      /* the leaf was left by its frame pointer: if it has none, the frame next to it is missing */
+};
+
+struct sig_shown {
+	uint32_t kept;  /* tags from the root on that are as they were */
+	uint32_t count; /* tags behind them; all in all at most SEG_DEPTH_MAX */
+};
+
+/* The tags of a walk, root first, behind those that are kept, into ret_tags, which has room for SEG_DEPTH_MAX. The frames
+ * of an interposed call in progress (call: 1 + enum seg_call, 0 = none) become one that names it; frames of profshim itself
+ * go. A deeper stack keeps its leaf end, below SIG_TAG_TRUNCATED, and nothing of it is kept.
+ * tagged: how many frames of the walk before, from the root on, have their tags in the tree's path, as this function left
+ * it; 0: none. */
+struct sig_shown sig_stack_shown(const struct sig_walk *walk, uint32_t call, uint32_t *tagged, uint64_t *ret_tags);
 
 /* The key of a tag's frame. */
 uint64_t sig_stack_frame(uint64_t tag);

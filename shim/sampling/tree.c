@@ -40,56 +40,72 @@ uint32_t sig_tree_lost(uint64_t leaf_tag)
 	return node == SEG_NOT_FOUND ? lost_node : node + 1;
 }
 
-/* How many frames from the root on are as they were. */
-static uint32_t count_equal(const struct seg_thread *slot, const uint64_t *tags, uint32_t depth)
+/* How many of the tags behind the kept ones are as they were, too. */
+static uint32_t count_equal(const struct sig_path *path, uint32_t kept, const uint64_t *tags, uint32_t depth)
 {
-	uint32_t equal = 0;
+	uint32_t equal = kept;
 
-	while (equal < depth && equal < slot->path_depth && slot->path_pcs[equal] == tags[depth - 1 - equal])
+	while (equal < depth && equal < path->depth && path->places[equal].tag == tags[equal - kept])
 		equal++;
 	return equal;
 }
 
-static uint32_t count_entered(const struct seg_thread *slot, uint32_t equal, uint32_t depth)
+static uint32_t count_entered(const struct sig_path *path, uint32_t equal, uint32_t depth)
 {
-	bool has_moved_on = equal < slot->path_depth && equal < depth;
+	bool has_moved_on = equal < path->depth && equal < depth;
 
 	return depth - equal - has_moved_on;
 }
 
-/* Looks nodes up from depth `from` on, whose parent is node; notes them in the slot. */
-static uint32_t descend(struct seg_thread *slot, const uint64_t *tags, uint32_t depth, uint32_t from, uint32_t node)
+/* Looks nodes up along the path from depth `from` on. */
+static uint32_t descend(struct sig_path *path, uint32_t from)
 {
-	for (uint32_t i = from; i < depth; i++) {
-		uint64_t tag = tags[depth - 1 - i];
+	uint32_t node = from ? path->places[from - 1].node : 0;
+
+	for (uint32_t i = from; i < path->depth; i++) {
 		bool is_lost = i && !node;
-		node = is_lost ? 0 : child_of(node, sig_stack_frame(tag));
-		if (slot) {
-			slot->path_pcs[i] = tag;
-			slot->path_nodes[i] = node;
-		}
+		node = is_lost ? 0 : child_of(node, sig_stack_frame(path->places[i].tag));
+		path->places[i].node = node;
 	}
 	return node;
 }
 
-uint32_t sig_tree_enter(const uint64_t *tags, uint32_t depth, bool are_nodes_stale, uint32_t *ret_entered)
+static uint32_t descend_without_path(const uint64_t *tags, uint32_t count)
 {
-	bool is_comparable = self.is_exclusive && tags[depth - 1] != SIG_TAG_TRUNCATED;
-	struct seg_thread *slot = is_comparable ? self.slot : NULL;
-	uint32_t from = 0;
+	uint32_t node = 0;
+
+	for (uint32_t i = 0; i < count && (i == 0 || node); i++)
+		node = child_of(node, sig_stack_frame(tags[i]));
+	return node;
+}
+
+static uint32_t enter_path(struct sig_path *path, uint32_t kept, const uint64_t *tags, uint32_t depth, bool are_nodes_stale,
+			   uint32_t *ret_entered)
+{
+	uint32_t equal = count_equal(path, kept, tags, depth);
+	uint32_t from = are_nodes_stale ? 0 : equal;
+
+	*ret_entered = count_entered(path, equal, depth);
+	for (uint32_t i = equal; i < depth; i++)
+		path->places[i].tag = tags[i - kept];
+	path->depth = depth;
+	/* Where a table was full the node is missing; there may be room now that a frame has moved on. */
+	while (from && !path->places[from - 1].node)
+		from--;
+	return descend(path, from);
+}
+
+uint32_t sig_tree_enter(struct sig_path *path, uint32_t kept, const uint64_t *tags, uint32_t count, bool are_nodes_stale,
+			uint32_t *ret_entered)
+{
+	bool is_truncated = kept == 0 && tags[0] == SIG_TAG_TRUNCATED;
+	uint32_t node;
 
 	*ret_entered = 0;
-	if (slot) {
-		from = count_equal(slot, tags, depth);
-		*ret_entered = count_entered(slot, from, depth);
-		if (are_nodes_stale)
-			from = 0;
-		/* Where a table was full the node is missing; there may be room now that a frame has moved on. */
-		while (from && !slot->path_nodes[from - 1])
-			from--;
-		slot->path_depth = depth;
-	}
-	uint32_t node = descend(slot, tags, depth, from, from ? slot->path_nodes[from - 1] : 0);
+	if (!path || is_truncated)
+		node = descend_without_path(tags, count);
+	else
+		node = enter_path(path, kept, tags, kept + count, are_nodes_stale, ret_entered);
 	if (node)
 		return node;
 	*ret_entered = 0;

@@ -1,12 +1,20 @@
 #pragma once
-/* unwind - the addresses on an interrupted thread's stack, by libunwind or by frame pointers.
+/* unwind - the frames on an interrupted thread's stack: by tables of rules (PROFSHIM_UNWIND=auto, tables), by frame pointers
+ * alone (fp), or by libunwind.
  * Context: signal for sig_*; setup for the rest.
- * What is read lies between the interrupted stack pointer and the known end of the thread's stack, in a module of the map,
- * or was found readable first; how far libunwind 1.6.2 can be held to that is told in stand_ins.c.
+ *
+ * By tables and by pointers nothing is read but words between the interrupted stack pointer (and the red zone below it) and
+ * the known end of the stack that it points into. That memory is mapped whatever the tables say, so a wrong rule ends the
+ * walk and is counted, but cannot fault; hence there is no handler for SIGSEGV here, which a program would have to be
+ * shielded from at every turn (sigaction, alternate stacks, core dumps, si_addr). What is known of stacks: the main thread's,
+ * each pthread's, the alternate stack that the signal frame names; of any other (a coroutine's) how far the kernel found it
+ * readable (stacks.h), and else no more than the page that the stack pointer is in, which is mapped since it is in use.
+ * libunwind's reads: see stand_ins.c.
+ *
  * Owns the states that walks need. A thread takes one with its first sample and gives it back when it ends; the next one
- * inherits what libunwind has learnt. There are as many as were ever in use at once.
+ * inherits it. There are as many as were ever in use at once.
  */
-#include "stack.h"
+#include "tree.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,26 +24,43 @@
 #include <ucontext.h>
 
 enum {
-	UNWIND_PCS_MAX = SEG_DEPTH_MAX + 16, /* room for the handler's own frames, which are dropped */
+	UNWIND_RULES = 256,  /* remembered by each thread; a power of two */
 	UNWIND_TLS_BYTES = 128,
 	UNWIND_STACK_BYTES = 16384, /* libunwind takes 5500 of them on a walk that meets new addresses */
 	UNWIND_HELD_MAX = 4, /* mutexes at once: libunwind needs 2 */
 };
 
-/* W, R: the thread that has it, in its handler. State 0 is for those that found none, one sample at a time. */
-struct unwind_state {
-	_Atomic uint32_t is_busy; /* a sample is being taken with it */
-	uint32_t path_epoch;      /* of the modules' map when the slot's last path was found (tree.h) */
-	uint32_t cache_epoch;     /* the same of libunwind's cache */
-	uint32_t has_tls;         /* tls has its first contents */
-	void *cache;              /* libunwind's cache of a thread, cache_bytes long; NULL = none was seen being made */
-	size_t cache_bytes;
-	_Alignas(64) char tls[UNWIND_TLS_BYTES]; /* libunwind's thread-local data, apart from the program's */
-	uintptr_t pcs[UNWIND_PCS_MAX];
-	_Alignas(64) char stack[UNWIND_STACK_BYTES]; /* what a walk runs on */
+/* A rule that was looked up. address: of the code that it is for, 0 = free. */
+struct unwind_known {
+	uint64_t address;
+	uint32_t rule;
+	uint32_t flags;
 };
 
-/* Opens what config.unwind names (auto, tables, libunwind, fp), logging one line if that is not to be had. False: no
+/* W, R: the thread that has it, in its handler. State 0 is for those that found none, one sample at a time.
+ * In this order a thread whose stacks are not deep uses four pages of it. */
+struct unwind_state {
+	_Atomic uint32_t is_busy; /* a sample is being taken with it */
+	uint32_t path_epoch;      /* of the modules' map when path was found */
+	uint64_t rules_epoch;     /* of the modules' map and of the tables: what is known, below, holds as long as it does */
+	uint32_t frame_count;     /* of the last walk, from the start of frames; 0 = there is none to go by */
+	uint32_t end;             /* how that walk ended: enum unwind_end */
+	uint32_t tagged;          /* see sig_stack_shown */
+	struct unwind_known known[UNWIND_RULES];
+	struct sig_frame frames[2 * SIG_FRAMES_MAX]; /* root first; new ones are laid down from the end, leaf first */
+	struct sig_path path;
+
+	/* Of libunwind. */
+	uint32_t cache_epoch;     /* of the modules' map when its cache was last known to be sound */
+	uint32_t has_tls;         /* tls has its first contents */
+	void *cache;              /* its cache of a thread, cache_bytes long; NULL = none was seen being made */
+	size_t cache_bytes;
+	_Alignas(64) char tls[UNWIND_TLS_BYTES]; /* its thread-local data, apart from the program's */
+	uintptr_t pcs[SIG_FRAMES_MAX];
+	_Alignas(64) char stack[UNWIND_STACK_BYTES]; /* what it runs on */
+};
+
+/* Prepares what config.unwind names (auto, tables, libunwind, fp), logging one line if that is not to be had. False: no
  * memory for the states; there can be no sampling. After thread_attach and modules_refresh. */
 bool unwind_init(const char *name);
 
@@ -46,21 +71,40 @@ void unwind_thread_stop(void);
 void unwind_reclaim(void);
 
 /* In the child of fork: is_torn = a thread of the parent was in mid-walk, so a lock of libunwind may be held for good;
- * frame pointers are followed from then on. */
+ * where that was used, frame pointers are followed from then on. */
 void unwind_forked(bool is_torn);
 
 /* The calling thread's state, to be let go by sig_unwind_end; NULL: another sample has it. */
 struct unwind_state *sig_unwind_begin(void);
 void sig_unwind_end(struct unwind_state *state);
 
-/* The stack of the interrupted context, into state->pcs. depth 0: nothing could be found beyond doubt. Between
- * sig_modules_enter, if it let us in, and sig_modules_leave. */
+/* The stack of the interrupted context, in state->frames; how it ended is counted. depth 0: nothing could be found beyond
+ * doubt. Between sig_modules_enter, if it let us in, and sig_modules_leave. */
 struct sig_walk sig_unwind(const ucontext_t *context, struct unwind_state *state);
 
-/* The same by frame pointers; at most max addresses. */
-struct sig_walk sig_unwind_pointers(const ucontext_t *context, uintptr_t *pcs, uint32_t max);
+/* Where sig_stack_shown may put the tags of the walk just made; valid until the next walk. On the pages where its frames
+ * were laid down. */
+static inline uint64_t *sig_unwind_tags(struct unwind_state *state, uint32_t depth)
+{
+	return (uint64_t *)(state->frames + 2 * SIG_FRAMES_MAX) - (depth + 1);
+}
 
-/* --- between unwind.c, unwind_open.c and stand_ins.c --- */
+/* --- between unwind.c, walk.c, library.c, unwind_open.c and stand_ins.c --- */
+
+/* Memory that can be read without asking, all of one stack. */
+struct unwind_bounds {
+	uintptr_t low, high;
+	bool is_known; /* high is where the stack ends */
+};
+
+/* Of the stack that stack_pointer points into. context: of the interrupted thread, for its alternate stack. */
+struct unwind_bounds sig_unwind_bounds(uintptr_t stack_pointer, const ucontext_t *context);
+
+/* A walk by rules. */
+struct sig_walk sig_walk(const ucontext_t *context, struct unwind_state *state);
+
+/* A walk by libunwind; depth 0: it was given up. */
+struct sig_walk sig_walk_library(int (*backtrace)(void **, int), const ucontext_t *context, struct unwind_state *state);
 
 /* A thread's walk, and what libunwind may do while it is on. */
 struct unwind_walk {
@@ -74,7 +118,9 @@ struct unwind_walk {
 extern __thread struct unwind_walk unwind_walk __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 struct unwinder {
-	_Atomic(int (*)(void **, int)) backtrace; /* NULL = frame pointers. W: setup, release; R: handlers, acquire */
+	_Atomic(int (*)(void **, int)) backtrace; /* of libunwind; NULL = rules. W: setup, release; R: handlers, acquire */
+	bool has_tables;                          /* else frame pointers alone */
+	bool has_pointers;                        /* they are followed where no rule is known */
 	struct unwind_state *states;
 	_Atomic uint32_t *owners;                 /* of each state: a thread's id, 0 = free */
 	uint32_t state_count;

@@ -220,6 +220,7 @@ static bool warm_up(int (*backtrace)(void **, int))
 
 static void say_why_not(const char *what, const char *why)
 {
+	thread_count(SEG_COUNTER_FAULT_UNWIND);
 	log_line(SEG_LOG_WARN, LIBRARY " %s, stacks are followed by frame pointers and may be incomplete: %s", what, why);
 }
 
@@ -255,11 +256,10 @@ bool unwind_init(const char *name)
 	find_thread_stack_size();
 	if (!make_states())
 		return false;
-	if (strcmp(name, "fp") == 0)
-		return true;
-	if (strcmp(name, "tables") == 0)
-		log_line(SEG_LOG_WARN, "PROFSHIM_UNWIND=tables is not available in this version, libunwind is used");
-	open_library();
+	unwinder.has_tables = strcmp(name, "fp") != 0;
+	unwinder.has_pointers = strcmp(name, "tables") != 0;
+	if (strcmp(name, "libunwind") == 0)
+		open_library();
 	return true;
 }
 

@@ -189,6 +189,15 @@
 	X(DROP_LOADER, "profshim_samples_dropped_total", "reason", "loader_busy", "")                                  \
 	X(DROP_NESTED, "profshim_samples_dropped_total", "reason", "nested", "")                                       \
 	X(TRUNCATED, "profshim_samples_truncated_total", "", "", "CPU samples whose stack was deeper than is kept.")   \
+	X(WALK_ROOT, "profshim_stack_walks_total", "end", "root",                                                      \
+	  "Walks over a thread's stack, by how they ended: root: at its outermost frame; pointers: where neither a rule nor a " \
+	  "frame pointer leads on; unsupported: at a rule that cannot be followed; refused: a rule led out of the stack; " \
+	  "strange_stack: at the edge of what is known of the stack; deep: after as many frames as are kept.")           \
+	X(WALK_POINTERS, "profshim_stack_walks_total", "end", "pointers", "")                                          \
+	X(WALK_UNSUPPORTED, "profshim_stack_walks_total", "end", "unsupported", "")                                    \
+	X(WALK_REFUSED, "profshim_stack_walks_total", "end", "refused", "")                                            \
+	X(WALK_STRANGE, "profshim_stack_walks_total", "end", "strange_stack", "")                                      \
+	X(WALK_DEEP, "profshim_stack_walks_total", "end", "deep", "")                                                  \
 	X(TIMER_FAILED, "profshim_timers_failed_total", "", "",                                                        \
 	  "Threads that are not sampled because no timer could be made for them.")                                     \
 	X(FAULT_MODULES, "profshim_faults_total", "part", "modules",                                                   \

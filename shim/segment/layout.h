@@ -25,7 +25,7 @@
 #define SEG_BOUNDS_MAX 30         /* latency buckets besides +Inf */
 #define SEG_SIZE_BOUNDS 10        /* body size buckets besides +Inf: see seg_size_bounds in segment.h */
 #define SEG_SHARDS_MAX 8
-#define SEG_DEPTH_MAX 512 /* frames kept of a stack */
+#define SEG_DEPTH_MAX 1024 /* frames kept of a stack */
 #define SEG_STREAM_BOUNDS 7       /* buckets of streams' durations besides +Inf: see seg_stream_bounds_ns in segment.h */
 #define SEG_PEERS_MAX 32          /* servers that the program asks, told apart in labels; the others are one more */
 #define SEG_PEER_BYTES 108        /* address of a peer, with its final NUL: sun_path of unix(7) is the longest */
@@ -239,11 +239,33 @@ struct seg_thread {
 		_Atomic uint64_t weight_ns;
 	} recent[SEG_RECENT];
 	_Atomic uint32_t recent_next;
-	/* The last sample's stack, root first, so that the next one walks only where it differs (sampling/tree.h).
-	 * W, R: the handler on the owning thread. */
-	uint32_t path_depth;
-	uint32_t path_nodes[SEG_DEPTH_MAX];
-	uint64_t path_pcs[SEG_DEPTH_MAX];
+};
+
+/* unwind: index = module's. How its code is left (segment/unwind.h). W: the server; R: handlers.
+ * unwind arena: the tables; whoever makes one takes the next free piece of it. */
+enum seg_unwind_state {
+	SEG_UNWIND_WANTED,  /* not looked at yet */
+	SEG_UNWIND_READY,   /* all below is written (release/acquire) */
+	SEG_UNWIND_NO_CFI,  /* its file has no unwind information */
+	SEG_UNWIND_FAILED,  /* its file cannot be read, is another one by now, or is damaged */
+	SEG_UNWIND_FULL,    /* there was no room for it */
+};
+#define SEG_UNWIND_ATTEMPTS_MAX 3 /* servers that may die of a file before it is left alone */
+struct seg_unwind {
+	_Atomic uint32_t state;
+	_Atomic uint32_t is_met;   /* by a handler: is wanted before others */
+	_Atomic uint32_t attempts; /* that were begun */
+	uint32_t place;            /* in the arena, in its entries */
+	uint64_t base;             /* address of the first block, a multiple of 64 KiB */
+	uint32_t block_count;
+	uint32_t shift;            /* a block is 2^shift bytes, at most 64 KiB */
+	uint32_t row_count;
+	uint32_t unsupported_rows;
+	uint64_t ready_mono_ns;    /* when it became ready */
+};
+#define SEG_UNWIND_PIECE_BYTES 64
+struct seg_unwind_piece {
+	uint8_t bytes[SEG_UNWIND_PIECE_BYTES];
 };
 
 /* A process: only what must vanish with it. Gauges are signed, since one thread may add what another takes away. */
@@ -323,6 +345,8 @@ enum seg_table {
 	SEG_TABLE_SLOW,
 	SEG_TABLE_SLOW_EVENTS,
 	SEG_TABLE_CONNECTIONS,
+	SEG_TABLE_UNWIND,
+	SEG_TABLE_UNWIND_ARENA,
 	SEG_TABLE_COUNT
 };
 
@@ -358,6 +382,8 @@ struct segment {
 	_Atomic uint32_t reports_finished;  /* of those, the ones that are out, or failed */
 	_Atomic uint64_t slow_events_begun; /* tickets given out for slow events */
 	_Atomic uint64_t slow_events_logged; /* of those, the ones that the server wrote to the log, or gave up */
+	_Atomic uint32_t unwind_generation; /* raised after each table of unwind rules that became ready */
+	_Atomic uint32_t unwind_pieces;     /* of the arena that were taken */
 	_Atomic uint32_t routes_count;      /* endpoints made from requests, at most config.max_routes */
 	/* Samples a second of CPU time and thread in force now, 0 = none: config.hz, unless sampling is disabled or its budget
 	 * is used up. W: who makes the segment, then the server (setup/governor.h); R: every hook and handler. */

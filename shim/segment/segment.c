@@ -49,6 +49,8 @@ static const uint32_t strides[SEG_TABLE_COUNT] = {
 	[SEG_TABLE_SLOW] = sizeof(struct seg_slow),
 	[SEG_TABLE_SLOW_EVENTS] = sizeof(struct seg_slow),
 	[SEG_TABLE_CONNECTIONS] = sizeof(struct seg_connection),
+	[SEG_TABLE_UNWIND] = sizeof(struct seg_unwind),
+	[SEG_TABLE_UNWIND_ARENA] = sizeof(struct seg_unwind_piece),
 };
 
 enum {
@@ -60,6 +62,8 @@ enum {
 	WORDS = 8192,       /* of all paths whose trie is kept */
 	SLOW_EVENTS = 256,  /* between two turns of the server */
 	CONNECTIONS = 8192, /* open at once and listed */
+	UNWIND_PIECES = 2,  /* of 64 bytes, for each of the stacks ... */
+	UNWIND_PIECES_MAX = 98304, /* ... but no more than 6 MiB: 800,000 rows, three times mariadbd with its libraries */
 	STACKS_MIN = 1024,  /* entries of frames; nodes and cells follow */
 	STACKS_SMALL = 8192, /* fewer: a low ceiling, under which the tables of what lives at once are smaller, too */
 	SMALL_DIVISOR = 4,
@@ -135,6 +139,8 @@ static void table_counts(uint32_t ret_counts[SEG_TABLE_COUNT], uint32_t stacks, 
 	ret_counts[SEG_TABLE_SLOW] = ENDPOINTS * slow_per_endpoint(stacks);
 	ret_counts[SEG_TABLE_SLOW_EVENTS] = SLOW_EVENTS;
 	ret_counts[SEG_TABLE_CONNECTIONS] = CONNECTIONS / divisor;
+	ret_counts[SEG_TABLE_UNWIND] = MODULES;
+	ret_counts[SEG_TABLE_UNWIND_ARENA] = stacks * UNWIND_PIECES < UNWIND_PIECES_MAX ? stacks * UNWIND_PIECES : UNWIND_PIECES_MAX;
 }
 
 /* Lays the tables out one after the other; returns the end of the last. */
@@ -221,7 +227,8 @@ static bool layout_is_sound(const struct segment *head, size_t bytes)
 	       head->tables[SEG_TABLE_FIRST_BYTES].count == endpoints * head->shard_count &&
 	       head->tables[SEG_TABLE_STREAMS].count == endpoints && head->tables[SEG_TABLE_SLOW].count % endpoints == 0 &&
 	       head->tables[SEG_TABLE_PEERS].count == SEG_PEERS_MAX && endpoints > SEG_ENDPOINT_FIRST &&
-	       head->tables[SEG_TABLE_MODULES].count > SEG_MODULE_FIRST;
+	       head->tables[SEG_TABLE_MODULES].count > SEG_MODULE_FIRST &&
+	       head->tables[SEG_TABLE_UNWIND].count == head->tables[SEG_TABLE_MODULES].count;
 }
 
 static void *table_at(struct seg_view *view, enum seg_table table)
@@ -275,6 +282,8 @@ enum seg_problem seg_view_init(struct seg_view *ret_view, void *base, size_t byt
 	ret_view->slow = table_at(ret_view, SEG_TABLE_SLOW);
 	ret_view->slow_events = table_at(ret_view, SEG_TABLE_SLOW_EVENTS);
 	ret_view->connections = table_at(ret_view, SEG_TABLE_CONNECTIONS);
+	ret_view->unwind = table_at(ret_view, SEG_TABLE_UNWIND);
+	ret_view->unwind_arena = table_at(ret_view, SEG_TABLE_UNWIND_ARENA);
 	return SEG_OK;
 }
 

@@ -29,7 +29,17 @@ struct seg_view {
 	struct seg_slow *slow;
 	struct seg_slow *slow_events;
 	struct seg_connection *connections;
+	struct seg_unwind *unwind;
+	struct seg_unwind_piece *unwind_arena;
 	struct seg_slots slots[SEG_TABLE_COUNT]; /* the same tables, for table.h */
+};
+
+/* A table of unwind rules (unwind.h), its bounds found good. */
+struct seg_unwind_view {
+	uint64_t base;
+	uint32_t shift, block_count, row_count;
+	const uint32_t *blocks, *rules;
+	const uint16_t *lows;
 };
 
 /* What can be wrong with a file that should be a segment; seg_problem_text says it in words. */

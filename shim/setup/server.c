@@ -5,6 +5,7 @@
 #include "../base/log.h"
 #include "../base/thread.h"
 #include "../sampling/sampling.h"
+#include "../sampling/stacks.h"
 #include "aside.h"
 #include "descriptors.h"
 #include "exporter_library.h"
@@ -100,6 +101,7 @@ static bool host_tick(void)
 	if (ticks % PRUNE_PERIOD_TICKS == PRUNE_TICKS)
 		session_prune();
 	sampling_tick();
+	stacks_look_if_wanted(clock_now_ns());
 	publish_lost_lines();
 	atomic_store_explicit(&seg.head->heartbeat_mono_ns, clock_now_ns(), memory_order_relaxed);
 	return !is_to_end();

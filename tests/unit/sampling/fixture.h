@@ -13,6 +13,9 @@ void fixture_open(uint32_t hz, const char *unwind);
 /* The same, the map of modules and the sampler begun on it. */
 void fixture_start_sampling(uint32_t hz, const char *unwind);
 
+/* Makes the unwind tables of all modules that are in the segment, as the serving thread does (tables_fixture.c). */
+void fixture_make_tables(void);
+
 /* Sums over all threads, all endpoints. */
 uint64_t fixture_counter(enum seg_counter counter);
 uint64_t fixture_cpu_ns(void);

@@ -1,8 +1,6 @@
-#include "../../../shim/sampling/module_map.h"
 #include "../../../shim/sampling/stack.h"
 #include "fixture.h"
 
-#include <string.h>
 
 /* Addresses by what they are: program 0x1...., libc 0x2...., libprofshim 0x3..... */
 #define PROGRAM(n) (0x10000ULL + (n))
@@ -11,33 +9,45 @@
 #define RETURN(address) ((address) | SIG_TAG_RETURN)
 #define CALL (SEG_CALL_RECV + 1)
 
-static struct map_object objects[] = { { .module = 3 }, { .module = 4, .is_system = true }, { .module = 5 } };
-static struct map_range ranges[] = { { 0x10000, 0x20000, 0 }, { 0x20000, 0x30000, 1 }, { 0x30000, 0x40000, 2 } };
-static struct module_map map = {
-	.objects = objects, .ranges = ranges, .object_count = 3, .range_count = 3, .own_low = 0x30000, .own_high = 0x40000,
-};
+static struct sig_frame frames[SIG_FRAMES_MAX];
+static uint64_t tags[SEG_DEPTH_MAX];
+static uint32_t tagged;
+static struct sig_shown last;
 
-static uint64_t stack[SEG_DEPTH_MAX + 16];
-
-static void use_map(void)
+static void forget(void)
 {
-	atomic_store(&module_gate.current, &map);
+	tagged = 0;
 }
 
-/* Leaf first, as walks give it. */
+static uint16_t flags_of(uint64_t address)
+{
+	return address >= OWN(0) ? SIG_FRAME_OWN : address >= LIBC(0) ? SIG_FRAME_SYSTEM : 0;
+}
+
+/* Frames are given leaf first, as one reads a stack; walks have them root first. */
+static void lay_down(const uint64_t *addresses, uint32_t depth)
+{
+	for (uint32_t i = 0; i < depth; i++)
+		frames[depth - 1 - i] = (struct sig_frame){ .tag = i ? RETURN(addresses[i]) : addresses[i],
+							    .flags = flags_of(addresses[i]) };
+}
+
 static uint32_t shown(const uint64_t *addresses, uint32_t depth, uint32_t call)
 {
-	struct sig_walk walk = { .depth = depth };
+	struct sig_walk walk = { .frames = frames, .depth = depth };
 
-	memcpy(stack, addresses, depth * sizeof(*addresses));
-	return sig_stack_shown(stack, &walk, call);
+	lay_down(addresses, depth);
+	last = sig_stack_shown(&walk, call, &tagged, tags);
+	ck_assert_uint_eq(last.kept, 0);
+	return last.count;
 }
 
-static void expect(uint32_t depth, const uint64_t *tags, uint32_t count)
+/* expected: leaf first. */
+static void expect(uint32_t depth, const uint64_t *expected, uint32_t count)
 {
 	ck_assert_uint_eq(depth, count);
 	for (uint32_t i = 0; i < count; i++)
-		ck_assert_uint_eq(stack[i], tags[i]);
+		ck_assert_uint_eq(tags[count - 1 - i], expected[i]);
 }
 
 #define ARRAY(...) (const uint64_t[]){ __VA_ARGS__ }, sizeof((const uint64_t[]){ __VA_ARGS__ }) / sizeof(uint64_t)
@@ -94,20 +104,52 @@ END_TEST
 START_TEST(by_frame_pointers_the_hook_is_the_frame_that_is_missing)
 {
 	const uint64_t addresses[] = { LIBC(1), PROGRAM(2), PROGRAM(3) };
-	struct sig_walk walk = { .depth = 3, .is_by_pointers = true };
+	struct sig_walk walk = { .frames = frames, .depth = 3, .is_by_pointers = true };
 
-	memcpy(stack, addresses, sizeof(addresses));
-	expect(sig_stack_shown(stack, &walk, CALL), ARRAY(CALL, RETURN(PROGRAM(2)), RETURN(PROGRAM(3))));
+	lay_down(addresses, 3);
+	last = sig_stack_shown(&walk, CALL, &tagged, tags);
+	expect(last.count, ARRAY(CALL, RETURN(PROGRAM(2)), RETURN(PROGRAM(3))));
 }
 END_TEST
 
-START_TEST(what_follows_the_signal_trampoline_is_exact)
+static struct sig_shown shown_again(uint32_t depth, uint32_t kept, uint32_t call)
 {
-	const uint64_t addresses[] = { PROGRAM(1), LIBC(7), PROGRAM(2), PROGRAM(3) };
-	struct sig_walk walk = { .depth = 4, .trampoline = LIBC(7) };
+	struct sig_walk walk = { .frames = frames, .depth = depth, .kept = kept };
 
-	memcpy(stack, addresses, sizeof(addresses));
-	expect(sig_stack_shown(stack, &walk, 0), ARRAY(PROGRAM(1), RETURN(LIBC(7)), PROGRAM(2), RETURN(PROGRAM(3))));
+	return last = sig_stack_shown(&walk, call, &tagged, tags);
+}
+
+START_TEST(frames_that_are_kept_need_no_tags)
+{
+	shown(ARRAY(PROGRAM(1), OWN(2), PROGRAM(3), OWN(4), LIBC(5)), 0);
+	shown_again(5, 4, 0);
+	ck_assert_uint_eq(last.kept, 2);
+	expect(last.count, ARRAY(PROGRAM(1)));
+	shown_again(5, 5, 0);
+	ck_assert_uint_eq(last.kept, 3);
+	ck_assert_uint_eq(last.count, 0);
+}
+END_TEST
+
+START_TEST(frames_that_a_call_covered_get_their_tags_when_they_are_seen)
+{
+	ck_assert_uint_eq(shown(ARRAY(LIBC(1), OWN(2), PROGRAM(3), PROGRAM(4)), CALL), 3);
+	/* The same frames, but the call is over: libc's is shown, and nothing of it has a tag yet. */
+	lay_down(ARRAY(LIBC(1), PROGRAM(2), PROGRAM(3), PROGRAM(4)));
+	frames[0].shown = 1;
+	frames[1].shown = 2;
+	shown_again(4, 4, 0);
+	ck_assert_uint_eq(last.kept, 2);
+	expect(last.count, ARRAY(LIBC(1), RETURN(PROGRAM(2))));
+}
+END_TEST
+
+START_TEST(a_call_covers_frames_that_are_kept)
+{
+	shown(ARRAY(LIBC(1), OWN(2), PROGRAM(3), PROGRAM(4)), CALL);
+	shown_again(4, 4, CALL);
+	ck_assert_uint_eq(last.kept, 2);
+	expect(last.count, ARRAY(CALL));
 }
 END_TEST
 
@@ -119,33 +161,53 @@ END_TEST
 
 static uint32_t shown_deep(uint32_t depth, bool is_cut)
 {
-	struct sig_walk walk = { .depth = depth, .is_cut = is_cut };
+	struct sig_walk walk = { .frames = frames, .depth = depth, .is_cut = is_cut };
 
 	for (uint32_t i = 0; i < depth; i++)
-		stack[i] = PROGRAM(i);
-	return sig_stack_shown(stack, &walk, 0);
+		frames[depth - 1 - i] = (struct sig_frame){ .tag = i ? RETURN(PROGRAM(i)) : PROGRAM(0) };
+	last = sig_stack_shown(&walk, 0, &tagged, tags);
+	ck_assert_uint_eq(last.kept, 0);
+	return last.count;
 }
 
 START_TEST(the_deepest_stack_that_fits_is_whole)
 {
 	ck_assert_uint_eq(shown_deep(SEG_DEPTH_MAX, false), SEG_DEPTH_MAX);
-	ck_assert_uint_eq(stack[SEG_DEPTH_MAX - 1], RETURN(PROGRAM(SEG_DEPTH_MAX - 1)));
+	ck_assert_uint_eq(tags[0], RETURN(PROGRAM(SEG_DEPTH_MAX - 1)));
+	ck_assert_uint_eq(tags[SEG_DEPTH_MAX - 1], PROGRAM(0));
+	ck_assert_uint_eq(tagged, SEG_DEPTH_MAX);
 }
 END_TEST
 
 START_TEST(one_frame_more_loses_the_root_end)
 {
 	ck_assert_uint_eq(shown_deep(SEG_DEPTH_MAX + 1, false), SEG_DEPTH_MAX);
-	ck_assert_uint_eq(stack[0], PROGRAM(0));
-	ck_assert_uint_eq(stack[SEG_DEPTH_MAX - 2], RETURN(PROGRAM(SEG_DEPTH_MAX - 2)));
-	ck_assert_uint_eq(stack[SEG_DEPTH_MAX - 1], SIG_TAG_TRUNCATED);
+	ck_assert_uint_eq(tags[SEG_DEPTH_MAX - 1], PROGRAM(0));
+	ck_assert_uint_eq(tags[1], RETURN(PROGRAM(SEG_DEPTH_MAX - 2)));
+	ck_assert_uint_eq(tags[0], SIG_TAG_TRUNCATED);
+	ck_assert_uint_eq(tagged, 0);
 }
 END_TEST
 
 START_TEST(a_walk_that_was_cut_is_truncated_however_much_of_it_is_hidden)
 {
 	ck_assert_uint_eq(shown_deep(10, true), 11);
-	ck_assert_uint_eq(stack[10], SIG_TAG_TRUNCATED);
+	ck_assert_uint_eq(tags[0], SIG_TAG_TRUNCATED);
+}
+END_TEST
+
+START_TEST(a_deep_stack_keeps_its_call)
+{
+	struct sig_walk walk = { .frames = frames, .depth = SIG_FRAMES_MAX };
+
+	for (uint32_t i = 0; i < SIG_FRAMES_MAX; i++)
+		frames[SIG_FRAMES_MAX - 1 - i] =
+			(struct sig_frame){ .tag = RETURN(PROGRAM(i)), .flags = i == 0 ? SIG_FRAME_SYSTEM : i == 1 ? SIG_FRAME_OWN : 0 };
+	last = sig_stack_shown(&walk, CALL, &tagged, tags);
+	ck_assert_uint_eq(last.count, SEG_DEPTH_MAX);
+	ck_assert_uint_eq(tags[SEG_DEPTH_MAX - 1], CALL);
+	ck_assert_uint_eq(tags[SEG_DEPTH_MAX - 2], RETURN(PROGRAM(2)));
+	ck_assert_uint_eq(tags[0], SIG_TAG_TRUNCATED);
 }
 END_TEST
 
@@ -153,7 +215,7 @@ int main(void)
 {
 	TCase *cases[] = { tcase_create("stack") };
 
-	tcase_add_checked_fixture(cases[0], use_map, NULL);
+	tcase_add_checked_fixture(cases[0], forget, NULL);
 	tcase_add_test(cases[0], the_leaf_is_exact_and_the_others_are_return_addresses);
 	tcase_add_test(cases[0], a_call_in_progress_replaces_what_is_libc_and_ours_above_the_caller);
 	tcase_add_test(cases[0], our_own_code_around_the_call_is_the_call);
@@ -162,10 +224,13 @@ int main(void)
 	tcase_add_test(cases[0], a_handler_of_the_program_that_interrupts_a_call_is_shown);
 	tcase_add_test(cases[0], libc_that_the_program_calls_by_itself_is_shown);
 	tcase_add_test(cases[0], by_frame_pointers_the_hook_is_the_frame_that_is_missing);
-	tcase_add_test(cases[0], what_follows_the_signal_trampoline_is_exact);
+	tcase_add_test(cases[0], frames_that_are_kept_need_no_tags);
+	tcase_add_test(cases[0], frames_that_a_call_covered_get_their_tags_when_they_are_seen);
+	tcase_add_test(cases[0], a_call_covers_frames_that_are_kept);
 	tcase_add_test(cases[0], a_stack_of_nothing_but_ours_is_empty);
 	tcase_add_test(cases[0], the_deepest_stack_that_fits_is_whole);
 	tcase_add_test(cases[0], one_frame_more_loses_the_root_end);
 	tcase_add_test(cases[0], a_walk_that_was_cut_is_truncated_however_much_of_it_is_hidden);
+	tcase_add_test(cases[0], a_deep_stack_keeps_its_call);
 	return fixture_run(cases, 1, "stack");
 }

@@ -2,16 +2,13 @@
 #include "../../../shim/sampling/tree.h"
 #include "fixture.h"
 
-#include <string.h>
 
-/* Stacks are written root first, as one reads them; the tree takes them leaf first. */
-static uint32_t enter(const uint64_t *root_first, uint32_t depth, uint32_t *ret_entered)
+static struct sig_path path;
+
+/* Stacks are written root first, as one reads them. */
+static uint32_t enter(const uint64_t *tags, uint32_t depth, uint32_t *ret_entered)
 {
-	uint64_t tags[SEG_DEPTH_MAX];
-
-	for (uint32_t i = 0; i < depth; i++)
-		tags[i] = root_first[depth - 1 - i];
-	return sig_tree_enter(tags, depth, false, ret_entered);
+	return sig_tree_enter(self.is_exclusive ? &path : NULL, 0, tags, depth, false, ret_entered);
 }
 
 /* One module from 0 to 1 MiB: an address is its own offset. */
@@ -177,18 +174,46 @@ END_TEST
 
 START_TEST(stale_nodes_are_found_anew_but_activations_are_not_counted_anew)
 {
-	uint64_t tags[] = { 0x2000, 0x1000 };
+	uint64_t tags[] = { 0x1000, 0x2000 };
 	uint64_t frames[2];
 	uint32_t entered;
-	uint32_t before = sig_tree_enter(tags, 2, false, &entered);
+	uint32_t before = sig_tree_enter(&path, 0, tags, 2, false, &entered);
 
 	object.module = SEG_MODULE_FIRST + 1;
-	ck_assert_uint_eq(sig_tree_enter(tags, 2, false, &entered), before);
-	uint32_t after = sig_tree_enter(tags, 2, true, &entered);
+	ck_assert_uint_eq(sig_tree_enter(&path, 0, tags, 2, false, &entered), before);
+	uint32_t after = sig_tree_enter(&path, 0, tags, 2, true, &entered);
 	ck_assert_uint_ne(after, before);
 	ck_assert_uint_eq(entered, 0);
 	ck_assert_uint_eq(fixture_path(after, frames, 2), 2);
 	ck_assert_uint_eq(seg_frame_module(frames[1]), SEG_MODULE_FIRST + 1);
+}
+END_TEST
+
+START_TEST(what_is_kept_of_the_last_stack_need_not_be_given)
+{
+	uint64_t fresh[] = { 0x4000, 0x5000 };
+	uint64_t frames[8];
+	uint32_t entered;
+
+	enter(STACK(0x1000, 0x2000, 0x3000), &entered);
+	uint32_t node = sig_tree_enter(&path, 2, fresh, 2, false, &entered);
+	ck_assert_uint_eq(entered, 1);
+	ck_assert_uint_eq(fixture_path(node, frames, 8), 4);
+	ck_assert_uint_eq(frames[2], seg_frame_key(SEG_MODULE_FIRST, 0x2000));
+	ck_assert_uint_eq(node, enter(STACK(0x1000, 0x2000, 0x4000, 0x5000), &entered));
+	ck_assert_uint_eq(entered, 0);
+}
+END_TEST
+
+START_TEST(a_stack_that_is_kept_as_a_whole_is_the_same_node)
+{
+	uint32_t entered = 7;
+	uint32_t node = enter(STACK(0x1000, 0x2000, 0x3000), &entered);
+
+	ck_assert_uint_eq(sig_tree_enter(&path, 3, NULL, 0, false, &entered), node);
+	ck_assert_uint_eq(entered, 0);
+	object.module = SEG_MODULE_FIRST + 1;
+	ck_assert_uint_ne(sig_tree_enter(&path, 3, NULL, 0, true, &entered), node);
 }
 END_TEST
 
@@ -286,6 +311,8 @@ int main(void)
 	tcase_add_test(cases[0], an_interposed_call_is_a_frame_of_its_own);
 	tcase_add_test(cases[0], code_outside_of_every_module_is_unknown);
 	tcase_add_test(cases[0], stale_nodes_are_found_anew_but_activations_are_not_counted_anew);
+	tcase_add_test(cases[0], what_is_kept_of_the_last_stack_need_not_be_given);
+	tcase_add_test(cases[0], a_stack_that_is_kept_as_a_whole_is_the_same_node);
 	tcase_add_test(cases[0], a_full_frame_table_leads_to_lost_and_is_counted);
 	tcase_add_test(cases[0], a_full_node_table_leads_to_lost_and_is_counted);
 	tcase_add_test(cases[0], a_lost_leaf_stands_below_lost);

@@ -1,4 +1,5 @@
-/* Built twice: with frame pointers (UNWIND "fp") and without (UNWIND "libunwind"). */
+/* Built three times: with frame pointers (UNWIND "fp", HAS_POINTERS) and without ("auto", HAS_TABLES; "libunwind",
+ * HAS_LIBRARY). */
 #include "../../../shim/sampling/modules.h"
 #include "../../../shim/sampling/sampling.h"
 #include "../../../shim/sampling/unwind.h"
@@ -71,9 +72,18 @@ void recurse(int depth)
 	sink++;
 }
 
+/* What the serving thread does. */
+static void make_tables(void)
+{
+#ifdef HAS_TABLES
+	fixture_make_tables();
+#endif
+}
+
 static void start_sampling(void)
 {
 	fixture_start_sampling(100, UNWIND);
+	make_tables();
 	signal_of_ours = fixture_signal(0);
 	pid = getpid();
 	tid = syscall(SYS_gettid);
@@ -116,7 +126,7 @@ START_TEST(a_stack_deeper_than_is_kept_shows_its_leaf_end_below_truncated)
 {
 	uint64_t frames[SEG_DEPTH_MAX + 8];
 
-	recurse(600);
+	recurse(1100);
 	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_TRUNCATED), 1);
 	uint32_t depth = fixture_path(fixture_hottest_node(), frames, SEG_DEPTH_MAX + 8);
 	ck_assert_uint_eq(depth, SEG_DEPTH_MAX);
@@ -149,7 +159,7 @@ START_TEST(a_thread_that_nothing_was_prepared_for_is_walked)
 }
 END_TEST
 
-#ifndef HAS_POINTERS
+#ifdef HAS_LIBRARY
 static void *short_thread(void *unused)
 {
 	thread_body(unused);
@@ -363,6 +373,7 @@ void call_plugin(const char *path)
 
 	ck_assert_msg(handle != NULL, "%s", dlerror());
 	modules_refresh();
+	make_tables();
 	((int (*)(int (*)(int), int))dlsym(handle, "plugin_work"))(sample_in_callback, 1);
 	dlclose(handle);
 }
@@ -398,6 +409,9 @@ START_TEST(what_is_known_of_a_library_that_went_is_not_believed_of_the_next)
 }
 END_TEST
 
+#endif
+
+#ifdef HAS_LIBRARY
 static uint64_t open_descriptors(void)
 {
 	uint64_t set = 0;
@@ -448,15 +462,17 @@ int main(void)
 	tcase_add_test(cases[0], a_sample_on_an_alternate_stack_takes_little_more_than_the_kernel_does);
 	tcase_add_test(cases[0], a_wild_frame_pointer_is_not_followed);
 	tcase_add_test(cases[0], made_code_on_the_stack_is_passed_or_ends_the_stack);
-#ifndef HAS_POINTERS
+#ifdef HAS_LIBRARY
 	tcase_add_test(cases[0], threads_one_after_the_other_need_one_cache);
 	tcase_add_test(cases[0], the_state_of_a_thread_that_ended_without_a_word_is_taken_back);
 	tcase_add_test(cases[0], more_threads_than_states_are_followed_by_pointers);
-	tcase_add_test(cases[0], a_callback_of_the_c_library_is_found_through_it);
 	tcase_add_checked_fixture(cases[1], start_sampling_with_look, NULL);
 	tcase_add_test(cases[1], libunwind_opens_no_descriptor_of_its_own);
-	tcase_add_test(cases[0], what_is_known_of_a_library_that_went_is_not_believed_of_the_next);
 	tcase_add_test(cases[0], a_child_torn_out_of_a_walk_follows_pointers);
+#endif
+#ifndef HAS_POINTERS
+	tcase_add_test(cases[0], a_callback_of_the_c_library_is_found_through_it);
+	tcase_add_test(cases[0], what_is_known_of_a_library_that_went_is_not_believed_of_the_next);
 #endif
 	return fixture_run(cases, 2, "unwind");
 }

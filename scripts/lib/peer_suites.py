@@ -94,6 +94,7 @@ class Suite:
     name = None
     limit_seconds = 600  # of one unit
     listen = "off"       # PROFSHIM_LISTEN; the other suites have a server that serves
+    is_short = False     # some of its units are in the short form
     is_alone = False     # no two runs at a time: its tests use fixed ports
 
     def __init__(self, cache, sources):
@@ -126,6 +127,7 @@ class Suite:
 class CPython(Suite):
     """Debian's libpython3.11-testsuite by its own runner."""
     name = "cpython"
+    is_short = True
     listen = "127.0.0.1:0"
     MODULES = ("test_signal", "test_threading", "test_subprocess", "test_selectors", "test_select", "test_poll", "test_epoll",
                "test_os", "test_posix", "test_fork1", "test_wait3", "test_faulthandler", "test_ssl")
@@ -190,8 +192,6 @@ class Redis(Suite):
             os.symlink(program(name), os.path.join(source, "src", name))
 
     def units(self, quick):
-        if quick:
-            return ()
         listed = subprocess.run(["./runtest", "--list-tests"], cwd=os.path.join(self.cache, "source"),
                                 stdout=subprocess.PIPE, text=True, check=True).stdout.split()
         return [unit for unit in listed if unit not in self.LEFT_OUT]
@@ -244,7 +244,7 @@ class LibUV(Suite):
                     library[0], "-pthread", "-ldl", "-lutil", "-lm"], os.path.join(self.cache, "build.log"))
 
     def units(self, quick):
-        return () if quick else ("all",)
+        return ("all",)
 
     def command(self, unit, directory, quick, only=None):
         os.makedirs(os.path.join(directory, "test"))
@@ -278,7 +278,7 @@ class LibEvent(Suite):
                     *("test/" + name for name in self.PROGRAMS)], log, source)
 
     def units(self, quick):
-        return () if quick else tuple(self.BACKENDS)
+        return tuple(self.BACKENDS)
 
     def command(self, unit, directory, quick, only=None):
         binaries = os.path.join(self.cache, "source", "test")

@@ -262,7 +262,7 @@ def chosen_units(suites, words, quick):
             sys.exit("peers: there is no suite %r; they are: %s" % (word, ", ".join(suite.name for suite in suites)))
     for suite in suites:
         mine = [word for word in words if word.split("/")[0] == suite.name]
-        if words and not mine:
+        if words and not mine or quick and not suite.is_short:
             continue
         suite.prepare()
         for unit in suite.units(quick):

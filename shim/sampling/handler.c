@@ -35,8 +35,20 @@ static struct finding lost(const ucontext_t *context, enum seg_counter reason)
 	return (struct finding){ .node = sig_tree_lost(leaf) };
 }
 
-static struct finding find_stack(const ucontext_t *context, struct unwind_state *state)
+/* Whose path a stack is compared with and kept in. Not one that was found while modules change: what its addresses mean is
+ * not sure then. */
+static struct sig_path *path_of(struct unwind_state *state, bool has_entered)
 {
+	bool has_path = has_entered && self.is_exclusive && state == unwind_walk.own;
+
+	if (!has_path)
+		state->tagged = 0;
+	return has_path ? &state->path : NULL;
+}
+
+static struct finding find_stack(const ucontext_t *context, struct unwind_state *state, bool has_entered)
+{
+	struct sig_path *path = path_of(state, has_entered);
 	struct sig_walk walk = sig_unwind(context, state);
 	struct finding finding = { 0 };
 
@@ -49,20 +61,21 @@ static struct finding find_stack(const ucontext_t *context, struct unwind_state 
 	if (!shown.kept && tags[0] == SIG_TAG_TRUNCATED)
 		thread_count(SEG_COUNTER_TRUNCATED);
 	uint32_t epoch = sig_modules_epoch();
-	struct sig_path *path = self.is_exclusive && state == unwind_walk.own ? &state->path : NULL;
 	finding.node = sig_tree_enter(path, shown.kept, tags, shown.count, state->path_epoch != epoch, &finding.entered);
 	if (path)
 		state->path_epoch = epoch;
+	else
+		state->tagged = 0;
 	return finding;
 }
 
-static struct finding find_with_state(const ucontext_t *context)
+static struct finding find_with_state(const ucontext_t *context, bool has_entered)
 {
 	struct unwind_state *state = sig_unwind_begin();
 
 	if (!state)
 		return lost(context, SEG_COUNTER_DROP_NO_SLOT);
-	struct finding finding = find_stack(context, state);
+	struct finding finding = find_stack(context, state, has_entered);
 	sig_unwind_end(state);
 	return finding;
 }
@@ -74,10 +87,10 @@ static struct finding find_node(const ucontext_t *context)
 
 	if (self.in_handler > 1 || unwind_walk.state)
 		finding = lost(context, SEG_COUNTER_DROP_NESTED);
-	else if (!has_entered)
+	else if (!has_entered && sig_unwind_reads_modules())
 		finding = lost(context, SEG_COUNTER_DROP_LOADER);
 	else
-		finding = find_with_state(context);
+		finding = find_with_state(context, has_entered);
 	sig_modules_leave(has_entered);
 	return finding;
 }

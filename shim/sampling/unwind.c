@@ -98,6 +98,11 @@ struct unwind_bounds sig_unwind_bounds(uintptr_t stack_pointer, const ucontext_t
 	return bounds;
 }
 
+bool sig_unwind_reads_modules(void)
+{
+	return atomic_load_explicit(&unwinder.backtrace, memory_order_acquire) != NULL;
+}
+
 struct sig_walk sig_unwind(const ucontext_t *context, struct unwind_state *state)
 {
 	int (*backtrace)(void **, int) = atomic_load_explicit(&unwinder.backtrace, memory_order_acquire);

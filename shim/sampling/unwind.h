@@ -78,8 +78,12 @@ void unwind_forked(bool is_torn);
 struct unwind_state *sig_unwind_begin(void);
 void sig_unwind_end(struct unwind_state *state);
 
+/* Walks read memory of modules, as libunwind's do: they may only be made if sig_modules_enter lets us in. Those by rules read
+ * stacks and the segment, and may be made while a module vanishes. */
+bool sig_unwind_reads_modules(void);
+
 /* The stack of the interrupted context, in state->frames; how it ended is counted. depth 0: nothing could be found beyond
- * doubt. Between sig_modules_enter, if it let us in, and sig_modules_leave. */
+ * doubt. Between sig_modules_enter and sig_modules_leave. */
 struct sig_walk sig_unwind(const ucontext_t *context, struct unwind_state *state);
 
 /* Where sig_stack_shown may put the tags of the walk just made; valid until the next walk. On the pages where its frames

@@ -13,6 +13,7 @@
 #include "connection.h"
 
 #include "endpoint.h"
+#include "heads.h"
 #include "listing.h"
 #include "traffic.h"
 
@@ -60,6 +61,7 @@ bool conn_init(void)
 		return false;
 	redis_commands_init();
 	endpoint_init();
+	heads_init();
 	table.conns = memory;
 	table.count = count;
 	return true;

@@ -1,6 +1,7 @@
 /* HTTP: requests are queued as their first bytes come and answered in that order (RFC 9112 clause 9.3.2). One that cannot
  * be read ends the following of the client's side, but not of the server's: its answer, a 400, belongs to it.
  */
+#include "heads.h"
 #include "traffic.h"
 #include "traffic_http2.h"
 
@@ -111,15 +112,56 @@ static bool on_request_event(struct conn *conn, enum http1_event event, struct t
 	return conn->as == &traffic_http;
 }
 
+/* Bytes of one side, as they are read. */
+struct reading {
+	const char *bytes;
+	size_t n;
+	const char *head; /* of the message being read, where it began in these bytes; NULL = it did not */
+	size_t head_room; /* how many bytes there were from there on */
+	const char *target;
+};
+
+/* The next event; a head that was read before counts as one. *ret_is_known: it is such a head, whose first line is not
+ * told apart. */
+static inline enum http1_event read_on(struct http1 *http, struct reading *reading, bool *ret_is_known)
+{
+	size_t known = heads_recall(http, reading->bytes, reading->n);
+
+	*ret_is_known = known != 0;
+	if (!known && http->state == HTTP1_STATE_START) {
+		reading->head = reading->bytes;
+		reading->head_room = reading->n;
+	}
+	struct http1_step step = known ? (struct http1_step){ HTTP1_HEAD, known } : http1_read(http, reading->bytes, reading->n);
+	reading->bytes += step.used_bytes;
+	reading->n -= step.used_bytes;
+	if (step.event == HTTP1_LINE)
+		reading->target = http->target;
+	return step.event;
+}
+
+/* A head was read to its end: the next one like it need not be. */
+static void remember_head(const struct http1 *http, const struct reading *reading)
+{
+	bool has_ids = http->trace && (http->trace->source || http->trace->request_id_bytes);
+
+	if (reading->head && !has_ids)
+		heads_remember(http, reading->head, (size_t)(reading->bytes - reading->head), reading->head_room, reading->target);
+}
+
 static void http_asked(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
-	struct http1_step step;
+	struct reading reading = { .bytes = bytes, .n = n };
+	bool is_known, goes_on = true;
 
-	do {
-		step = http1_read(&conn->http.request, bytes, n);
-		bytes += step.used_bytes;
-		n -= step.used_bytes;
-	} while (on_request_event(conn, step.event, call));
+	while (goes_on) {
+		enum http1_event event = read_on(&conn->http.request, &reading, &is_known);
+		if (event == HTTP1_HEAD && !is_known)
+			remember_head(&conn->http.request, &reading);
+		if (is_known)
+			goes_on = on_request_event(conn, HTTP1_LINE, call);
+		goes_on = goes_on && on_request_event(conn, event, call);
+	}
 }
 
 /* request, the oldest, is over: by the response that the parser has just read, or without one. */
@@ -272,18 +314,22 @@ static bool on_response_event(struct conn *conn, enum http1_event event, struct 
 
 static void http_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
-	struct http1_step step;
+	struct reading reading = { .bytes = bytes, .n = n };
+	bool is_known, goes_on = true;
 
-	do {
+	while (goes_on) {
 		if (!http1_is_within(&conn->http.response))
 			conn->http.answer_ns = call->now_ns;
-		step = http1_read(&conn->http.response, bytes, n);
-		bytes += step.used_bytes;
-		n -= step.used_bytes;
-	} while (on_response_event(conn, step.event, call));
+		enum http1_event event = read_on(&conn->http.response, &reading, &is_known);
+		if (event == HTTP1_HEAD && !is_known)
+			remember_head(&conn->http.response, &reading);
+		if (is_known)
+			goes_on = on_response_event(conn, HTTP1_LINE, call);
+		goes_on = goes_on && on_response_event(conn, event, call);
+	}
 	/* What follows an upgrade is no more HTTP/1's. */
-	if (n && conn->as != &traffic_http)
-		conn->as->answered(conn, bytes, n, call);
+	if (reading.n && conn->as != &traffic_http)
+		conn->as->answered(conn, reading.bytes, reading.n, call);
 }
 
 static bool http_asked_unseen(struct conn *conn, size_t n, struct traffic_call *call)

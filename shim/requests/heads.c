@@ -1,0 +1,91 @@
+/* A head is looked for in one place, which some of its first bytes and the size of its piece tell: of two that differ in
+ * neither the later one is kept. What varies from message to message, such as a path or a length, mostly shows in these.
+ */
+#include "heads.h"
+
+#include "../base/thread.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+enum {
+	HEAD_BYTES = 432,   /* of a head that is kept at most: what servers and services write, not what browsers do */
+	HEAD_BYTES_MIN = 16, /* so that the key can be read */
+	HEADS = 8,          /* for each thread: 4 KiB */
+};
+
+/* Which side wrote it, and whether ids were looked for: what else the result depends on. */
+enum head_kind { HEAD_REQUEST, HEAD_REQUEST_WITH_IDS, HEAD_RESPONSE };
+
+struct head {
+	uint16_t bytes;  /* 0 = none */
+	uint8_t kind;
+	uint8_t target;  /* where the target begins */
+	uint32_t target_bytes;
+	char state[offsetof(struct http1, target)]; /* of struct http1, as far as it depends on the head */
+	char text[HEAD_BYTES];
+};
+
+static struct head (*heads)[HEADS]; /* by thread slot; NULL = none */
+
+void heads_init(void)
+{
+	size_t bytes = seg.slots[SEG_TABLE_THREADS].count * sizeof(*heads);
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	heads = memory == MAP_FAILED ? NULL : memory;
+}
+
+static enum head_kind kind_of(const struct http1 *http)
+{
+	if (http->is_response)
+		return HEAD_RESPONSE;
+	return http->trace ? HEAD_REQUEST_WITH_IDS : HEAD_REQUEST;
+}
+
+/* NULL: the thread keeps none. n >= HEAD_BYTES_MIN. */
+static struct head *place_of(const char *bytes, size_t n, enum head_kind kind)
+{
+	uint64_t word;
+
+	if (!heads || !self.is_exclusive)
+		return NULL;
+	memcpy(&word, bytes + HEAD_BYTES_MIN - sizeof(word), sizeof(word));
+	uint64_t mixed = (word + n * 4 + kind) * 0x9e3779b97f4a7c15ULL; /* 2^64 by the golden ratio: Fibonacci hashing */
+	return &heads[self.slot - seg.threads][mixed >> 61];
+}
+_Static_assert(HEADS == 1 << 3, "the place is the three highest bits");
+
+size_t heads_find(struct http1 *http, const char *bytes, size_t n)
+{
+	enum head_kind kind = kind_of(http);
+	const struct head *head = n < HEAD_BYTES_MIN ? NULL : place_of(bytes, n, kind);
+
+	if (!head || !head->bytes || head->bytes > n || head->kind != kind || memcmp(head->text, bytes, head->bytes) != 0)
+		return 0;
+	memcpy(http, head->state, sizeof(head->state));
+	http->target = head->target ? bytes + head->target : NULL;
+	http->target_bytes = head->target_bytes;
+	return head->bytes;
+}
+
+void heads_remember(const struct http1 *http, const char *head, size_t head_bytes, size_t piece_bytes, const char *target)
+{
+	enum head_kind kind = kind_of(http);
+	size_t before = target ? (size_t)(target - head) : 0;
+
+	if (head_bytes < HEAD_BYTES_MIN || head_bytes > HEAD_BYTES || before > UINT8_MAX)
+		return;
+	struct head *place = place_of(head, piece_bytes, kind);
+	if (!place)
+		return;
+	place->bytes = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	place->kind = (uint8_t)kind;
+	place->target = (uint8_t)before;
+	place->target_bytes = http->target_bytes;
+	memcpy(place->state, http, sizeof(place->state));
+	memcpy(place->text, head, head_bytes);
+	atomic_signal_fence(memory_order_seq_cst);
+	place->bytes = (uint16_t)head_bytes;
+}

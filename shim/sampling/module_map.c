@@ -85,6 +85,7 @@ static struct module_map *retired;  /* since the phase began; linked by older */
 static struct module_map *draining; /* before that: free when no reader of the phase before is left */
 static struct grave graves[GRAVES];
 static uint32_t epoch;
+static bool is_at_start; /* what is there now was there before anything was opened */
 static uint64_t last_stale_look_ns;
 
 /* W: whoever wants a drawing, then the one who makes it. */
@@ -239,6 +240,7 @@ static int add_object(struct dl_phdr_info *info, size_t size, void *data)
 	copy_build_id(object);
 	object->is_system = holds(object, (uintptr_t)gnu_get_libc_version) || holds(object, getauxval(AT_BASE)) ||
 			    holds(object, getauxval(AT_SYSINFO_EHDR));
+	object->is_permanent = is_at_start || object->is_system || map->object_count == 0 || holds(object, (uintptr_t)add_object);
 	/* The first is the program: what is linked into that is no library of ours. */
 	if (map->object_count > 0 && holds(object, (uintptr_t)add_object)) {
 		map->own_low = object->low;
@@ -422,7 +424,7 @@ static uint32_t intern(const struct map_object *object, bool is_program)
 }
 
 /* What the map before says of the object, if it is the same: then its name need not be looked up. */
-static uint32_t find_interned(const struct module_map *before, const struct map_object *object)
+static uint32_t find_interned(const struct module_map *before, struct map_object *object)
 {
 	for (uint32_t i = 0; before && i < before->object_count; i++) {
 		const struct map_object *old = &before->objects[i];
@@ -432,6 +434,7 @@ static uint32_t find_interned(const struct module_map *before, const struct map_
 		bool is_same = atomic_load_explicit(&entry->ready, memory_order_acquire) &&
 			       entry->build_id_bytes == object->build_id_bytes &&
 			       memcmp(entry->build_id, object->build_id, object->build_id_bytes) == 0;
+		object->is_permanent |= is_same && old->is_permanent;
 		return is_same ? old->module : SEG_MODULE_NONE;
 	}
 	return SEG_MODULE_NONE;
@@ -600,6 +603,13 @@ void modules_refresh(void)
 {
 	atomic_store_explicit(&is_wanted, true, memory_order_seq_cst);
 	draw_while_wanted();
+}
+
+void modules_start(bool has_just_begun)
+{
+	is_at_start = has_just_begun;
+	modules_refresh();
+	is_at_start = false;
 }
 
 void modules_refresh_if_stale(uint64_t now_ns)

@@ -15,6 +15,7 @@ struct map_object {
 	uint32_t build_id_bytes;  /* 0 = it has none */
 	uint32_t module;          /* index in the segment's table; SEG_MODULE_NONE: the table is full */
 	bool is_system;
+	bool is_permanent;        /* it was there when the program began, so it never goes */
 };
 
 struct map_range { /* executable */

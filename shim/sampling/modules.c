@@ -15,6 +15,9 @@ struct module_gate module_gate;
 /* The phases that this thread entered in, the last in the lowest bit: a handler may interrupt another. */
 static __thread uint32_t phases __attribute__((tls_model("initial-exec")));
 
+/* Entries that were let in: nothing vanishes until they leave. */
+static __thread uint32_t let_in __attribute__((tls_model("initial-exec")));
+
 bool sig_modules_enter(void)
 {
 	uint32_t phase = atomic_load_explicit(&module_gate.phase, memory_order_relaxed);
@@ -22,16 +25,20 @@ bool sig_modules_enter(void)
 	phases = phases << 1 | phase;
 	atomic_fetch_add_explicit(&module_gate.readers[phase], 1, memory_order_seq_cst);
 	atomic_fetch_add_explicit(&module_gate.walkers, 1, memory_order_seq_cst);
-	if (!atomic_load_explicit(&module_gate.unloading, memory_order_seq_cst))
+	if (!atomic_load_explicit(&module_gate.unloading, memory_order_seq_cst)) {
+		let_in++;
 		return true;
+	}
 	atomic_fetch_sub_explicit(&module_gate.walkers, 1, memory_order_release);
 	return false;
 }
 
 void sig_modules_leave(bool has_entered)
 {
-	if (has_entered)
+	if (has_entered) {
+		let_in--;
 		atomic_fetch_sub_explicit(&module_gate.walkers, 1, memory_order_release);
+	}
 	uint32_t phase = phases & 1;
 	phases >>= 1;
 	atomic_fetch_sub_explicit(&module_gate.readers[phase], 1, memory_order_release);
@@ -62,6 +69,8 @@ const struct map_range *sig_map_find(const struct module_map *map, uintptr_t pc)
 
 uint64_t sig_modules_frame(uintptr_t pc, bool is_return)
 {
+	/* Before the map: once it is 0 again, the map shows what is there. */
+	bool is_doubtful = atomic_load_explicit(&module_gate.unloading, memory_order_seq_cst) && !let_in;
 	const struct module_map *map = current_map();
 	const struct map_range *range = map ? sig_map_find(map, pc - is_return) : NULL;
 
@@ -70,7 +79,7 @@ uint64_t sig_modules_frame(uintptr_t pc, bool is_return)
 		return seg_frame_key(SEG_MODULE_PSEUDO, SEG_PSEUDO_UNKNOWN);
 	}
 	const struct map_object *object = &map->objects[range->object];
-	if (object->module == SEG_MODULE_NONE)
+	if (object->module == SEG_MODULE_NONE || (is_doubtful && !object->is_permanent))
 		return seg_frame_key(SEG_MODULE_PSEUDO, SEG_PSEUDO_UNKNOWN);
 	return seg_frame_key(object->module, pc - is_return - object->info.dlpi_addr);
 }

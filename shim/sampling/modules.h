@@ -13,6 +13,9 @@
  * that, it does it once more, and this returns at once: no lock of ours is waited for. */
 void modules_refresh(void);
 
+/* The first time. has_just_begun: nothing was opened yet by the program itself. */
+void modules_start(bool has_just_begun);
+
 /* The same, if a handler met code of a module that is not in the map and the last such look is a second ago: the loader
  * opens libraries by itself (name services, character sets) where no hook sees it. One load when there is no need. */
 void modules_refresh_if_stale(uint64_t now_ns);
@@ -47,7 +50,8 @@ uint32_t modules_forked(void);
 bool sig_modules_enter(void);
 void sig_modules_leave(bool has_entered);
 
-/* Frame key of pc (segment.h); is_return: pc is a return address, so its call instruction is meant. */
+/* Frame key of pc (segment.h); is_return: pc is a return address, so its call instruction is meant. While a module may be
+ * vanishing, another may already lie where the map shows the one: then only what never goes is known. */
 uint64_t sig_modules_frame(uintptr_t pc, bool is_return);
 
 /* pc lies in libprofshim.so itself. Never where profshim is part of the program, as in unit tests. */

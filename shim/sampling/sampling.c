@@ -56,7 +56,9 @@ static int install(void)
 
 	/* A handler that asks for the alternate stack may need it: ours, which calls it, then runs there, too. */
 	action.sa_flags |= program.sa_flags & SA_ONSTACK;
-	sigfillset(&action.sa_mask);
+	/* Not by sigfillset, which leaves out the signals that the C library keeps for itself: a thread that is cancelled
+	 * asynchronously must not end in the middle of a walk. */
+	memset(&action.sa_mask, 0xff, sizeof(action.sa_mask));
 	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
 		sigdelset(&action.sa_mask, faults[i]);
 	return real.sigaction(SIGPROF, &action, NULL) == 0 ? 0 : -errno;

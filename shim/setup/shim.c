@@ -249,7 +249,7 @@ static void begin(bool is_first)
 {
 	bool has_place = process_enter(NULL);
 	has_thread_key = pthread_key_create(&thread_key, on_thread_end) == 0;
-	modules_refresh();
+	modules_start(atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_EARLY);
 	keep_back_samples();
 	thread_attach();
 	count_place(has_place);

@@ -1,0 +1,211 @@
+/* torture - all at once what a profiler in a program may break on: see the parts in torture.h. For people who doubt it.
+ *
+ *     torture SECONDS [ACTOR...]     prints a line for each actor, the same whatever the time and under any profiler
+ *
+ * On stderr a line of figures. Exit code 0 if nothing was wrong.
+ */
+#include "torture.h"
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+namespace {
+
+struct Actor {
+	const char *name;
+	long (*round)();
+	long result = 0;
+	long rounds = 0;
+	long deviating = 0; /* result of a round that came to something else */
+	bool has_deviated = false;
+	pthread_t thread = {};
+};
+
+Actor actors[] = {
+	{ "loader", loader_round },
+	{ "loader_too", loader_round },
+	{ "unload", unload_round },
+	{ "namespace", namespace_round },
+	{ "exception", exception_round },
+	{ "thread", thread_round },
+	{ "cancel", cancel_round },
+	{ "async_cancel", async_cancel_round },
+	{ "blocking", blocking_round },
+	{ "fork", fork_round },
+	{ "spawn", spawn_round },
+	{ "jump", jump_round },
+	{ "coroutine", coroutine_round },
+	{ "switched", switched_round },
+	{ "alternate", alternate_round },
+	{ "fault", fault_round },
+	{ "recursion", recursion_round },
+	{ "request", request_round },
+	{ "descriptor", descriptor_round },
+	{ "memory", memory_round },
+	{ "timer", timer_round },
+	{ "profiler", profiler_round },
+};
+
+std::atomic<bool> is_over;
+std::atomic<long> steps, interrupted;
+
+struct Longest {
+	std::atomic<uint64_t> ns;
+	std::atomic<const char *> name{ "none" };
+	std::atomic<long> beyond; /* STALL_NS */
+};
+Longest ran, slept;
+
+uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* What the thread waited for a core so far. */
+struct Schedule {
+	int fd = -1;
+	~Schedule() { if (fd >= 0) close(fd); }
+
+	uint64_t waited_ns()
+	{
+		char text[128];
+		unsigned long long ran = 0, waited = 0;
+
+		if (fd < 0) {
+			snprintf(text, sizeof(text), "/proc/self/task/%d/schedstat", (int)syscall(SYS_gettid));
+			fd = open(text, O_RDONLY | O_CLOEXEC);
+		}
+		ssize_t n = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
+		text[n < 0 ? 0 : n] = '\0';
+		require(sscanf(text, "%llu %llu", &ran, &waited) == 2, "schedstat");
+		return waited;
+	}
+};
+thread_local Schedule schedule;
+
+void *act(void *given)
+{
+	Actor &actor = *static_cast<Actor *>(given);
+
+	while (!is_over || actor.rounds == 0) {
+		long result = actor.round();
+		if (actor.rounds++ == 0)
+			actor.result = result;
+		else if (result != actor.result && !actor.has_deviated) {
+			actor.has_deviated = true;
+			actor.deviating = result;
+		}
+	}
+	return nullptr;
+}
+
+bool is_wanted(const Actor &actor, const std::vector<std::string> &names)
+{
+	for (const std::string &name : names)
+		if (name == actor.name)
+			return true;
+	return names.empty();
+}
+
+}
+
+void require(bool is_well, const char *what)
+{
+	if (is_well)
+		return;
+	fprintf(stderr, "torture: %s: %s\n", what, strerror(errno));
+	_exit(3);
+}
+
+uint64_t now_ns()
+{
+	return clock_ns(CLOCK_MONOTONIC);
+}
+
+static void note_longest(Longest &longest, const char *name, uint64_t ns)
+{
+	uint64_t before = longest.ns;
+
+	while (ns > before && !longest.ns.compare_exchange_weak(before, ns))
+		;
+	if (ns > before)
+		longest.name = name;
+	longest.beyond += ns > STALL_NS;
+}
+
+void step(const char *name, const std::function<void()> &act)
+{
+	uint64_t waited_ns = schedule.waited_ns(), begin_ns = now_ns(), ran_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+
+	act();
+	uint64_t taken_ns = now_ns() - begin_ns;
+	ran_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - ran_ns;
+	waited_ns = schedule.waited_ns() - waited_ns;
+	steps++;
+	note_longest(ran, name, ran_ns);
+	note_longest(slept, name, taken_ns > ran_ns + waited_ns ? taken_ns - ran_ns - waited_ns : 0);
+}
+
+int burn(unsigned thousands)
+{
+	volatile unsigned sum = 1;
+
+	for (unsigned i = 0; i < thousands * 1000; i++)
+		sum = sum * 31 + i;
+	return sum != 0x12345678 || thousands != 77;
+}
+
+void note_interrupted()
+{
+	interrupted++;
+}
+
+int main(int argc, char **argv)
+{
+	const std::vector<std::string> names(argv + (argc < 2 ? 1 : 2), argv + argc);
+	long rounds = 0;
+	bool is_same = true;
+
+	if (argc < 2) {
+		fprintf(stderr, "usage: torture SECONDS [ACTOR...]\n");
+		return 2;
+	}
+	uint64_t end_ns = now_ns() + strtoull(argv[1], nullptr, 10) * 1000000000;
+	for (Actor &actor : actors)
+		if (is_wanted(actor, names))
+			require(pthread_create(&actor.thread, nullptr, act, &actor) == 0, "pthread_create");
+	/* Busy itself, as the one for whom the kernel means signals of the whole process. */
+	while (now_ns() < end_ns)
+		burn(100);
+	is_over = true;
+	for (Actor &actor : actors)
+		if (is_wanted(actor, names))
+			pthread_join(actor.thread, nullptr);
+	for (const Actor &actor : actors) {
+		if (!is_wanted(actor, names))
+			continue;
+		printf("%s %ld\n", actor.name, actor.result);
+		if (actor.has_deviated)
+			printf("%s came to %ld in another round\n", actor.name, actor.deviating);
+		is_same &= !actor.has_deviated;
+		rounds += actor.rounds;
+	}
+	fprintf(stderr, "rounds=%ld steps=%ld stalls=%ld longest_ms=%.1f longest=%s sleeps=%ld sleep_ms=%.1f sleep=%s eintr=%ld\n", rounds,
+	        steps.load(), ran.beyond.load(), (double)ran.ns / 1e6, ran.name.load(), slept.beyond.load(), (double)slept.ns / 1e6,
+	        slept.name.load(), interrupted.load());
+	return is_same ? 0 : 1;
+}

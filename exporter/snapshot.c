@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { RESET_PAUSE_MS = 2, RESET_TRIES = 10 };
+enum { RESET_PAUSE_MS = 2, RESET_TRIES = 100, RETAKES_MAX = 10 };
 
 static uint64_t load(const _Atomic uint64_t *counter)
 {
@@ -264,35 +264,44 @@ static int copy(struct snapshot *snapshot, const struct seg_view *seg, uint64_t 
 	return 0;
 }
 
+/* A reset takes milliseconds; one whose server was killed at it stays unfinished until the next server, if there is one. */
+static uint32_t resets_wait(const struct segment *head)
+{
+	const struct timespec pause = { .tv_nsec = RESET_PAUSE_MS * 1000000L };
+	uint32_t resets = atomic_load_explicit(&head->resets, memory_order_acquire);
+
+	for (int tries = 1; resets & 1 && tries < RESET_TRIES; tries++) {
+		nanosleep(&pause, NULL);
+		resets = atomic_load_explicit(&head->resets, memory_order_acquire);
+	}
+	return resets;
+}
+
 static struct snapshot *take_once(const struct seg_view *seg, uint64_t changed_real_ns)
 {
 	struct snapshot *snapshot = calloc(1, sizeof(*snapshot));
 
 	if (!snapshot)
 		return NULL;
-	snapshot->resets = atomic_load_explicit(&seg->head->resets, memory_order_acquire);
+	snapshot->resets = resets_wait(seg->head);
 	if (!copy(snapshot, seg, changed_real_ns))
 		return snapshot;
 	snapshot_free(snapshot);
 	return NULL;
 }
 
-/* Nothing was reset meanwhile. */
-static bool is_whole(const struct snapshot *snapshot, const struct seg_view *seg)
+static bool is_reset_since(const struct snapshot *snapshot, const struct seg_view *seg)
 {
 	atomic_thread_fence(memory_order_acquire);
-	return !(snapshot->resets & 1) && atomic_load_explicit(&seg->head->resets, memory_order_relaxed) == snapshot->resets;
+	return atomic_load_explicit(&seg->head->resets, memory_order_relaxed) != snapshot->resets;
 }
 
-/* A reset takes milliseconds; one whose server was killed at it stays unfinished until the next server, if there is one. */
 struct snapshot *snapshot_take_file(const struct seg_view *seg, uint64_t changed_real_ns)
 {
-	const struct timespec pause = { .tv_nsec = RESET_PAUSE_MS * 1000000L };
 	struct snapshot *snapshot = take_once(seg, changed_real_ns);
 
-	for (int tries = 1; snapshot && !is_whole(snapshot, seg) && tries < RESET_TRIES; tries++) {
+	for (int tries = 1; snapshot && is_reset_since(snapshot, seg) && tries < RETAKES_MAX; tries++) {
 		snapshot_free(snapshot);
-		nanosleep(&pause, NULL);
 		snapshot = take_once(seg, changed_real_ns);
 	}
 	return snapshot;

@@ -2,7 +2,7 @@
  * and less (clang not at all), so it is not used. A unit's lines and functions are decoded together, once.
  */
 #include "debuginfo.h"
-#include "dwarf.h"
+#include "entries.h"
 #include "linetable.h"
 
 #include <errno.h>
@@ -13,7 +13,7 @@
 enum { FILE_NAME_MAX = 4096 };
 
 struct unit {
-	struct dwarf_unit place;
+	struct entries_unit place;
 	struct linetable lines;
 	struct spans functions; /* ids: entries' offsets in the unit */
 	struct spans inner;     /* also those inside of other functions; filled when the others do not cover an address */
@@ -21,8 +21,8 @@ struct unit {
 };
 
 struct debuginfo {
-	struct dwarf *dwarf;
-	struct dwarf_section sections[DWARF_SECTIONS_MAX]; /* bytes owned */
+	struct entries *entries;
+	struct entries_section sections[ENTRIES_SECTIONS_MAX]; /* bytes owned */
 	uint32_t section_count;
 	struct linetable_sections line_sections; /* three of them */
 	struct unit *units;
@@ -37,7 +37,7 @@ static const char *const section_names[] = {
 	".debug_addr", ".debug_ranges", ".debug_rnglists", ".debug_str_offsets",
 };
 
-_Static_assert(sizeof(section_names) / sizeof(*section_names) <= DWARF_SECTIONS_MAX, "room for all sections");
+_Static_assert(sizeof(section_names) / sizeof(*section_names) <= ENTRIES_SECTIONS_MAX, "room for all sections");
 
 static int read_sections(struct debuginfo *debuginfo, struct image *image, uint64_t max_bytes)
 {
@@ -51,7 +51,7 @@ static int read_sections(struct debuginfo *debuginfo, struct image *image, uint6
 			return failed;
 		debuginfo->held_bytes += section.size;
 		debuginfo->sections[debuginfo->section_count++] =
-			(struct dwarf_section){ .name = section_names[i], .bytes = section.bytes, .size = section.size };
+			(struct entries_section){ .name = section_names[i], .bytes = section.bytes, .size = section.size };
 	}
 	return 0;
 }
@@ -59,7 +59,7 @@ static int read_sections(struct debuginfo *debuginfo, struct image *image, uint6
 static struct bytes find_bytes(const struct debuginfo *debuginfo, const char *name)
 {
 	for (uint32_t i = 0; i < debuginfo->section_count; i++) {
-		const struct dwarf_section *section = &debuginfo->sections[i];
+		const struct entries_section *section = &debuginfo->sections[i];
 
 		if (strcmp(section->name, name) == 0)
 			return (struct bytes){ .at = section->bytes, .size = section->size };
@@ -69,8 +69,8 @@ static struct bytes find_bytes(const struct debuginfo *debuginfo, const char *na
 
 static int list_units(struct debuginfo *debuginfo)
 {
-	struct dwarf_unit *places = NULL;
-	int failed = dwarf_read_units(debuginfo->dwarf, &places, &debuginfo->unit_count, &debuginfo->covered);
+	struct entries_unit *places = NULL;
+	int failed = entries_read_units(debuginfo->entries, &places, &debuginfo->unit_count, &debuginfo->covered);
 
 	debuginfo->units = failed ? NULL : calloc(debuginfo->unit_count + 1, sizeof(*debuginfo->units));
 	if (!debuginfo->units) {
@@ -94,7 +94,7 @@ int debuginfo_open(struct image *image, uint64_t max_bytes, struct debuginfo **r
 		return -ENOMEM;
 	failed = read_sections(debuginfo, image, max_bytes);
 	if (!failed)
-		failed = dwarf_open(debuginfo->sections, debuginfo->section_count, &debuginfo->dwarf);
+		failed = entries_open(debuginfo->sections, debuginfo->section_count, &debuginfo->entries);
 	if (!failed)
 		failed = list_units(debuginfo);
 	if (failed) {
@@ -112,14 +112,14 @@ void debuginfo_close(struct debuginfo *debuginfo)
 {
 	if (!debuginfo)
 		return;
-	dwarf_close(debuginfo->dwarf);
+	entries_close(debuginfo->entries);
 	for (uint32_t i = 0; i < debuginfo->unit_count; i++) {
 		linetable_free(&debuginfo->units[i].lines);
 		spans_free(&debuginfo->units[i].functions);
 		spans_free(&debuginfo->units[i].inner);
 	}
 	for (uint32_t i = 0; i < debuginfo->section_count; i++)
-		free(debuginfo->sections[i].bytes);
+		free((void *)debuginfo->sections[i].bytes);
 	free(debuginfo->units);
 	spans_free(&debuginfo->covered);
 	free(debuginfo);
@@ -147,7 +147,7 @@ static const struct span *find_function(struct debuginfo *debuginfo, struct unit
 
 	if (!unit->has_functions) {
 		unit->has_functions = true;
-		dwarf_read_functions(debuginfo->dwarf, &unit->place, false, &unit->functions);
+		entries_read_functions(debuginfo->entries, &unit->place, false, &unit->functions);
 		debuginfo->held_bytes += spans_bytes(&unit->functions);
 	}
 	function = spans_find(&unit->functions, address);
@@ -155,7 +155,7 @@ static const struct span *find_function(struct debuginfo *debuginfo, struct unit
 		return function;
 	if (!unit->has_inner) {
 		unit->has_inner = true;
-		dwarf_read_functions(debuginfo->dwarf, &unit->place, true, &unit->inner);
+		entries_read_functions(debuginfo->entries, &unit->place, true, &unit->inner);
 		debuginfo->held_bytes += spans_bytes(&unit->inner);
 	}
 	return spans_find(&unit->inner, address);
@@ -231,12 +231,12 @@ static void find_declaration(struct debuginfo *debuginfo, struct strings *string
 {
 	const struct span *covered = spans_find(&debuginfo->covered, address), *place;
 	struct unit *unit = covered ? &debuginfo->units[covered->id] : NULL;
-	struct dwarf_function function;
+	struct entries_function function;
 
 	place = unit ? find_function(debuginfo, unit, address) : NULL;
 	if (!place)
 		return;
-	dwarf_describe_function(debuginfo->dwarf, unit->place.start + place->id, &function);
+	entries_describe_function(debuginfo->entries, unit->place.start + place->id, &function);
 	if (function.name)
 		source->function = strings_keep(strings, function.name);
 	unit = function.line ? unit_of_entry(debuginfo, function.file_unit_entry) : NULL;

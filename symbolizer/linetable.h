@@ -1,10 +1,6 @@
 #pragma once
 /* linetable - decodes a unit's line table out of .debug_line, DWARF 2 to 5.
  * Context: any thread. Needs no library. Damaged tables give the rows before the damage.
- *
- * libdwarf could do this, but version 20210528 begins each sequence of a DWARF 5 table with file 0 where the standard and
- * all compilers mean 1 (clang's code from headers and everything from gcc -flto get the wrong file), and it allocates an
- * object for every row.
  */
 #include "cursor.h"
 #include "spans.h"

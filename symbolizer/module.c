@@ -4,7 +4,7 @@
 #include "module.h"
 #include "debugfile.h"
 #include "demangle.h"
-#include "dwarf.h"
+#include "frames.h"
 #include "vdso.h"
 
 #include <errno.h>
@@ -188,7 +188,6 @@ static void read_frames(struct module *module)
 {
 	struct image_section section = { 0 };
 	struct image *image;
-	struct dwarf *dwarf;
 	int failed;
 
 	module->has_frames = true;
@@ -198,10 +197,7 @@ static void read_frames(struct module *module)
 	image_close(image);
 	if (failed)
 		return;
-	if (dwarf_open(&(struct dwarf_section){ ".eh_frame", section.bytes, section.size, section.address }, 1, &dwarf) == 0) {
-		dwarf_read_frames(dwarf, &module->frames);
-		dwarf_close(dwarf);
-	}
+	frames_read((struct bytes){ section.bytes, section.size }, section.address, &module->frames);
 	free(section.bytes);
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 /* rangelist - decodes the address ranges of units and functions that are not in one piece: .debug_ranges of DWARF 3 and 4,
  * .debug_rnglists of DWARF 5.
- * Context: any thread. Needs no library (libdwarf 20210528 reads wild memory where these lists are damaged). Damaged lists
+ * Context: any thread. Needs no library. Damaged lists
  * give the ranges before the damage.
  */
 #include "cursor.h"

@@ -1,7 +1,7 @@
 #pragma once
 /* symbolizer - names, files and lines for addresses in ELF modules; knows files, never the segment.
  * Context: the exporter's threads, with 1 MiB of stack or more. Not thread-safe: one symbolizer belongs to one thread at a
- * time, and no two symbolizers may be at work at once (libdwarf keeps static state).
+ * time.
  * Owns all strings it gives out; they live until symbolizer_free. Nothing here ever exits or aborts, prints or waits,
  * whatever a file contains: a damaged file gives fewer names, and symbolizer_note says why. No descriptor stays open and
  * no file stays mapped between calls.

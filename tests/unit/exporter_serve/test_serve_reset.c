@@ -155,14 +155,14 @@ START_TEST(a_reset_that_its_server_did_not_live_to_finish_is_finished_by_the_nex
 }
 END_TEST
 
-enum { RESETS = 50 };
+enum { RESETS = 20 };
 static _Atomic bool is_over;
 
 static void *reset_again_and_again(void *unused)
 {
 	for (int i = 0; i < RESETS; i++) {
 		reset_session(&made.seg);
-		poll(NULL, 0, 5); /* so that there is a time between two */
+		poll(NULL, 0, 20); /* so that there is a time between two */
 	}
 	is_over = true;
 	return unused;

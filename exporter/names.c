@@ -40,6 +40,13 @@ static const char *note(void *context, const struct snapshot_module *module)
 	return known ? symbolizer_note(known) : NULL;
 }
 
+static void trim(void *context)
+{
+	struct source *source = context;
+
+	symbolizer_trim(source->symbolizer);
+}
+
 bool names_init(struct names *ret_names)
 {
 	struct source *source = calloc(1, sizeof(*source));
@@ -51,7 +58,7 @@ bool names_init(struct names *ret_names)
 		free(source);
 		return false;
 	}
-	*ret_names = (struct names){ .resolve = resolve, .note = note, .context = source };
+	*ret_names = (struct names){ .resolve = resolve, .note = note, .trim = trim, .context = source };
 	return true;
 }
 

@@ -10,6 +10,8 @@ struct names {
 	void (*resolve)(void *context, const struct snapshot_module *module, uint64_t offset, struct symbol *ret_symbol);
 	/* Where the module's names come from or why there are none; NULL = nothing to say. May itself be NULL. */
 	const char *(*note)(void *context, const struct snapshot_module *module);
+	/* A reading is done: what it took to find answers may go, answers stay. May be NULL. */
+	void (*trim)(void *context);
 	void *context;
 };
 

@@ -145,8 +145,10 @@ static void add_headers(struct MHD_Response *response, const struct route *route
 static enum MHD_Result queue(struct MHD_Connection *connection, const struct route *route, const char *content_type,
                              char *body, size_t bytes, bool is_gzip, bool must_free)
 {
+	/* Not MHD_RESPMEM_MUST_FREE: that is the C library's free, which does not know our pieces (large.c). */
 	struct MHD_Response *response =
-	        MHD_create_response_from_buffer(bytes, body, must_free ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_MUST_COPY);
+	        must_free ? MHD_create_response_from_buffer_with_free_callback(bytes, body, free) :
+	                    MHD_create_response_from_buffer(bytes, body, MHD_RESPMEM_MUST_COPY);
 
 	if (!response) {
 		if (must_free)

@@ -46,6 +46,9 @@ static enum reading_result render(struct reading *reading, const struct snapshot
 		result = out->error ? READING_NO_MEMORY : READING_OK;
 	}
 	model_free(model);
+	/* The debug information of a large program would be many times what we may take of its memory. */
+	if (reading->names.trim)
+		reading->names.trim(reading->names.context);
 	return result;
 }
 

@@ -65,8 +65,6 @@ enum {
 	UNWIND_PIECES = 2,  /* of 64 bytes, for each of the stacks ... */
 	UNWIND_PIECES_MAX = 98304, /* ... but no more than 6 MiB: 800,000 rows, three times mariadbd with its libraries */
 	STACKS_MIN = 1024,  /* entries of frames; nodes and cells follow */
-	STACKS_SMALL = 8192, /* fewer: a low ceiling, under which the tables of what lives at once are smaller, too */
-	SMALL_DIVISOR = 4,
 	STACKS_MAX = 1 << 20, /* the same, beyond which a larger ceiling changes nothing */
 	ALIGNMENT = 64,     /* a cache line */
 };
@@ -117,29 +115,51 @@ static uint32_t slow_per_endpoint(uint32_t stacks)
 	return n < SEG_SLOW_PER_ENDPOINT ? n : SEG_SLOW_PER_ENDPOINT;
 }
 
+/* Under a low ceiling what does not grow with the variety of stacks is smaller, too. */
+struct tier {
+	uint32_t stacks;     /* from so many on */
+	uint32_t lives;      /* divisor of what lives at once */
+	uint32_t kinds;      /* divisor of what there are kinds of, by label or name */
+	uint32_t shards_max; /* of histograms */
+};
+static const struct tier tiers[] = { { 8192, 1, 1, SEG_SHARDS_MAX }, { 4096, 4, 1, SEG_SHARDS_MAX }, { 2048, 4, 2, 2 },
+				     { STACKS_MIN, 32, 4, 1 } };
+
+static const struct tier *tier_of(uint32_t stacks)
+{
+	const struct tier *tier = tiers;
+
+	while (stacks < tier->stacks && tier->stacks > STACKS_MIN)
+		tier++;
+	return tier;
+}
+
 static void table_counts(uint32_t ret_counts[SEG_TABLE_COUNT], uint32_t stacks, uint32_t shard_count)
 {
-	uint32_t divisor = stacks < STACKS_SMALL ? SMALL_DIVISOR : 1;
+	const struct tier *tier = tier_of(stacks);
+	uint32_t endpoints = ENDPOINTS / tier->kinds, series = SERIES / tier->kinds, modules = MODULES / tier->kinds;
 
-	ret_counts[SEG_TABLE_THREADS] = THREADS / divisor;
-	ret_counts[SEG_TABLE_PROCESSES] = PROCESSES;
+	if (shard_count > tier->shards_max)
+		shard_count = tier->shards_max;
+	ret_counts[SEG_TABLE_THREADS] = THREADS / tier->lives;
+	ret_counts[SEG_TABLE_PROCESSES] = PROCESSES / tier->kinds;
 	ret_counts[SEG_TABLE_FRAMES] = stacks;
 	ret_counts[SEG_TABLE_NODES] = stacks * 4;
 	ret_counts[SEG_TABLE_CELLS] = stacks * 4;
-	ret_counts[SEG_TABLE_MODULES] = MODULES;
-	ret_counts[SEG_TABLE_ENDPOINTS] = ENDPOINTS;
-	ret_counts[SEG_TABLE_SERIES] = SERIES;
-	ret_counts[SEG_TABLE_HISTOGRAMS] = SERIES * shard_count;
-	ret_counts[SEG_TABLE_SIZES] = ENDPOINTS * shard_count;
-	ret_counts[SEG_TABLE_FIRST_BYTES] = ENDPOINTS * shard_count;
-	ret_counts[SEG_TABLE_EXEMPLARS] = SERIES;
-	ret_counts[SEG_TABLE_STREAMS] = ENDPOINTS;
+	ret_counts[SEG_TABLE_MODULES] = modules;
+	ret_counts[SEG_TABLE_ENDPOINTS] = endpoints;
+	ret_counts[SEG_TABLE_SERIES] = series;
+	ret_counts[SEG_TABLE_HISTOGRAMS] = series * shard_count;
+	ret_counts[SEG_TABLE_SIZES] = endpoints * shard_count;
+	ret_counts[SEG_TABLE_FIRST_BYTES] = endpoints * shard_count;
+	ret_counts[SEG_TABLE_EXEMPLARS] = series;
+	ret_counts[SEG_TABLE_STREAMS] = endpoints;
 	ret_counts[SEG_TABLE_PEERS] = SEG_PEERS_MAX;
-	ret_counts[SEG_TABLE_WORDS] = WORDS;
-	ret_counts[SEG_TABLE_SLOW] = ENDPOINTS * slow_per_endpoint(stacks);
-	ret_counts[SEG_TABLE_SLOW_EVENTS] = SLOW_EVENTS;
-	ret_counts[SEG_TABLE_CONNECTIONS] = CONNECTIONS / divisor;
-	ret_counts[SEG_TABLE_UNWIND] = MODULES;
+	ret_counts[SEG_TABLE_WORDS] = WORDS / tier->kinds;
+	ret_counts[SEG_TABLE_SLOW] = endpoints * slow_per_endpoint(stacks);
+	ret_counts[SEG_TABLE_SLOW_EVENTS] = SLOW_EVENTS / tier->kinds;
+	ret_counts[SEG_TABLE_CONNECTIONS] = CONNECTIONS / tier->lives;
+	ret_counts[SEG_TABLE_UNWIND] = modules;
 	ret_counts[SEG_TABLE_UNWIND_ARENA] = stacks * UNWIND_PIECES < UNWIND_PIECES_MAX ? stacks * UNWIND_PIECES : UNWIND_PIECES_MAX;
 }
 
@@ -183,14 +203,15 @@ void seg_format(void *base, size_t bytes, uint32_t shard_count)
 
 	if (shard_count < 1)
 		shard_count = 1;
-	if (shard_count > SEG_SHARDS_MAX)
-		shard_count = SEG_SHARDS_MAX;
+	uint32_t stacks = stacks_for(bytes);
+	if (shard_count > tier_of(stacks)->shards_max)
+		shard_count = tier_of(stacks)->shards_max;
 	head->magic = SEG_MAGIC;
 	head->version = SEG_VERSION;
 	head->header_bytes = sizeof(struct segment);
 	head->total_bytes = bytes;
 	head->shard_count = shard_count;
-	table_spans(head->tables, stacks_for(bytes), shard_count);
+	table_spans(head->tables, stacks, shard_count);
 }
 
 void seg_publish(struct segment *head)

@@ -313,7 +313,7 @@ static const struct variable variables[] = {
 	{ "PROFSHIM_SLOW", parse_slow, "a duration such as 1s, 250ms or 0.5" },
 	{ "PROFSHIM_SLOW_LOG", parse_slow_log, "an absolute path of a file, at most 255 bytes" },
 	{ "PROFSHIM_DIR", parse_directory, "an absolute path" },
-	{ "PROFSHIM_MEMORY", parse_memory, "a size such as 32M, at least 8M, at most 4G" },
+	{ "PROFSHIM_MEMORY", parse_memory, "a size such as 32M, at least 1M, at most 4G" },
 	{ "PROFSHIM_UNWIND", parse_unwind, "auto, tables, libunwind or fp" },
 	{ "PROFSHIM_TOKEN", parse_token, "1 to 255 bytes" },
 	{ "PROFSHIM_LOG", parse_log, "error, warn, info or debug" },

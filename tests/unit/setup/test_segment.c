@@ -117,11 +117,11 @@ END_TEST
 
 START_TEST(a_ceiling_is_kept_and_one_too_low_is_refused)
 {
-	for (size_t ceiling = 8 << 20; ceiling <= (size_t)256 << 20; ceiling *= 2) {
+	for (size_t ceiling = 1 << 20; ceiling <= (size_t)256 << 20; ceiling *= 2) {
 		ck_assert_uint_gt(seg_bytes_for(ceiling), 0);
 		ck_assert_uint_le(seg_bytes_for(ceiling), ceiling);
 	}
-	ck_assert_uint_eq(seg_bytes_for(1 << 20), 0);
+	ck_assert_uint_eq(seg_bytes_for(900 << 10), 0);
 }
 END_TEST
 

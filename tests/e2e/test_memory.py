@@ -1,0 +1,260 @@
+#!/usr/bin/env python3
+"""What profshim takes of a program's memory is bounded, and stays what it is however much comes and goes."""
+import os
+import re
+
+from harness import FULL, Failure, own_server, run_tests, test, wait_until
+from real_servers import HttpClient, Nginx, Redis
+
+MIB = 1 << 20
+PRIVATE_BYTES = 1 * MIB     # over what the program has without us
+THREAD_BYTES = 16 * 1024    # and for each thread
+SERVING_BYTES = 32 * MIB    # in the one process that serves: libraries, symbols, debug information while it is read
+DEFAULT_MEMORY = 32 * MIB
+FLAT_BYTES = 512 * 1024     # what stays flat may move by so much, as the C library's own memory does
+
+
+def private_memory(pid):
+    """Bytes that a process alone has written to, by proc(5). Without the segment, which is shared even where just one
+    process has it now, and without pages of files that can be read again."""
+    dirty, is_counted = 0, False
+    with open("/proc/%d/smaps" % pid) as smaps:
+        for line in smaps:
+            fields = line.split()
+            if re.match(r"[0-9a-f]+-[0-9a-f]+$", fields[0]):
+                is_counted = not line.rstrip().endswith(".seg")
+            elif is_counted and fields[0] in ("Anonymous:", "Swap:"):
+                dirty += int(fields[1]) * 1024
+    return dirty
+
+
+def segment_bytes(scene):
+    """What the session's file takes of tmpfs or of the disk, not what it could."""
+    (name,) = [name for name in os.listdir(scene.session_dir) if name.endswith(".seg")]
+    status = os.stat(os.path.join(scene.session_dir, name))
+    return status.st_blocks * 512, status.st_size
+
+
+class Commanded:
+    """A memory_server and the pipe by which it is told what to do."""
+
+    def __init__(self, scene, shim=True, **settings):
+        reading_end, self.writing_end = os.pipe()
+        self.program = scene.start([own_server("memory_server")], shim=shim, stdin=reading_end, **settings)
+        os.close(reading_end)
+        self.done = 0
+        self.program.wait_for_output("ready")
+
+    def do(self, command, seconds=600):
+        """The number that comes with "done", if any."""
+        os.write(self.writing_end, command.encode() + b"\n")
+        self.done += 1
+
+        def answers():
+            return re.findall(r"^done ?(\d*)$", self.program.stdout(), re.MULTILINE)
+
+        def has_come():
+            self.program.need_running()
+            return len(answers()) >= self.done
+        wait_until(has_come, seconds, command)
+        number = answers()[self.done - 1]
+        return int(number) if number else None
+
+    def memory(self):
+        return private_memory(self.program.pid)
+
+    def end(self):
+        os.close(self.writing_end)
+        if self.program.wait(60):
+            raise Failure("it ended with code %d" % self.program.process.returncode)
+
+
+def tables(program):
+    return program.json("/self")["memory"]["tables"]
+
+
+def kib(numbers):
+    return ", ".join("%d KiB" % (number // 1024) for number in numbers)
+
+
+@test
+def workers_take_less_than_a_mebibyte_more(scene):
+    def measure(shim):
+        nginx = Nginx(scene, **(dict(hz=997) if shim else {"shim": False}))
+        wait_until(lambda: len(nginx.workers()) == 2, 5, "two workers")
+        for _ in range(40):
+            client = HttpClient(nginx.port)
+            for number in range(50):
+                client.ask("GET", "/users/%d" % number)
+            client.close()
+        found = [private_memory(pid) for pid in nginx.workers()]
+        nginx.program.kill_all()
+        os.rename(scene.path("www"), scene.path("www-%s" % shim))
+        return found
+    without, with_shim = measure(False), measure(True)
+    scene.say("nginx workers: %s without, %s with profshim" % (kib(without), kib(with_shim)))
+    scene.at_most("what a worker of nginx has more, in KiB", (max(with_shim) - min(without)) / 1024, PRIVATE_BYTES / 1024)
+
+
+@test
+def the_process_that_serves_takes_a_bounded_amount_that_is_flat(scene):
+    redis = Redis(scene, hz=997)
+    plain = Redis(scene, shim=False)
+    for server in (redis, plain):
+        server.benchmark("-n", "20000", "-c", "10")
+    redis.program.wait_ready()
+
+    def look(times):
+        for _ in range(times):
+            for path in ("/metrics", "/report", "/self", "/folded"):
+                redis.program.get_ok(path)
+        return private_memory(redis.program.pid)
+    first = look(3)
+    last = look(9)
+    without = private_memory(plain.program.pid)
+    scene.say("redis-server: %s without; with profshim %s after 3 looks at everything, %s after 12"
+              % (kib([without]), kib([first]), kib([last])))
+    scene.at_most("what the serving process has more, in KiB", (last - without) / 1024, SERVING_BYTES / 1024)
+    scene.at_most("what it has more after nine more looks, in KiB", (last - first) / 1024, 1024)
+
+
+def check_threads(scene, count, burn_us, unwind):
+    def measure(**settings):
+        server = Commanded(scene, **settings)
+        server.do("threads 1 %d" % burn_us)
+        before = server.memory()
+        server.do("threads %d %d" % (count, burn_us))
+        after = server.memory()
+        server.program.kill_all()
+        return after - before
+    without = measure(shim=False)
+    with_shim = measure(unwind=unwind, hz=997)
+    scene.at_most("PROFSHIM_UNWIND=%s: what each of %d threads has more, in KiB" % (unwind, count),
+                  (with_shim - without) / count / 1024, THREAD_BYTES / 1024)
+
+
+@test
+def a_thread_takes_less_than_16_kib_more(scene):
+    check_threads(scene, 100, 5000, "fp")
+    check_threads(scene, 100, 5000, "auto")
+    check_threads(scene, 600, 2000, "auto")
+
+
+@test
+def ten_thousand_threads_at_once_are_all_sampled_or_counted(scene):
+    count = 10000 if FULL else 700
+    burn_us = 8000
+    server = Commanded(scene, hz=997)
+    server.program.wait_ready()
+    server.do("threads 1 1000")
+    begun = server.do("threads %d %d" % (count, burn_us)) - 1
+    scene.equal("threads at once", begun, count)
+    metrics = server.program.metrics()
+    places = tables(server.program)["threads"]
+    scene.equal("slots of threads in use", places["used"], places["capacity"] - 1)
+    # Slot 0 is nobody's own; the first thread, the serving one and the one before have slots, too.
+    scene.equal("threads without a slot of their own",
+                int(metrics.sum("profshim_label_overflow_total", family="thread_slot")), count + 3 - (places["capacity"] - 1))
+    scene.equal("threads without a timer", int(metrics.sum("profshim_timers_failed_total")), 0)
+    # What they burned is in the samples, with or without a slot, but for what comes after a thread's last tick.
+    cpu = metrics.sum("profshim_endpoint_cpu_seconds_total")
+    scene.at_least("CPU seconds of the samples", cpu, 0.6 * count * burn_us / 1e6)
+    server.do("end")
+    wait_until(lambda: tables(server.program)["threads"]["used"] <= 3, 5, "their slots being free again")
+    again = server.do("threads 400 2000")
+    scene.equal("threads once more", again, 400)
+    scene.equal("of those without a slot",
+                int(server.program.metrics().sum("profshim_label_overflow_total", family="thread_slot")), count + 3 - (places["capacity"] - 1))
+    server.do("end")
+    server.end()
+
+
+@test
+def threads_that_come_and_go_leave_memory_flat(scene):
+    count = 100000 if FULL else 10000
+    server = Commanded(scene, hz=997)
+    server.program.wait_ready()
+    server.do("churn 2000")
+    server.program.metrics()
+    private, (shared, _) = server.memory(), segment_bytes(scene)
+    server.do("churn %d" % count)
+    metrics = server.program.metrics()
+    scene.equal("threads made", int(metrics.sum("profshim_calls_total", call="pthread_create")), count + 2000)
+    scene.equal("calls that they made", int(metrics.sum("profshim_calls_total", call="read")) >= count + 2000, True)
+    scene.equal("threads without a slot", int(metrics.sum("profshim_label_overflow_total", family="thread_slot")), 0)
+    scene.at_most("slots of threads in use", tables(server.program)["threads"]["used"], 3)
+    scene.at_most("private KiB more than before", (server.memory() - private) / 1024, FLAT_BYTES / 1024)
+    scene.at_most("KiB of the segment more than before", (segment_bytes(scene)[0] - shared) / 1024, 256)
+    server.end()
+
+
+@test
+def connections_and_urls_that_come_and_go_leave_memory_flat(scene):
+    connections, requests = (100000, 10) if FULL else (5000, 10)
+    server = Commanded(scene, hz=0)
+    server.program.wait_ready()
+    server.do("requests 2000 10")
+    server.program.metrics()
+    private, (shared, _) = server.memory(), segment_bytes(scene)
+    server.do("requests %d %d" % (connections, requests))
+    count = connections * requests + 20000
+    metrics = server.program.metrics_when(
+        lambda metrics: metrics.sum("http_server_request_duration_seconds_count") == count)
+    scene.equal("requests counted", int(metrics.sum("http_server_request_duration_seconds_count")), count)
+    scene.equal("connections accepted", int(metrics.sum("profshim_connections_accepted_total", protocol="http")),
+                connections + 2000)
+    scene.at_most("endpoints", tables(server.program)["endpoints"]["used"], 256 + 64)
+    scene.at_most("private KiB more than before", (server.memory() - private) / 1024, FLAT_BYTES / 1024)
+    scene.at_most("KiB of the segment more than before", (segment_bytes(scene)[0] - shared) / 1024, 2048)
+    scene.equal("connections in use", tables(server.program)["connections"]["used"], 0)
+    server.end()
+
+
+@test
+def stacks_of_every_kind_stay_within_the_segment(scene):
+    memory = "1M"
+    server = Commanded(scene, hz=10000, memory=memory)
+    server.program.wait_ready()
+    server.do("stacks %d" % (60000 if FULL else 3000))
+    metrics = server.program.metrics()
+    blocks, size = segment_bytes(scene)
+    scene.say("%d samples, %d nodes of %d" % (metrics.sum("profshim_samples_total"), tables(server.program)["nodes"]["used"],
+                                              tables(server.program)["nodes"]["capacity"]))
+    scene.at_most("MiB of the segment's file", size / MIB, 1)
+    scene.at_most("MiB that it takes", blocks / MIB, 1)
+    dropped = metrics.by("profshim_samples_dropped_total", "reason")
+    scene.check("what found no place is counted", dropped.get("nodes_full", 0) > 0, dropped)
+    counters = str(server.program.json("/self")["counters"])
+    scene.check("and shown in /self", "nodes_full" in counters, counters[:300])
+    server.end()
+
+
+@test
+def a_small_ceiling_is_kept_and_one_that_is_too_small_is_said_once(scene):
+    for memory in ("1M", "2M", "4M"):
+        before = set(os.listdir(scene.session_dir))
+        server = Commanded(scene, memory=memory, hz=997)
+        server.do("stacks 200")
+        server.do("requests 50 4")
+        server.program.wait_ready()
+        metrics = server.program.metrics_when(
+            lambda metrics: metrics.sum("http_server_request_duration_seconds_count") == 200)
+        (name,) = set(os.listdir(scene.session_dir)) - before
+        scene.say("PROFSHIM_MEMORY=%s: a file of %d KiB" % (memory, os.path.getsize(os.path.join(scene.session_dir, name)) // 1024))
+        scene.at_most("bytes of the file with PROFSHIM_MEMORY=" + memory,
+                      os.path.getsize(os.path.join(scene.session_dir, name)), int(memory[:-1]) * MIB)
+        scene.equal("requests counted", int(metrics.sum("http_server_request_duration_seconds_count")), 200)
+        scene.at_least("samples", metrics.sum("profshim_samples_total"), 20)
+        # Where there is no room for the rules by which code is left, that is said of each module.
+        others = [line for line in server.program.stderr().splitlines() if "no room for the unwind table" not in line]
+        scene.equal("other lines on stderr", others, [])
+        server.end()
+    server = Commanded(scene, memory="100K", hz=997)
+    server.do("requests 5 4")
+    scene.equal("lines on stderr", len(server.program.stderr().splitlines()), 1)
+    scene.check("which names the variable", "PROFSHIM_MEMORY" in server.program.stderr(), server.program.stderr())
+    server.end()
+
+
+if __name__ == "__main__":
+    run_tests()

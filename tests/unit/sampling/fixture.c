@@ -30,7 +30,7 @@ void log_line(enum seg_log_level level, const char *format, ...)
 
 void fixture_open(uint32_t hz, const char *unwind)
 {
-	size_t bytes = seg_bytes_for(8 << 20);
+	size_t bytes = seg_bytes_for(32 << 20);
 	void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	ck_assert_ptr_ne(base, MAP_FAILED);

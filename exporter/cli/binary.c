@@ -419,13 +419,19 @@ static void check_open_file(struct binary *binary, const char *path, int fd, int
 
 static void check_file(struct binary *binary, const char *path, int scripts)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat status;
 
-	if (fd < 0) {
+	if (fd < 0 || fstat(fd, &status) < 0) {
 		refuse(binary, BINARY_REFUSED, "cannot be read to tell: %s", strerror(errno));
+		if (fd >= 0)
+			close(fd);
 		return;
 	}
-	check_open_file(binary, path, fd, scripts);
+	if (!S_ISREG(status.st_mode))
+		refuse(binary, BINARY_REFUSED, "is not a regular file");
+	else
+		check_open_file(binary, path, fd, scripts);
 	close(fd);
 }
 

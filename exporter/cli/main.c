@@ -1,8 +1,10 @@
 /* profshim - the command line. A table of subcommands; each lives in a file of its own. */
 #include "command.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct command *const commands[] = { &command_run, &command_report, &command_ls, &command_check };
 
@@ -27,8 +29,20 @@ static int finish(void)
 	return COMMAND_FAILED;
 }
 
+/* A session's file is looked at where it is mapped; somebody has cut it short since then. */
+static void on_bus_error(int number)
+{
+	static const char line[] = "profshim: the session's file was cut short while it was read\n";
+
+	(void)number;
+	ssize_t written = write(STDERR_FILENO, line, sizeof(line) - 1);
+	(void)written; /* the exit code says it, too */
+	_exit(COMMAND_FAILED);
+}
+
 int main(int argc, char **argv)
 {
+	signal(SIGBUS, on_bus_error);
 	if (argc < 2) {
 		print_usage(stderr);
 		return COMMAND_USAGE;

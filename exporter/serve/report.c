@@ -63,15 +63,14 @@ static int write_stderr(const struct exporter_host *host, const char *bytes, siz
 	return result ? result : sink_write(&sink, bytes, count, ret_written);
 }
 
-/* Opens without waiting, since the path may be a pipe that nobody reads. */
 static int write_file(const struct exporter_host *host, const char *path, const char *bytes, size_t count,
                       size_t *ret_written)
 {
 	struct sink sink;
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
+	int fd = sink_open(path, O_CREAT | O_TRUNC);
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	host->descriptor_opened(fd);
 	int result = sink_init(&sink, fd);
 	if (!result)

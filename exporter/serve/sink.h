@@ -14,6 +14,11 @@ struct sink {
 	size_t piece; /* bytes that one write takes without blocking once poll says it is writable */
 };
 
+/* Opens the file at path for writing, without waiting; the descriptor, or -errno. flags: O_CREAT, O_TRUNC, O_APPEND. What
+ * another user may have laid there for us is refused: a symbolic link of his (-ELOOP), and, in a directory that others may
+ * write to, a file of his (-EPERM). Root's are trusted, as /dev/stdout is one. A new file is its owner's alone. */
+int sink_open(const char *path, int flags);
+
 /* 0 or -errno: fd is nothing that our texts may go to, such as a connection of the program's. */
 int sink_init(struct sink *ret_sink, int fd);
 

@@ -104,10 +104,10 @@ static uint32_t take(struct slow_log *log, struct seg_slow ret_events[static BAT
 /* -errno. */
 static int open_log(const struct slow_log *log)
 {
-	int fd = open(log->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+	int fd = sink_open(log->path, O_APPEND | O_CREAT);
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	int high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_DESCRIPTOR);
 	if (high >= 0) {
 		close(fd);

@@ -98,6 +98,8 @@ const char *seg_problem_text(enum seg_problem problem)
 	switch (problem) {
 	case SEG_OK: return "is a session";
 	case SEG_PROBLEM_OPEN: return "cannot be opened";
+	case SEG_PROBLEM_KIND: return "is not a regular file";
+	case SEG_PROBLEM_FOREIGN: return "belongs to another user, or others may write to it";
 	case SEG_PROBLEM_TRUNCATED: return "is cut short";
 	case SEG_PROBLEM_MAGIC: return "is not a profshim session";
 	case SEG_PROBLEM_VERSION: return "was written by another version of profshim";
@@ -308,16 +310,29 @@ enum seg_problem seg_view_init(struct seg_view *ret_view, void *base, size_t byt
 	return SEG_OK;
 }
 
+static enum seg_problem check_file(int fd, bool is_writable, struct stat *ret_status)
+{
+	if (fstat(fd, ret_status) < 0)
+		return SEG_PROBLEM_OPEN;
+	if (!S_ISREG(ret_status->st_mode))
+		return SEG_PROBLEM_KIND;
+	if (is_writable && (ret_status->st_uid != geteuid() || ret_status->st_mode & 022))
+		return SEG_PROBLEM_FOREIGN;
+	return SEG_OK;
+}
+
+/* O_NONBLOCK: a FIFO must not make us wait. */
 enum seg_problem seg_open(struct seg_view *ret_view, const char *path, bool is_writable)
 {
 	struct stat status;
-	int fd = open(path, (is_writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW);
+	int fd = open(path, (is_writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 
 	if (fd < 0)
 		return SEG_PROBLEM_OPEN;
-	if (fstat(fd, &status) < 0) {
+	enum seg_problem unfit = check_file(fd, is_writable, &status);
+	if (unfit != SEG_OK) {
 		close(fd);
-		return SEG_PROBLEM_OPEN;
+		return unfit;
 	}
 	size_t bytes = (size_t)status.st_size;
 	void *base = bytes ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, is_writable ? MAP_SHARED : MAP_PRIVATE, fd, 0) : MAP_FAILED;

@@ -46,6 +46,8 @@ struct seg_unwind_view {
 enum seg_problem {
 	SEG_OK,
 	SEG_PROBLEM_OPEN,      /* errno tells */
+	SEG_PROBLEM_KIND,      /* no regular file */
+	SEG_PROBLEM_FOREIGN,   /* to be written to, but another user's, or others may write to it, too */
 	SEG_PROBLEM_TRUNCATED, /* shorter than it says, or than a header */
 	SEG_PROBLEM_MAGIC,     /* no segment */
 	SEG_PROBLEM_VERSION,   /* of another version of profshim */
@@ -66,7 +68,7 @@ void seg_publish(struct segment *head);
 enum seg_problem seg_view_init(struct seg_view *ret_view, void *base, size_t bytes);
 
 /* Maps a segment's file to look at it (private mapping: what the reader writes by mistake reaches nobody) or, with
- * is_writable, to take part in the session. seg_close unmaps; a profiled program never calls it. */
+ * is_writable, to take part in the session, which only its owner may. seg_close unmaps; a profiled program never calls it. */
 enum seg_problem seg_open(struct seg_view *ret_view, const char *path, bool is_writable);
 void seg_close(struct seg_view *view);
 

@@ -58,12 +58,12 @@ enum {
 	PROCESSES = 1024, /* alive at once with gauges of their own */
 	MODULES = 1024,
 	ENDPOINTS = 512, /* PROFSHIM_MAX_ROUTES at its default, closed lists of commands, overflow entries */
-	SERIES = 1024,
+	SERIES = 2048, /* a thousand label sets and room around them, so that each is found within a few places */
 	WORDS = 8192,       /* of all paths whose trie is kept */
 	SLOW_EVENTS = 256,  /* between two turns of the server */
 	CONNECTIONS = 8192, /* open at once and listed */
 	UNWIND_PIECES = 2,  /* of 64 bytes, for each of the stacks ... */
-	UNWIND_PIECES_MAX = 98304, /* ... but no more than 6 MiB: 800,000 rows, three times mariadbd with its libraries */
+	UNWIND_PIECES_MAX = 65536, /* ... but no more than 4 MiB: 550,000 rows, twice mariadbd with its libraries */
 	STACKS_MIN = 1024,  /* entries of frames; nodes and cells follow */
 	STACKS_MAX = 1 << 20, /* the same, beyond which a larger ceiling changes nothing */
 	ALIGNMENT = 64,     /* a cache line */

@@ -143,12 +143,12 @@ static void hold_samples(void)
 
 	sigemptyset(&held);
 	sigaddset(&held, SIGPROF);
-	real.pthread_sigmask(SIG_BLOCK, &held, &forking.mask);
+	pthread_sigmask(SIG_BLOCK, &held, &forking.mask);
 }
 
 static void release_samples(void)
 {
-	real.pthread_sigmask(SIG_SETMASK, &forking.mask, NULL);
+	pthread_sigmask(SIG_SETMASK, &forking.mask, NULL);
 }
 
 static void before_fork(void)

@@ -198,6 +198,20 @@ static bool processes_copy(struct snapshot *snapshot, const struct seg_view *seg
 	return is_any_running;
 }
 
+static void read_unwind(const struct seg_view *seg, uint32_t index, struct snapshot_module *module)
+{
+	const struct seg_unwind *from = &seg->unwind[index];
+	uint64_t begin_ns = seg->head->created_mono_ns;
+
+	module->unwind_state = atomic_load_explicit(&from->state, memory_order_acquire);
+	if (module->unwind_state > SEG_UNWIND_FULL)
+		module->unwind_state = SEG_UNWIND_FAILED;
+	if (module->unwind_state != SEG_UNWIND_READY)
+		return;
+	module->unwind_rows = from->row_count;
+	module->unwind_ready_ns = from->ready_mono_ns > begin_ns ? from->ready_mono_ns - begin_ns : 0;
+}
+
 static void modules_copy(struct snapshot *snapshot, const struct seg_view *seg)
 {
 	const struct seg_slots *slots = &seg->slots[SEG_TABLE_MODULES];
@@ -211,8 +225,10 @@ static void modules_copy(struct snapshot *snapshot, const struct seg_view *seg)
 		module->build_id_bytes = from->build_id_bytes <= SEG_BUILD_ID_BYTES ? from->build_id_bytes : 0;
 		memcpy(module->build_id, from->build_id, sizeof(module->build_id));
 		text_copy(module->path, from->path, sizeof(module->path));
+		read_unwind(seg, i, module);
 		snapshot->tables[SEG_TABLE_MODULES].used++;
 	}
+	snapshot->tables[SEG_TABLE_UNWIND_ARENA].used = atomic_load_explicit(&seg->head->unwind_pieces, memory_order_relaxed);
 }
 
 static uint64_t since(uint64_t later_ns, uint64_t earlier_ns)

@@ -124,6 +124,9 @@ struct snapshot_module {
 	uint32_t build_id_bytes;
 	uint8_t build_id[SEG_BUILD_ID_BYTES];
 	char path[SEG_MODULE_PATH_BYTES];
+	uint32_t unwind_state;    /* enum seg_unwind_state */
+	uint32_t unwind_rows;     /* of its table */
+	uint64_t unwind_ready_ns; /* from the session's start until there was one */
 };
 
 /* What /proc tells of a process; a number that could not be read is left 0 and has no has_ flag. */

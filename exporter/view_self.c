@@ -1,11 +1,13 @@
 /* What profshim knows of itself. The token is not among the configuration, only whether there is one. */
 #include "view_parts.h"
 
+#include <string.h>
+
 static const char *const table_names[SEG_TABLE_COUNT] = {
 	[SEG_TABLE_THREADS] = "threads", [SEG_TABLE_PROCESSES] = "processes", [SEG_TABLE_FRAMES] = "frames",
 	[SEG_TABLE_NODES] = "nodes", [SEG_TABLE_CELLS] = "cells", [SEG_TABLE_MODULES] = "modules",
 	[SEG_TABLE_ENDPOINTS] = "endpoints", [SEG_TABLE_SERIES] = "series", [SEG_TABLE_PEERS] = "peers",
-	[SEG_TABLE_WORDS] = "words", [SEG_TABLE_SLOW] = "slow_requests", [SEG_TABLE_CONNECTIONS] = "connections"
+	[SEG_TABLE_UNWIND_ARENA] = "unwind_pieces", [SEG_TABLE_WORDS] = "words", [SEG_TABLE_SLOW] = "slow_requests", [SEG_TABLE_CONNECTIONS] = "connections"
 };
 static const char *const level_names[] = {
 	[SEG_LOG_ERROR] = "error", [SEG_LOG_WARN] = "warn", [SEG_LOG_INFO] = "info", [SEG_LOG_DEBUG] = "debug"
@@ -75,7 +77,30 @@ static void write_config(const struct seg_config *config, struct json_writer *js
 	json_write_end(json);
 }
 
-/* Path of each module and what is known of its names. */
+/* How the stacks that go through a module are walked. */
+static void write_unwind(const struct snapshot_module *module, const struct seg_config *config, struct json_writer *json)
+{
+	static const char *const states[] = {
+		[SEG_UNWIND_WANTED] = "frame pointers until its table is made",
+		[SEG_UNWIND_READY] = "table",
+		[SEG_UNWIND_NO_CFI] = "frame pointers, as it has no unwind information",
+		[SEG_UNWIND_FAILED] = "frame pointers, as its file cannot be read, is damaged, or is another one by now",
+		[SEG_UNWIND_FULL] = "frame pointers, as there is no room for its table",
+	};
+	bool has_tables = strcmp(config->unwind, "fp") != 0 && strcmp(config->unwind, "libunwind") != 0;
+
+	if (!has_tables)
+		return;
+	json_write_begin_object(json, "unwind");
+	json_write_text(json, "by", states[module->unwind_state]);
+	if (module->unwind_state == SEG_UNWIND_READY) {
+		json_write_number(json, "rows", module->unwind_rows);
+		json_write_seconds(json, "ready_after_seconds", module->unwind_ready_ns);
+	}
+	json_write_end(json);
+}
+
+/* Path of each module, what is known of its names, and how its code is left. */
 static void write_modules(const struct model *model, struct json_writer *json)
 {
 	json_write_begin_array(json, "modules");
@@ -87,6 +112,7 @@ static void write_modules(const struct model *model, struct json_writer *json)
 		json_write_text(json, "path", module->path);
 		json_write_text(json, "names",
 		                model->names->note ? model->names->note(model->names->context, module) : NULL);
+		write_unwind(module, &model->snapshot->config, json);
 		json_write_end(json);
 	}
 	json_write_end(json);

@@ -34,7 +34,7 @@
 #include <unistd.h>
 
 enum {
-	SERVER_DELAY_MS = 100, /* programs that end sooner pay for a thread, and for nothing that it would open */
+	SERVER_DELAY_MS = 50, /* programs that end sooner pay for a thread, and for nothing that it would open */
 };
 
 _Atomic int shim_state = SHIM_EARLY;

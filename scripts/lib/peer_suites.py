@@ -130,7 +130,9 @@ class CPython(Suite):
     is_short = True
     listen = "127.0.0.1:0"
     MODULES = ("test_signal", "test_threading", "test_subprocess", "test_selectors", "test_select", "test_poll", "test_epoll",
-               "test_os", "test_posix", "test_fork1", "test_wait3", "test_faulthandler", "test_ssl")
+               "test_os", "test_posix", "test_fork1", "test_wait3", "test_faulthandler", "test_ssl",
+               "test_eintr", "test_threadsignals", "test_socket", "test_asyncio", "test_pty", "test_popen", "test_fcntl",
+               "test_multiprocessing_fork", "test_concurrent_futures", "test_ctypes", "test_mmap", "test_resource")
     QUICK = ("test_signal", "test_selectors", "test_select", "test_poll", "test_epoll", "test_posix", "test_fork1",
              "test_wait3")
     # Left out of the short form: two seconds and more each.

@@ -57,8 +57,7 @@ class Shim:
                        "PROFSHIM_LISTEN": listen}
         if mode == EVERY:
             # SIGUSR1 asks a profiled program for a report, by contract; the tests expect to die of it.
-            environment.update({"LD_PRELOAD": self.library + ":" + self.firsts, "PROFSHIM_SIGNAL": "none",
-                                "PROFSHIM_MEMORY": "8M"})
+            environment.update({"LD_PRELOAD": self.library + ":" + self.firsts, "PROFSHIM_SIGNAL": "none"})
         return environment
 
     def samples(self, directory):

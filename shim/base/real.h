@@ -8,12 +8,14 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
+#include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -84,6 +86,24 @@ struct dl_phdr_info;
 	X(int, sigignore, (int))                                                                                       \
 	X(int, siginterrupt, (int, int))                                                                               \
 	X(sighandler_t, signal, (int, sighandler_t))                                                                   \
+	X(int, sigprocmask, (int, const sigset_t *, sigset_t *))                                                       \
+	X(int, pthread_sigmask, (int, const sigset_t *, sigset_t *))                                                   \
+	X(int, sigpending, (sigset_t *))                                                                               \
+	X(int, sigwait, (const sigset_t *, int *))                                                                     \
+	X(int, sigwaitinfo, (const sigset_t *, siginfo_t *))                                                           \
+	X(int, sigtimedwait, (const sigset_t *, siginfo_t *, const struct timespec *))                                 \
+	X(int, sigsuspend, (const sigset_t *))                                                                         \
+	X(int, signalfd, (int, const sigset_t *, int))                                                                 \
+	X(int, pthread_attr_setsigmask_np, (pthread_attr_t *, const sigset_t *))                                       \
+	X(int, pthread_attr_getsigmask_np, (const pthread_attr_t *, sigset_t *))                                       \
+	X(int, posix_spawn, (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,      \
+			     char *const[], char *const[]))                                                            \
+	X(int, posix_spawnp, (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,     \
+			      char *const[], char *const[]))                                                           \
+	X(int, nanosleep, (const struct timespec *, struct timespec *))                                                \
+	X(int, clock_nanosleep, (clockid_t, int, const struct timespec *, struct timespec *))                          \
+	X(int, thrd_sleep, (const struct timespec *, struct timespec *))                                               \
+	X(int, semtimedop, (int, struct sembuf *, size_t, const struct timespec *))                                    \
 	X(pid_t, fork, (void))                                                                                         \
 	X(void *, dlopen, (const char *, int))                                                                         \
 	X(void *, dlmopen, (long /* Lmid_t */, const char *, int))                                                     \

@@ -10,6 +10,7 @@
 #include "../segment/segment.h"
 
 #include <stdbool.h>
+#include <time.h>
 
 enum {
 	THREAD_PENDING_MAX = 512, /* 12 KiB; two seconds of samples without two alike, at 250 a second (HZ=250) */
@@ -28,6 +29,14 @@ struct thread_pending {
 	uint32_t entered; /* nodes newly entered by each of them, counted from the leaf up */
 	uint32_t samples;
 	uint64_t weight_ns; /* of all together */
+};
+
+/* A hooked call that may be interrupted, for sampling/restart.c. */
+enum { THREAD_WAIT_HOOK = -1 }; /* as its number: the hook makes the call again by itself */
+struct thread_wait {
+	uintptr_t frame; /* an address in the hook's stack frame, 0 = none is on */
+	uint64_t end_ns; /* by clock_now_ns, when its time-out ends; 0 = it has none */
+	int number;      /* of the system call */
 };
 
 struct thread {
@@ -53,6 +62,9 @@ struct thread {
 	uint64_t stack_low;       /* lowest and one past the highest address of the stack; 0 = not known */
 	uint64_t stack_high;
 	uint32_t random;          /* of what is merged */
+	uint32_t is_interrupted;  /* the call that is on got a signal of ours, and no handler of the program's has run since */
+	struct thread_wait wait;  /* W: the hook; R: the handler */
+	struct timespec wait_left; /* its time-out, where the handler had to shorten it */
 	uint64_t pending_ns;      /* sum of the weights of what is pending */
 	struct thread_pending *pending; /* few, or the slot's own place (work.c) */
 	struct thread_pending few[THREAD_PENDING_FEW];

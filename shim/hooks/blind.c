@@ -9,6 +9,7 @@
 #include "hook.h"
 
 #include "../requests/connection.h"
+#include "again.h"
 #include "descriptor.h"
 #include "rights.h"
 #include "tls.h"
@@ -20,6 +21,13 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#ifndef SYS_epoll_pwait2
+#define SYS_epoll_pwait2 441
+#endif
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449
+#endif
+
 enum { NUMBERS_MAX = 512 };
 
 /* A bit for each number that is looked at; read by the entry. */
@@ -30,8 +38,13 @@ enum { NUMBERS_MAX = 512 };
 	 BIT(SYS_recvfrom, word) | BIT(SYS_sendmsg, word) | BIT(SYS_recvmsg, word) | BIT(SYS_splice, word) |                     \
 	 BIT(SYS_vmsplice, word) | BIT(SYS_accept4, word) | BIT(SYS_recvmmsg, word) | BIT(SYS_sendmmsg, word) |                  \
 	 BIT(SYS_io_uring_setup, word) | BIT(SYS_io_uring_enter, word) | BIT(SYS_close_range, word) | BIT(SYS_shutdown, word) |    \
-	 BIT(SYS_futex, word) | BIT(SYS_setuid, word) | BIT(SYS_setgid, word) | BIT(SYS_setreuid, word) |                       \
-	 BIT(SYS_setregid, word) | BIT(SYS_setresuid, word) | BIT(SYS_setresgid, word) | BIT(SYS_setgroups, word))
+	 BIT(SYS_futex, word) | BIT(SYS_setuid, word) | BIT(SYS_setgid, word) | BIT(SYS_setreuid, word) |                                                 \
+	 BIT(SYS_setregid, word) | BIT(SYS_setresuid, word) | BIT(SYS_setresgid, word) | BIT(SYS_setgroups, word) |                            \
+	 BIT(SYS_poll, word) | BIT(SYS_ppoll, word) | BIT(SYS_select, word) | BIT(SYS_pselect6, word) |      \
+	 BIT(SYS_epoll_wait, word) | BIT(SYS_epoll_pwait, word) | BIT(SYS_epoll_pwait2, word) | BIT(SYS_pause, word) |            \
+	 BIT(SYS_rt_sigsuspend, word) | BIT(SYS_rt_sigtimedwait, word) | BIT(SYS_nanosleep, word) |                               \
+	 BIT(SYS_clock_nanosleep, word) | BIT(SYS_semop, word) | BIT(SYS_semtimedop, word) | BIT(SYS_msgsnd, word) |               \
+	 BIT(SYS_msgrcv, word) | BIT(SYS_io_getevents, word) | BIT(SYS_io_pgetevents, word) | BIT(SYS_futex_waitv, word))
 
 __attribute__((used, visibility("hidden"))) const uint64_t blind_numbers[NUMBERS_MAX / 64] = {
 	WATCHED(0), WATCHED(1), WATCHED(2), WATCHED(3), WATCHED(4), WATCHED(5), WATCHED(6), WATCHED(7),
@@ -146,16 +159,95 @@ static void before_call(long number, const long *a)
 		thread_count(SEG_COUNTER_BLIND_RAW_SYSCALL);
 }
 
+/* When the time-out of a call that waits is over, 0 = it has none, or keeps it by itself. */
+static uint64_t end_of(long number, const long *a)
+{
+	uint64_t now_ns = clock_now_ns();
+
+	switch (number) {
+	case SYS_poll:
+		return again_end_ms(now_ns, (int)a[2]);
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait:
+		return again_end_ms(now_ns, (int)a[3]);
+	case SYS_rt_sigtimedwait:
+		return again_end(now_ns, (const struct timespec *)a[2]);
+	case SYS_epoll_pwait2:
+	case SYS_semtimedop:
+	case SYS_futex:
+		return again_end(now_ns, (const struct timespec *)a[3]);
+	case SYS_io_getevents:
+	case SYS_io_pgetevents:
+		return again_end(now_ns, (const struct timespec *)a[4]);
+	default:
+		return 0;
+	}
+}
+
+static bool waits(long number)
+{
+	switch (number) {
+	case SYS_poll:
+	case SYS_ppoll:
+	case SYS_select:
+	case SYS_pselect6:
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait:
+	case SYS_epoll_pwait2:
+	case SYS_pause:
+	case SYS_rt_sigsuspend:
+	case SYS_rt_sigtimedwait:
+	case SYS_nanosleep:
+	case SYS_clock_nanosleep:
+	case SYS_semop:
+	case SYS_semtimedop:
+	case SYS_msgsnd:
+	case SYS_msgrcv:
+	case SYS_io_getevents:
+	case SYS_io_pgetevents:
+	case SYS_futex_waitv:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The code of syscall() does not tell which call it makes. */
+static long do_wait(long number, const long *a)
+{
+	struct timespec left;
+	long with_rest[ARGUMENTS] = { a[0], a[1], a[2], a[3], a[4], a[5] };
+
+	if (number == SYS_nanosleep && !a[1])
+		with_rest[1] = (long)&left;
+	if (number == SYS_clock_nanosleep && !a[3] && !(a[1] & TIMER_ABSTIME))
+		with_rest[3] = (long)&left;
+	again_expect(with_rest, (int)number, end_of(number, a));
+	long result = do_call(number, with_rest);
+	again_done();
+	return result;
+}
+
+static long do_futex_wait(int operation, const long *a)
+{
+	again_expect(a, SYS_futex, operation == FUTEX_WAIT && a[3] ? end_of(SYS_futex, a) : 0);
+	long result = do_call(SYS_futex, a);
+	again_done();
+	return result;
+}
+
 /* A lock of the program's own memory allocator, perhaps: nothing is begun here for a thread that was not met before. */
 static long do_futex(const long *a)
 {
 	int operation = (int)a[1] & FUTEX_CMD_MASK;
-	bool is_wait = operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET;
+	bool is_waiting = operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET;
 
-	if (!is_wait || !self.slot || self.own_depth || self.in_handler)
+	if (!is_waiting)
 		return do_call(SYS_futex, a);
+	if (!self.slot || self.own_depth || self.in_handler)
+		return do_futex_wait(operation, a);
 	work_wait((uint64_t)a[0], clock_now_ns());
-	long result = do_call(SYS_futex, a);
+	long result = do_futex_wait(operation, a);
 	if (result == 0)
 		work_woken();
 	return result;
@@ -173,6 +265,8 @@ long blind_syscall(long number, long a, long b, long c, long d, long e, long f)
 	atomic_store_explicit(&blind_true_syscall, (void *)real.syscall, memory_order_relaxed);
 	if (number == SYS_futex)
 		return do_futex(arguments);
+	if (waits(number))
+		return do_wait(number, arguments);
 	if (number < 0 || number >= NUMBERS_MAX || !(blind_numbers[number / 64] >> number % 64 & 1) || !hook_may_see())
 		return do_call(number, arguments);
 	int saved_errno = errno;

@@ -6,6 +6,8 @@
 #include "../setup/descriptors.h"
 #include "../setup/inherited.h"
 #include "../setup/server.h"
+#include "again.h"
+#include "mask.h"
 #include "tls.h"
 
 #include <fcntl.h>
@@ -146,7 +148,7 @@ HOOK int accept(int listener, struct sockaddr *restrict address, socklen_t *rest
 	if (!hook_enter(&hook, SEG_CALL_ACCEPT))
 		return real.accept(listener, address, bytes);
 	conn_accepting();
-	int fd = real.accept(listener, address, bytes);
+	int fd = AGAIN(&hook, listener, POLLIN, 0, real.accept(listener, address, bytes));
 	accepted(&hook, fd);
 	return fd;
 }
@@ -159,7 +161,7 @@ HOOK int accept4(int listener, struct sockaddr *restrict address, socklen_t *res
 	if (!hook_enter(&hook, SEG_CALL_ACCEPT4))
 		return raise_own(real.accept4(listener, address, bytes, flags));
 	conn_accepting();
-	int fd = real.accept4(listener, address, bytes, flags);
+	int fd = AGAIN(&hook, listener, POLLIN, 0, real.accept4(listener, address, bytes, flags));
 	accepted(&hook, fd);
 	return fd;
 }
@@ -201,7 +203,7 @@ HOOK int connect(int fd, const struct sockaddr *address, socklen_t bytes)
 	if (!hook_enter(&hook, SEG_CALL_CONNECT))
 		return real.connect(fd, address, bytes);
 	decoders_need();
-	int result = real.connect(fd, address, bytes);
+	int result = again_connect(&hook, fd, address, bytes);
 	hook_returned(&hook);
 	if (is_connecting(result, hook.saved_errno) && is_stream(fd, address, bytes)) {
 		tls_descriptor_ends(fd);
@@ -259,6 +261,12 @@ static inline bool is_rest(int fd, size_t bytes)
 	return self.foreign && bytes <= sizeof(uint64_t) && !conn_is_tracked(fd);
 }
 
+static inline void read_signals(void *buffer, ssize_t result)
+{
+	if (__builtin_expect(atomic_load_explicit(&mask_is_read, memory_order_relaxed), 0) && result > 0)
+		mask_translate_read(buffer, (size_t)result);
+}
+
 HOOK ssize_t read(int fd, void *buffer, size_t bytes)
 {
 	struct hook hook;
@@ -269,7 +277,8 @@ HOOK ssize_t read(int fd, void *buffer, size_t bytes)
 	if (is_resting)
 		work_wait(WORK_PLACE_WORD | (uint32_t)fd, hook.start_ns);
 	receiving(fd);
-	ssize_t result = real.read(fd, buffer, bytes);
+	ssize_t result = AGAIN(&hook, fd, POLLIN, 0, real.read(fd, buffer, bytes));
+	read_signals(buffer, result);
 	if (is_resting && result > 0)
 		work_woken();
 	finish_receive(&hook, fd, buffer, result, 0);
@@ -283,7 +292,9 @@ HOOK ssize_t recv(int fd, void *buffer, size_t bytes, int flags)
 	if (!hook_enter(&hook, SEG_CALL_RECV))
 		return real.recv(fd, buffer, bytes, flags);
 	receiving(fd);
-	ssize_t result = real.recv(fd, buffer, bytes, flags);
+	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.recv(fd, buffer, bytes, flags));
+	if (again_may_have_rest(result) && flags & MSG_WAITALL)
+		result = again_receive_rest(&hook, fd, buffer, bytes, flags, result);
 	finish_receive(&hook, fd, buffer, result, flags);
 	return result;
 }
@@ -296,7 +307,7 @@ HOOK ssize_t recvfrom(int fd, void *restrict buffer, size_t bytes, int flags, st
 	if (!hook_enter(&hook, SEG_CALL_RECVFROM))
 		return real.recvfrom(fd, buffer, bytes, flags, address, address_bytes);
 	receiving(fd);
-	ssize_t result = real.recvfrom(fd, buffer, bytes, flags, address, address_bytes);
+	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.recvfrom(fd, buffer, bytes, flags, address, address_bytes));
 	finish_receive(&hook, fd, buffer, result, flags);
 	return result;
 }
@@ -314,7 +325,8 @@ HOOK ssize_t __read_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes)
 	if (!hook_enter(&hook, SEG_CALL_READ_CHK))
 		return real.__read_chk(fd, buffer, bytes, buffer_bytes);
 	receiving(fd);
-	ssize_t result = real.__read_chk(fd, buffer, bytes, buffer_bytes);
+	ssize_t result = AGAIN(&hook, fd, POLLIN, 0, real.__read_chk(fd, buffer, bytes, buffer_bytes));
+	read_signals(buffer, result);
 	finish_receive(&hook, fd, buffer, result, 0);
 	return result;
 }
@@ -326,7 +338,9 @@ HOOK ssize_t __recv_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes,
 	if (!hook_enter(&hook, SEG_CALL_RECV_CHK))
 		return real.__recv_chk(fd, buffer, bytes, buffer_bytes, flags);
 	receiving(fd);
-	ssize_t result = real.__recv_chk(fd, buffer, bytes, buffer_bytes, flags);
+	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.__recv_chk(fd, buffer, bytes, buffer_bytes, flags));
+	if (again_may_have_rest(result) && flags & MSG_WAITALL)
+		result = again_receive_rest(&hook, fd, buffer, bytes, flags, result);
 	finish_receive(&hook, fd, buffer, result, flags);
 	return result;
 }
@@ -339,7 +353,7 @@ HOOK ssize_t __recvfrom_chk(int fd, void *restrict buffer, size_t bytes, size_t 
 	if (!hook_enter(&hook, SEG_CALL_RECVFROM_CHK))
 		return real.__recvfrom_chk(fd, buffer, bytes, buffer_bytes, flags, address, address_bytes);
 	receiving(fd);
-	ssize_t result = real.__recvfrom_chk(fd, buffer, bytes, buffer_bytes, flags, address, address_bytes);
+	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.__recvfrom_chk(fd, buffer, bytes, buffer_bytes, flags, address, address_bytes));
 	finish_receive(&hook, fd, buffer, result, flags);
 	return result;
 }
@@ -351,7 +365,7 @@ HOOK ssize_t readv(int fd, const struct iovec *iov, int iov_count)
 	if (!hook_enter(&hook, SEG_CALL_READV))
 		return real.readv(fd, iov, iov_count);
 	receiving(fd);
-	ssize_t result = real.readv(fd, iov, iov_count);
+	ssize_t result = AGAIN(&hook, fd, POLLIN, 0, real.readv(fd, iov, iov_count));
 	hook_returned(&hook);
 	if (conn_is_tracked(fd))
 		track_received(&hook, fd, iov, (size_t)iov_count, result, 0);
@@ -400,7 +414,7 @@ HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 	if (!hook_enter(&hook, SEG_CALL_RECVMSG))
 		return real.recvmsg(fd, message, flags);
 	receiving(fd);
-	ssize_t result = real.recvmsg(fd, message, flags);
+	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.recvmsg(fd, message, flags));
 	hook_returned(&hook);
 	if (conn_is_tracked(fd))
 		track_received(&hook, fd, message->msg_iov, message->msg_iovlen, result, flags);
@@ -417,7 +431,7 @@ HOOK int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, s
 	if (!hook_enter(&hook, SEG_CALL_RECVMMSG))
 		return real.recvmmsg(fd, messages, count, flags, timeout);
 	receiving(fd);
-	int result = real.recvmmsg(fd, messages, count, flags, timeout);
+	int result = AGAIN(&hook, fd, POLLIN, flags, real.recvmmsg(fd, messages, count, flags, timeout));
 	hook_returned(&hook);
 	if (conn_is_tracked(fd)) {
 		if (result < 0)
@@ -441,7 +455,9 @@ HOOK ssize_t write(int fd, const void *buffer, size_t bytes)
 	if (!hook_enter(&hook, SEG_CALL_WRITE))
 		return real.write(fd, buffer, bytes);
 	sending(fd);
-	ssize_t result = real.write(fd, buffer, bytes);
+	ssize_t result = AGAIN(&hook, fd, POLLOUT, 0, real.write(fd, buffer, bytes));
+	if (again_may_have_rest(result))
+		result = again_send_rest(&hook, fd, buffer, bytes, 0, result, again_write);
 	finish_send(&hook, fd, buffer, result, 0);
 	return result;
 }
@@ -453,7 +469,9 @@ HOOK ssize_t send(int fd, const void *buffer, size_t bytes, int flags)
 	if (!hook_enter(&hook, SEG_CALL_SEND))
 		return real.send(fd, buffer, bytes, flags);
 	sending(fd);
-	ssize_t result = real.send(fd, buffer, bytes, flags);
+	ssize_t result = AGAIN(&hook, fd, POLLOUT, flags, real.send(fd, buffer, bytes, flags));
+	if (again_may_have_rest(result))
+		result = again_send_rest(&hook, fd, buffer, bytes, flags, result, real.send);
 	finish_send(&hook, fd, buffer, result, flags);
 	return result;
 }
@@ -466,7 +484,9 @@ HOOK ssize_t sendto(int fd, const void *buffer, size_t bytes, int flags, const s
 	if (!hook_enter(&hook, SEG_CALL_SENDTO))
 		return real.sendto(fd, buffer, bytes, flags, address, address_bytes);
 	sending(fd);
-	ssize_t result = real.sendto(fd, buffer, bytes, flags, address, address_bytes);
+	ssize_t result = AGAIN(&hook, fd, POLLOUT, flags, real.sendto(fd, buffer, bytes, flags, address, address_bytes));
+	if (again_may_have_rest(result))
+		result = again_send_rest(&hook, fd, buffer, bytes, flags, result, real.send);
 	finish_send(&hook, fd, buffer, result, flags);
 	return result;
 }
@@ -478,7 +498,9 @@ HOOK ssize_t writev(int fd, const struct iovec *iov, int iov_count)
 	if (!hook_enter(&hook, SEG_CALL_WRITEV))
 		return real.writev(fd, iov, iov_count);
 	sending(fd);
-	ssize_t result = real.writev(fd, iov, iov_count);
+	ssize_t result = AGAIN(&hook, fd, POLLOUT, 0, real.writev(fd, iov, iov_count));
+	if (again_may_have_rest(result))
+		result = again_send_rest_of(&hook, fd, iov, (size_t)iov_count, 0, result, again_write);
 	hook_returned(&hook);
 	if (conn_is_tracked(fd))
 		track_sent(&hook, fd, iov, (size_t)iov_count, result, 0);
@@ -493,7 +515,9 @@ HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 	if (!hook_enter(&hook, SEG_CALL_SENDMSG))
 		return real.sendmsg(fd, message, flags);
 	sending(fd);
-	ssize_t result = real.sendmsg(fd, message, flags);
+	ssize_t result = AGAIN(&hook, fd, POLLOUT, flags, real.sendmsg(fd, message, flags));
+	if (again_may_have_rest(result))
+		result = again_send_rest_of(&hook, fd, message->msg_iov, message->msg_iovlen, flags, result, real.send);
 	hook_returned(&hook);
 	if (conn_is_tracked(fd))
 		track_sent(&hook, fd, message->msg_iov, message->msg_iovlen, result, flags);
@@ -510,7 +534,7 @@ HOOK int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 	if (!hook_enter(&hook, SEG_CALL_SENDMMSG))
 		return real.sendmmsg(fd, messages, count, flags);
 	sending(fd);
-	int result = real.sendmmsg(fd, messages, count, flags);
+	int result = AGAIN(&hook, fd, POLLOUT, flags, real.sendmmsg(fd, messages, count, flags));
 	hook_returned(&hook);
 	if (conn_is_tracked(fd)) {
 		if (result < 0)
@@ -529,7 +553,13 @@ HOOK ssize_t sendfile(int to, int from, off_t *offset, size_t bytes)
 	if (!hook_enter(&hook, SEG_CALL_SENDFILE))
 		return real.sendfile(to, from, offset, bytes);
 	sending(to);
-	ssize_t result = real.sendfile(to, from, offset, bytes);
+	ssize_t result = AGAIN(&hook, to, POLLOUT, 0, real.sendfile(to, from, offset, bytes));
+	while (again_may_have_rest(result) && (size_t)result < bytes && again_waits(to, 0)) {
+		ssize_t more = AGAIN(&hook, to, POLLOUT, 0, real.sendfile(to, from, offset, bytes - (size_t)result));
+		if (more <= 0)
+			break;
+		result += more;
+	}
 	hook_returned(&hook);
 	if (conn_is_tracked(to))
 		track_sent_unseen(&hook, to, result);
@@ -544,7 +574,13 @@ HOOK ssize_t sendfile64(int to, int from, off64_t *offset, size_t bytes)
 	if (!hook_enter(&hook, SEG_CALL_SENDFILE64))
 		return real.sendfile64(to, from, offset, bytes);
 	sending(to);
-	ssize_t result = real.sendfile64(to, from, offset, bytes);
+	ssize_t result = AGAIN(&hook, to, POLLOUT, 0, real.sendfile64(to, from, offset, bytes));
+	while (again_may_have_rest(result) && (size_t)result < bytes && again_waits(to, 0)) {
+		ssize_t more = AGAIN(&hook, to, POLLOUT, 0, real.sendfile64(to, from, offset, bytes - (size_t)result));
+		if (more <= 0)
+			break;
+		result += more;
+	}
 	hook_returned(&hook);
 	if (conn_is_tracked(to))
 		track_sent_unseen(&hook, to, result);

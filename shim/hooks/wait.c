@@ -6,7 +6,13 @@
 #include "../sampling/modules.h"
 #include "../sampling/stacks.h"
 #include "../setup/server.h"
+#include "again.h"
 #include "loader.h"
+#include "mask.h"
+
+#ifndef SYS_epoll_pwait2
+#define SYS_epoll_pwait2 441
+#endif
 
 static void begin_wait(void)
 {
@@ -76,8 +82,14 @@ static void wait_for_sets(const struct hook *hook, int count, const fd_set *read
 	work_wait(place_known(&place), hook->start_ns);
 }
 
+static void expect_ms(const struct hook *hook, int number, int timeout_ms)
+{
+	again_expect(hook, number, again_end_ms(hook->start_ns, timeout_ms));
+}
+
 static int leave(struct hook *hook, int result)
 {
+	again_done();
 	hook_returned(hook);
 	if (result > 0)
 		work_woke();
@@ -100,17 +112,20 @@ HOOK int epoll_wait(int epoll, struct epoll_event *events, int max, int timeout_
 	if (!enter(&hook, SEG_CALL_EPOLL_WAIT))
 		return real.epoll_wait(epoll, events, max, timeout_ms);
 	wait_for_epoll(&hook, epoll);
+	expect_ms(&hook, SYS_epoll_wait, timeout_ms);
 	return leave(&hook, real.epoll_wait(epoll, events, max, timeout_ms));
 }
 
 HOOK int epoll_pwait(int epoll, struct epoll_event *events, int max, int timeout_ms, const sigset_t *mask)
 {
 	struct hook hook;
+	sigset_t room;
 
 	if (!enter(&hook, SEG_CALL_EPOLL_PWAIT))
 		return real.epoll_pwait(epoll, events, max, timeout_ms, mask);
 	wait_for_epoll(&hook, epoll);
-	return leave(&hook, real.epoll_pwait(epoll, events, max, timeout_ms, mask));
+	expect_ms(&hook, SYS_epoll_pwait, timeout_ms);
+	return leave(&hook, real.epoll_pwait(epoll, events, max, timeout_ms, mask_for_kernel(mask, &room)));
 }
 
 /* Declared here for C libraries that do not; since glibc 2.35. */
@@ -119,13 +134,15 @@ HOOK int epoll_pwait2(int epoll, struct epoll_event *events, int max, const stru
 HOOK int epoll_pwait2(int epoll, struct epoll_event *events, int max, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct hook hook;
+	sigset_t room;
 
 	if (!real.epoll_pwait2 && real_is_resolved())
 		return missing();
 	if (!enter(&hook, SEG_CALL_EPOLL_PWAIT2))
 		return real.epoll_pwait2(epoll, events, max, timeout, mask);
 	wait_for_epoll(&hook, epoll);
-	return leave(&hook, real.epoll_pwait2(epoll, events, max, timeout, mask));
+	again_expect(&hook, SYS_epoll_pwait2, again_end(hook.start_ns, timeout));
+	return leave(&hook, real.epoll_pwait2(epoll, events, max, timeout, mask_for_kernel(mask, &room)));
 }
 
 HOOK int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
@@ -135,17 +152,20 @@ HOOK int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 	if (!enter(&hook, SEG_CALL_POLL))
 		return real.poll(fds, count, timeout_ms);
 	wait_for_array(&hook, fds, count);
+	expect_ms(&hook, SYS_poll, timeout_ms);
 	return leave(&hook, real.poll(fds, count, timeout_ms));
 }
 
 HOOK int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct hook hook;
+	sigset_t room;
 
 	if (!enter(&hook, SEG_CALL_PPOLL))
 		return real.ppoll(fds, count, timeout, mask);
 	wait_for_array(&hook, fds, count);
-	return leave(&hook, real.ppoll(fds, count, timeout, mask));
+	again_expect(&hook, SYS_ppoll, again_end(hook.start_ns, timeout));
+	return leave(&hook, real.ppoll(fds, count, timeout, mask_for_kernel(mask, &room)));
 }
 
 /* What fortified programs call (-D_FORTIFY_SOURCE): the size of the array is checked by the real ones. */
@@ -159,17 +179,20 @@ HOOK int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t fds
 	if (!enter(&hook, SEG_CALL_POLL_CHK))
 		return real.__poll_chk(fds, count, timeout_ms, fds_bytes);
 	wait_for_array(&hook, fds, count);
+	expect_ms(&hook, SYS_poll, timeout_ms);
 	return leave(&hook, real.__poll_chk(fds, count, timeout_ms, fds_bytes));
 }
 
 HOOK int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask, size_t fds_bytes)
 {
 	struct hook hook;
+	sigset_t room;
 
 	if (!enter(&hook, SEG_CALL_PPOLL_CHK))
 		return real.__ppoll_chk(fds, count, timeout, mask, fds_bytes);
 	wait_for_array(&hook, fds, count);
-	return leave(&hook, real.__ppoll_chk(fds, count, timeout, mask, fds_bytes));
+	again_expect(&hook, SYS_ppoll, again_end(hook.start_ns, timeout));
+	return leave(&hook, real.__ppoll_chk(fds, count, timeout, mask_for_kernel(mask, &room), fds_bytes));
 }
 
 HOOK int select(int count, fd_set *restrict reads, fd_set *restrict writes, fd_set *restrict errors,
@@ -180,6 +203,8 @@ HOOK int select(int count, fd_set *restrict reads, fd_set *restrict writes, fd_s
 	if (!enter(&hook, SEG_CALL_SELECT))
 		return real.select(count, reads, writes, errors, timeout);
 	wait_for_sets(&hook, count, reads, writes);
+	struct timespec time = { timeout ? timeout->tv_sec : 0, timeout ? timeout->tv_usec * 1000 : 0 };
+	again_expect(&hook, SYS_pselect6, timeout ? again_end(hook.start_ns, &time) : 0);
 	return leave(&hook, real.select(count, reads, writes, errors, timeout));
 }
 
@@ -187,9 +212,11 @@ HOOK int pselect(int count, fd_set *restrict reads, fd_set *restrict writes, fd_
 		 const struct timespec *restrict timeout, const sigset_t *restrict mask)
 {
 	struct hook hook;
+	sigset_t room;
 
 	if (!enter(&hook, SEG_CALL_PSELECT))
 		return real.pselect(count, reads, writes, errors, timeout, mask);
 	wait_for_sets(&hook, count, reads, writes);
-	return leave(&hook, real.pselect(count, reads, writes, errors, timeout, mask));
+	again_expect(&hook, SYS_pselect6, again_end(hook.start_ns, timeout));
+	return leave(&hook, real.pselect(count, reads, writes, errors, timeout, mask_for_kernel(mask, &room)));
 }

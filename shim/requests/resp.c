@@ -3,6 +3,9 @@
  *
  * A reply may nest: elements_left counts the elements still to be read at all depths together, which is enough to know
  * where the reply ends. An attribute ('|') adds its own pairs and is no element itself.
+ *
+ * Nearly all commands and replies lie whole in the bytes given and are written as everybody writes them. These are taken
+ * at once (whole_command, whole_reply), to the same end as by the machines, which take everything else.
  */
 #include "resp.h"
 
@@ -11,6 +14,34 @@
 static char upper(char c)
 {
 	return c >= 'a' && c <= 'z' ? (char)(c & ~0x20) : c;
+}
+
+enum { PLAIN_DIGITS_MAX = 8 }; /* of numbers below all limits but that of arguments */
+
+/* The number that ends a line at *next, which is then behind it. -1: it is not whole or not plain: look closer. */
+static inline int64_t take_plain_number(const char **next, const char *end)
+{
+	const char *at = *next;
+	int64_t number = 0;
+
+	while (at < end && *at >= '0' && *at <= '9' && at - *next < PLAIN_DIGITS_MAX)
+		number = number * 10 + (*at++ - '0');
+	if (at == *next || end - at < 2 || at[0] != '\r' || at[1] != '\n')
+		return -1;
+	*next = at + 2;
+	return number;
+}
+
+/* The length of a string at *next, whose type was read, and which is whole with its line end; *next is then behind it.
+ * -1: look closer. */
+static inline int64_t take_plain_string(const char **next, const char *end)
+{
+	int64_t n = take_plain_number(next, end);
+
+	if (n < 0 || end - *next < n + 2)
+		return -1;
+	*next += n + 2;
+	return n;
 }
 
 /* commands */
@@ -183,10 +214,39 @@ static enum resp_event eat_inline(struct resp_command *command, const char **nex
 	return RESP_MORE;
 }
 
+/* Takes a command of one plain word and its arguments, whole and plain; its state is not touched. 0: it is none. */
+static size_t whole_command(struct resp_command *command, const char *bytes, const char *end)
+{
+	const char *next = bytes + 1;
+	int64_t count = *bytes == '*' ? take_plain_number(&next, end) : -1;
+
+	if (count < 1 || count > (int64_t)RESP_ARGUMENTS || next == end || *next++ != '$')
+		return 0;
+	int64_t name_bytes = take_plain_string(&next, end);
+	if (name_bytes < 1 || name_bytes > REDIS_NAME_BYTES)
+		return 0;
+	begin_command(command);
+	for (const char *c = next - 2 - name_bytes; c < next - 2; c++)
+		command->name[command->name_bytes++] = upper(*c);
+	end_word(command, count == 1);
+	if (!command->is_named)
+		return 0;
+	for (int64_t i = 1; i < count; i++)
+		if (next == end || *next++ != '$' || take_plain_string(&next, end) < 0)
+			return 0;
+	return (size_t)(next - bytes);
+}
+
 struct resp_step resp_read_command(struct resp_command *command, const char *bytes, size_t n)
 {
 	const char *next = bytes, *end = bytes + n;
 	enum resp_event event = RESP_MORE;
+
+	if (command->state == COMMAND_START && n) {
+		size_t whole = whole_command(command, bytes, end);
+		if (whole)
+			return (struct resp_step){ RESP_ITEM, whole };
+	}
 
 	while (next < end && event == RESP_MORE) {
 		switch (command->state) {
@@ -377,10 +437,44 @@ static enum resp_event eat_string(struct resp_reply *reply, const char **next, c
 	return !reply->number && end_element(reply) ? RESP_ITEM : RESP_MORE;
 }
 
+enum { PLAIN_LINE_BYTES = 24 }; /* +OK, +QUEUED, any integer */
+
+/* Takes a plain string, a short line or an integer; the state is not touched. 0: it is none of these. */
+static size_t whole_reply(struct resp_reply *reply, const char *bytes, const char *end)
+{
+	const char *next = bytes + 1, *line_end;
+
+	switch (*bytes) {
+	case '$':
+		if (take_plain_string(&next, end) < 0)
+			return 0;
+		break;
+	case '+':
+	case ':':
+		line_end = end - next > PLAIN_LINE_BYTES ? next + PLAIN_LINE_BYTES : end;
+		while (next < line_end && *next != '\n')
+			next++;
+		if (next++ == line_end)
+			return 0;
+		break;
+	default:
+		return 0;
+	}
+	reply->top = *bytes;
+	reply->word_bytes = 0;
+	return (size_t)(next - bytes);
+}
+
 struct resp_step resp_read_reply(struct resp_reply *reply, const char *bytes, size_t n)
 {
 	const char *next = bytes, *end = bytes + n;
 	enum resp_event event = RESP_MORE;
+
+	if (reply->state == REPLY_START && n) {
+		size_t whole = whole_reply(reply, bytes, end);
+		if (whole)
+			return (struct resp_step){ RESP_ITEM, whole };
+	}
 
 	while (next < end && event == RESP_MORE) {
 		switch (reply->state) {

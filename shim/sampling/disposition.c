@@ -1,22 +1,41 @@
 /* Dispositions are kept in a ring: one that is read in a handler while it is replaced is still whole, unless the program
  * calls sigaction RING times meanwhile. No lock, since sigaction may be called in a handler that interrupts itself.
+ *
+ * A SIGPROF that is not ours and comes to a thread that blocks it goes on as the deputy: to the thread if it was sent to
+ * the thread, else to the process, where the kernel finds a thread that lets it through, or keeps it until one does, or
+ * waits for it, or reads it from a descriptor. What came with it is kept here meanwhile.
  */
 #include "disposition.h"
 
+#include "deputy.h"
+#include "restart.h"
+
+#include <errno.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { RING = 64, KERNEL_MASK_BYTES = 8 };
+enum {
+	RING = 64,
+	LETTERS = 64, /* one for each thread that may have one pending, and for the process; beyond, the oldest is lost */
+	KERNEL_MASK_BYTES = 8,
+};
 
-static struct sigaction ring[RING]; /* [0] is SIG_DFL, as a program begins */
-static _Atomic uint32_t next = 1;
-static _Atomic uint32_t current;
+struct kept {
+	struct sigaction ring[RING]; /* [0] is SIG_DFL, as a program begins */
+	_Atomic uint32_t next;
+	_Atomic uint32_t current;
+};
 
-/* The thread has SIGPROF blocked as far as the program knows. */
-static __thread bool is_blocked __attribute__((tls_model("initial-exec")));
+static struct kept kept_prof = { .next = 1 }, kept_deputy = { .next = 1 };
+
+static siginfo_t letters[LETTERS];
+static _Atomic uint32_t next_letter;
+static _Atomic uint32_t bare; /* sent without one, since the kernel had no room (RLIMIT_SIGPENDING) */
 
 static uint64_t change_mask(int how, uint64_t mask)
 {
@@ -26,42 +45,47 @@ static uint64_t change_mask(int how, uint64_t mask)
 	return old;
 }
 
-void disposition_unblock(void)
+void disposition_thread_begin(void)
 {
-	const uint64_t prof = 1ULL << (SIGPROF - 1);
+	uint64_t mask = change_mask(SIG_BLOCK, 0);
 
-	if (!(change_mask(SIG_BLOCK, 0) & prof))
-		return;
-	/* First the word: one that is pending comes at once. */
-	is_blocked = true;
-	atomic_signal_fence(memory_order_seq_cst);
-	change_mask(SIG_UNBLOCK, prof);
+	if (deputy_signal && mask & deputy_bit_of(SIGPROF))
+		change_mask(SIG_SETMASK, deputy_kernel_mask(mask));
 }
 
-void disposition_block(void)
+void disposition_thread_end(void)
 {
-	if (is_blocked)
-		change_mask(SIG_BLOCK, 1ULL << (SIGPROF - 1));
-	is_blocked = false;
+	uint64_t mask = change_mask(SIG_BLOCK, 0);
+
+	if (deputy_signal && mask & deputy_bit_of(deputy_signal))
+		change_mask(SIG_SETMASK, deputy_program_mask(mask));
 }
 
-struct sigaction sig_disposition(void)
+static struct kept *kept_of(int number)
 {
-	return ring[atomic_load_explicit(&current, memory_order_acquire)];
+	return number == SIGPROF ? &kept_prof : &kept_deputy;
 }
 
-void disposition_set(const struct sigaction *action, struct sigaction *ret_old)
+struct sigaction sig_disposition(int number)
 {
+	struct kept *kept = kept_of(number);
+
+	return kept->ring[atomic_load_explicit(&kept->current, memory_order_acquire)];
+}
+
+void disposition_set(int number, const struct sigaction *action, struct sigaction *ret_old)
+{
+	struct kept *kept = kept_of(number);
 	struct sigaction old;
 
 	if (!action) {
 		if (ret_old)
-			*ret_old = sig_disposition();
+			*ret_old = sig_disposition(number);
 		return;
 	}
-	uint32_t index = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) % RING;
-	ring[index] = *action;
-	old = ring[atomic_exchange_explicit(&current, index, memory_order_acq_rel)];
+	uint32_t index = atomic_fetch_add_explicit(&kept->next, 1, memory_order_relaxed) % RING;
+	kept->ring[index] = *action;
+	old = kept->ring[atomic_exchange_explicit(&kept->current, index, memory_order_acq_rel)];
 	if (ret_old)
 		*ret_old = old;
 }
@@ -80,55 +104,125 @@ static void die_by(int number)
 	syscall(SYS_tgkill, syscall(SYS_getpid), syscall(SYS_gettid), number);
 }
 
-/* A signal that the program's mask would have kept from this thread: the thread goes back behind that mask, and is no
- * longer sampled, and the signal goes where it came from. */
-static void send_on(int number, siginfo_t *info, ucontext_t *context)
+/* --- a signal that has to wait --- */
+
+/* Signals of its kind do not queue. In a handler that blocks everything. */
+static bool is_one_waiting(void)
+{
+	uint64_t pending = 0;
+
+	syscall(SYS_rt_sigpending, &pending, KERNEL_MASK_BYTES);
+	return pending & deputy_bit_of(deputy_signal);
+}
+
+static void send_on(const siginfo_t *info)
 {
 	long pid = syscall(SYS_getpid);
-	uint64_t mask;
+	siginfo_t *letter = &letters[atomic_fetch_add_explicit(&next_letter, 1, memory_order_relaxed) % LETTERS];
+	siginfo_t cover = { .si_signo = deputy_signal, .si_code = SI_QUEUE };
+	long result;
 
-	is_blocked = false;
-	memcpy(&mask, &context->uc_sigmask, sizeof(mask));
-	mask |= 1ULL << (number - 1);
-	memcpy(&context->uc_sigmask, &mask, sizeof(mask));
+	if (is_one_waiting())
+		return;
+	*letter = *info;
+	cover.si_pid = (pid_t)pid;
+	cover.si_value.sival_ptr = letter;
 	if (info->si_code == SI_TKILL)
-		syscall(SYS_rt_tgsigqueueinfo, pid, syscall(SYS_gettid), number, info);
-	else if (syscall(SYS_rt_sigqueueinfo, pid, number, info) != 0)
-		syscall(SYS_kill, pid, number); /* only the main thread may say that it comes from another process */
+		result = syscall(SYS_rt_tgsigqueueinfo, pid, syscall(SYS_gettid), deputy_signal, &cover);
+	else
+		result = syscall(SYS_rt_sigqueueinfo, pid, deputy_signal, &cover);
+	if (result == 0)
+		return;
+	atomic_fetch_add_explicit(&bare, 1, memory_order_relaxed);
+	syscall(SYS_kill, pid, deputy_signal);
 }
+
+static bool take_bare(const siginfo_t *info)
+{
+	uint32_t count = atomic_load_explicit(&bare, memory_order_relaxed);
+
+	/* Without room for it the kernel does not know who it was from. */
+	if (info->si_code != SI_USER || (info->si_pid && info->si_pid != (pid_t)syscall(SYS_getpid)))
+		return false;
+	while (count)
+		if (atomic_compare_exchange_weak_explicit(&bare, &count, count - 1, memory_order_relaxed, memory_order_relaxed))
+			return true;
+	return false;
+}
+
+bool sig_disposition_translate(siginfo_t *info)
+{
+	uintptr_t letter = (uintptr_t)info->si_value.sival_ptr;
+	uintptr_t first = (uintptr_t)letters;
+
+	if (info->si_code == SI_QUEUE && letter >= first && letter < first + sizeof(letters) &&
+	    (letter - first) % sizeof(letters[0]) == 0)
+		*info = *(const siginfo_t *)letter;
+	else if (!take_bare(info))
+		return false;
+	info->si_signo = SIGPROF;
+	return true;
+}
+
+void disposition_hand_over(void)
+{
+	uint64_t set = deputy_bit_of(deputy_signal);
+	struct timespec at_once = { 0 };
+	siginfo_t info;
+
+	while (set && syscall(SYS_rt_sigtimedwait, &set, &info, &at_once, KERNEL_MASK_BYTES) == deputy_signal)
+		syscall(SYS_kill, syscall(SYS_getpid), sig_disposition_translate(&info) ? SIGPROF : deputy_signal);
+}
+
+/* --- what the program wants done --- */
 
 /* The mask that the program's handler would run with. The kernel puts the interrupted one back when we return. */
 static void mask_as_for(const struct sigaction *action, int number, const ucontext_t *context)
 {
-	uint64_t interrupted, added;
+	uint64_t added = deputy_mask_of(&action->sa_mask);
 
-	memcpy(&interrupted, &context->uc_sigmask, sizeof(interrupted));
-	memcpy(&added, &action->sa_mask, sizeof(added));
-	change_mask(SIG_SETMASK, interrupted | added | (action->sa_flags & SA_NODEFER ? 0 : 1ULL << (number - 1)));
+	added |= action->sa_flags & SA_NODEFER ? 0 : deputy_bit_of(number);
+	change_mask(SIG_SETMASK, deputy_context_mask(context) | deputy_kernel_mask(added));
 }
 
-bool sig_disposition_do(int number, siginfo_t *info, ucontext_t *context)
+static void call_handler(const struct sigaction *action, int number, siginfo_t *info, ucontext_t *context)
 {
-	struct sigaction action = sig_disposition();
-
-	if (is_blocked) {
-		send_on(number, info, context);
-		return true;
+	if (action->sa_flags & (int)SA_RESETHAND) {
+		struct sigaction once = { .sa_handler = SIG_DFL };
+		disposition_set(number, &once, NULL);
 	}
+	sig_restart_within(context, action->sa_flags & SA_RESTART);
+	mask_as_for(action, number, context);
+	action->sa_sigaction(number, info, context);
+}
+
+static bool act(int number, siginfo_t *info, ucontext_t *context)
+{
+	struct sigaction action = sig_disposition(number);
+
 	if (action.sa_handler == SIG_IGN)
 		return false;
-	if (action.sa_handler == SIG_DFL) {
+	if (action.sa_handler == SIG_DFL)
 		die_by(number);
-		return true;
-	}
-	if (action.sa_flags & (int)SA_RESETHAND) {
-		struct sigaction once = { .sa_handler = SIG_DFL };
-		disposition_set(&once, NULL);
-	}
-	mask_as_for(&action, number, context);
-	if (action.sa_flags & SA_SIGINFO)
-		action.sa_sigaction(number, info, context);
 	else
-		action.sa_handler(number);
+		call_handler(&action, number, info, context);
 	return true;
+}
+
+bool sig_disposition_do(siginfo_t *info, ucontext_t *context)
+{
+	if (!(deputy_context_mask(context) & deputy_bit_of(deputy_signal)))
+		return act(SIGPROF, info, context);
+	send_on(info);
+	return false;
+}
+
+void sig_on_deputy(int number, siginfo_t *info, void *context)
+{
+	int saved_errno = errno;
+	bool is_prof = sig_disposition_translate(info);
+
+	if (!act(is_prof ? SIGPROF : number, info, context))
+		sig_restart(context);
+	errno = saved_errno;
 }

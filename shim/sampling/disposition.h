@@ -1,22 +1,32 @@
 #pragma once
-/* disposition - what the program has said shall be done with its SIGPROF, while the kernel knows only of our handler.
+/* disposition - what the program has said shall be done with its SIGPROF, and with the deputy (deputy.h), while the kernel
+ * knows only of our handlers.
  * Context: call; sig_*: signal.
- * Overlap: any calls with each other.
+ * Overlap: any calls with each other. number: SIGPROF or deputy_signal.
  */
 #include <signal.h>
 #include <stdbool.h>
 #include <ucontext.h>
 
 /* Makes action the program's own and gives back what it was; as sigaction(2), either may be NULL. */
-void disposition_set(const struct sigaction *action, struct sigaction *ret_old);
-
-/* A thread that blocks SIGPROF, which is what a thread that blocks everything does, could not be sampled: lets it through.
- * disposition_block puts the mask back as the program has it. Both for the calling thread, at any time. */
-void disposition_unblock(void);
-void disposition_block(void);
+void disposition_set(int number, const struct sigaction *action, struct sigaction *ret_old);
 
 /* The program's own as it is now. */
-struct sigaction sig_disposition(void);
+struct sigaction sig_disposition(int number);
 
-/* Does with the signal what would have been done with it without us. False: that is nothing. */
-bool sig_disposition_do(int number, siginfo_t *info, ucontext_t *context);
+/* The calling thread's mask becomes the one that lets our ticks through (deputy.h), or again the program's own: before an
+ * exec, or when the thread ends. */
+void disposition_thread_begin(void);
+void disposition_thread_end(void);
+
+/* Before an exec, when the thread's mask is its own again: what waits as the deputy waits as SIGPROF. */
+void disposition_hand_over(void);
+
+/* Does with a SIGPROF that is not ours what would have been done with it without us. False: that is nothing. */
+bool sig_disposition_do(siginfo_t *info, ucontext_t *context);
+
+/* The handler of the deputy. */
+void sig_on_deputy(int number, siginfo_t *info, void *context);
+
+/* What came as the deputy was a SIGPROF: info as that had it. False: it was sent as what it is. */
+bool sig_disposition_translate(siginfo_t *info);

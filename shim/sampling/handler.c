@@ -130,10 +130,11 @@ void sig_on_prof(int number, siginfo_t *info, void *context)
 {
 	int saved_errno = errno;
 
+	(void)number;
 	if (sig_pulse_is_ours(info)) {
 		take_sample(info, context);
 		sig_restart(context);
-	} else if (!sig_disposition_do(number, info, context)) {
+	} else if (!sig_disposition_do(info, context)) {
 		sig_restart(context);
 	}
 	errno = saved_errno;

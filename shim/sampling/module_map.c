@@ -90,6 +90,7 @@ static uint64_t last_stale_look_ns;
 
 /* W: whoever wants a drawing, then the one who makes it. */
 static _Atomic bool is_wanted;
+static _Atomic uint32_t forks;     /* of other threads, which no drawing may begin before; they draw afterwards */
 static _Atomic uint32_t owed_ends; /* of module_gate.unloading, to be taken back when what is wanted has been drawn */
 
 /* Of module_gate.unloading, what this thread has put there: all that is left of it in the child of fork. */
@@ -265,7 +266,7 @@ static void sort(struct map_range *ranges, uint32_t count)
 		}
 }
 
-#ifdef RTLD_DI_PHDR
+#if __GLIBC_PREREQ(2, 36) /* RTLD_DI_PHDR */
 /* The loader itself stands in every list, but in one only with headers. */
 static void visit_namespace(const struct r_debug_extended *namespace, const struct round *round)
 {
@@ -589,7 +590,8 @@ static void draw_while_wanted(void)
 	if (!atomic_load_explicit(&is_wanted, memory_order_seq_cst))
 		return;
 	uint64_t mask = block_all();
-	while (atomic_load_explicit(&is_wanted, memory_order_seq_cst) && pthread_mutex_trylock(&lock) == 0) {
+	while (atomic_load_explicit(&is_wanted, memory_order_seq_cst) &&
+	       !atomic_load_explicit(&forks, memory_order_seq_cst) && pthread_mutex_trylock(&lock) == 0) {
 		atomic_store_explicit(&is_wanted, false, memory_order_seq_cst);
 		uint32_t ends = atomic_exchange_explicit(&owed_ends, 0, memory_order_seq_cst);
 		draw_locked();
@@ -720,6 +722,7 @@ void modules_fork_begin(void)
 {
 	uint64_t begin_ns = clock_now_ns();
 
+	atomic_fetch_add_explicit(&forks, 1, memory_order_seq_cst);
 	while (pthread_mutex_trylock(&lock) != 0) {
 		if (clock_now_ns() - begin_ns > FORK_NS_MAX)
 			return;
@@ -730,10 +733,10 @@ void modules_fork_begin(void)
 
 void modules_fork_end(void)
 {
-	if (!holds_for_fork)
-		return;
+	if (holds_for_fork)
+		pthread_mutex_unlock(&lock);
 	holds_for_fork = false;
-	pthread_mutex_unlock(&lock);
+	atomic_fetch_sub_explicit(&forks, 1, memory_order_seq_cst);
 	draw_while_wanted();
 }
 
@@ -741,6 +744,7 @@ uint32_t modules_forked(void)
 {
 	holds_for_fork = false;
 	pthread_mutex_init(&lock, NULL);
+	atomic_store_explicit(&forks, 0, memory_order_relaxed);
 	atomic_store_explicit(&owed_ends, 0, memory_order_relaxed);
 	atomic_store_explicit(&module_gate.unloading, unloading_here, memory_order_relaxed);
 	atomic_store_explicit(&module_gate.readers[0], 0, memory_order_relaxed);

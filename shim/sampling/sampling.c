@@ -8,16 +8,19 @@
 #include "../base/real.h"
 #include "../base/thread.h"
 #include "../base/log.h"
+#include "deputy.h"
 #include "disposition.h"
 #include "handler.h"
 #include "modules.h"
 #include "perf.h"
 #include "pulse.h"
+#include "restart.h"
 #include "timer.h"
 #include "tree.h"
 #include "unwind.h"
 
 #include <errno.h>
+#include <link.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -48,20 +51,39 @@ static uint32_t rate(void)
 	return atomic_load_explicit(&seg.head->hz_now, memory_order_relaxed);
 }
 
-static int install(void)
+/* The program's handlers that ask for the alternate stack may need it: ours, which call them, then run there, too. */
+static int install_handler(int number, void (*on_signal)(int, siginfo_t *, void *))
 {
 	static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT };
-	struct sigaction program = sig_disposition();
-	struct sigaction action = { .sa_sigaction = sig_on_prof, .sa_flags = SA_SIGINFO | SA_RESTART };
+	struct sigaction action = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART };
 
-	/* A handler that asks for the alternate stack may need it: ours, which calls it, then runs there, too. */
-	action.sa_flags |= program.sa_flags & SA_ONSTACK;
+	action.sa_flags |= (sig_disposition(SIGPROF).sa_flags | sig_disposition(number).sa_flags) & SA_ONSTACK;
 	/* Not by sigfillset, which leaves out the signals that the C library keeps for itself: a thread that is cancelled
 	 * asynchronously must not end in the middle of a walk. */
 	memset(&action.sa_mask, 0xff, sizeof(action.sa_mask));
 	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
 		sigdelset(&action.sa_mask, faults[i]);
-	return real.sigaction(SIGPROF, &action, NULL) == 0 ? 0 : -errno;
+	return real.sigaction(number, &action, NULL) == 0 ? 0 : -errno;
+}
+
+static int install(void)
+{
+	if (deputy_signal)
+		install_handler(deputy_signal, sig_on_deputy);
+	return install_handler(SIGPROF, sig_on_prof);
+}
+
+static void choose_deputy(void)
+{
+	sigset_t mask;
+
+	sigemptyset(&mask);
+	real.pthread_sigmask(SIG_BLOCK, NULL, &mask);
+	int number = deputy_choose(deputy_mask_of(&mask));
+	if (number < 0)
+		log_line(SEG_LOG_WARN, "every signal is in use: threads that block SIGPROF are not sampled");
+	else
+		deputy_signal = number;
 }
 
 static bool is_vfork_child(void)
@@ -83,6 +105,33 @@ static void after_fork(void)
 		modules_unload_end();
 }
 
+/* The segment of module that holds address; where that is 0, its first of code. */
+static struct restart_code code_of(const struct dl_phdr_info *module, uintptr_t address)
+{
+	for (int i = 0; i < module->dlpi_phnum; i++) {
+		const ElfW(Phdr) *segment = &module->dlpi_phdr[i];
+		struct restart_code code = { module->dlpi_addr + segment->p_vaddr, 0 };
+		code.high = code.low + segment->p_memsz;
+		if (segment->p_type == PT_LOAD && segment->p_flags & PF_X && (!address || (address >= code.low && address < code.high)))
+			return code;
+	}
+	return (struct restart_code){ 0, 0 };
+}
+
+/* The program is the first that is told of. */
+static int note_code(struct dl_phdr_info *module, size_t bytes, void *unused)
+{
+	struct restart_code libc = code_of(module, (uintptr_t)real.sigaction);
+
+	(void)bytes;
+	(void)unused;
+	if (!restart_program.high)
+		restart_program = code_of(module, 0);
+	if (libc.high)
+		restart_libc = libc;
+	return 0;
+}
+
 bool sampling_start(void)
 {
 	struct sigaction program;
@@ -97,7 +146,9 @@ bool sampling_start(void)
 		return false;
 	}
 	if (real.sigaction(SIGPROF, NULL, &program) == 0)
-		disposition_set(&program, NULL);
+		disposition_set(SIGPROF, &program, NULL);
+	choose_deputy();
+	real.dl_iterate_phdr(note_code, NULL);
 	int error = install();
 	if (error) {
 		thread_count(SEG_COUNTER_FAULT_SAMPLING);
@@ -122,7 +173,6 @@ static void end_clocks(void)
 static void begin_timer(uint32_t hz, bool is_new)
 {
 	end_clocks();
-	disposition_unblock();
 	uint64_t first_ns = pulse_begin(hz, is_new, hz > sampling.tick_hz);
 	if (!timer_start(hz, first_ns))
 		pulse_end();
@@ -133,12 +183,10 @@ static void begin_clocks(bool is_new)
 	uint32_t hz = rate();
 
 	atomic_store_explicit(&pulse.hz, hz, memory_order_relaxed);
-	if (hz && hz != pulse.ledger_hz) {
+	if (hz && hz != pulse.ledger_hz)
 		begin_timer(hz, is_new);
-	} else if (!hz) {
+	else if (!hz)
 		end_clocks();
-		disposition_block();
-	}
 }
 
 /* It came into being while we were there, and is not the first one, which did much before us. */
@@ -152,8 +200,10 @@ static bool is_new_thread(void)
 
 void sampling_thread_start(void)
 {
-	if (sampling.is_on && !pulse.ledger_hz)
-		begin_clocks(is_new_thread());
+	if (!sampling.is_on || pulse.ledger_hz)
+		return;
+	disposition_thread_begin();
+	begin_clocks(is_new_thread());
 }
 
 void sampling_thread_stop(void)
@@ -161,7 +211,7 @@ void sampling_thread_stop(void)
 	if (!sampling.is_on)
 		return;
 	end_clocks();
-	disposition_block();
+	disposition_thread_end();
 	unwind_thread_stop();
 }
 
@@ -264,7 +314,17 @@ void sampling_forked(void)
 	after_fork();
 	sampling.pid = (pid_t)syscall(SYS_getpid);
 	unwind_forked(is_torn);
+	disposition_thread_begin();
 	begin_clocks(true);
+}
+
+/* What exec makes of a handler of ours is the default action; what it keeps is to be ignored. */
+static void leave_ignored(int number)
+{
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+
+	if (number && sig_disposition(number).sa_handler == SIG_IGN)
+		real.sigaction(number, &ignore, NULL);
 }
 
 void sampling_pause(void)
@@ -276,11 +336,25 @@ void sampling_pause(void)
 	atomic_store_explicit(&handler.is_paused, 1, memory_order_relaxed);
 	end_clocks();
 	timer_abandon_all();
-	disposition_block();
-	/* Throws away what is pending. Exec turns a handler into the default action; what it keeps is to be ignored. */
+	/* Throws away what is pending. */
 	real.sigaction(SIGPROF, &ignore, NULL);
-	if (sig_disposition().sa_handler != SIG_IGN)
-		install();
+	install();
+	disposition_thread_end();
+	disposition_hand_over();
+	leave_ignored(SIGPROF);
+	leave_ignored(deputy_signal);
+}
+
+void sampling_vfork_pause(void)
+{
+	if (sampling.is_on)
+		disposition_thread_end();
+}
+
+void sampling_vfork_resume(void)
+{
+	if (sampling.is_on)
+		disposition_thread_begin();
 }
 
 void sampling_resume(void)
@@ -289,29 +363,32 @@ void sampling_resume(void)
 		return;
 	install();
 	atomic_store_explicit(&handler.is_paused, 0, memory_order_relaxed);
+	disposition_thread_begin();
 	begin_clocks(false);
 	if (rate())
 		timer_adopt_all(rate(), true);
 }
 
-void sampling_program_action(const struct sigaction *action, struct sigaction *ret_old)
+bool sampling_arbitrates(int number)
+{
+	return sampling.is_on && (number == SIGPROF || (deputy_signal && number == deputy_signal));
+}
+
+int sampling_program_action(int number, const struct sigaction *action, struct sigaction *ret_old)
 {
 	struct sigaction old;
 
-	if (!sampling.is_on) {
-		real.sigaction(SIGPROF, action, ret_old);
-		return;
-	}
 	if (is_vfork_child()) {
 		/* Its dispositions are its own, its memory is not. */
-		real.sigaction(SIGPROF, action, NULL);
+		int result = real.sigaction(number, action, NULL);
 		if (ret_old)
-			*ret_old = sig_disposition();
-		return;
+			*ret_old = sig_disposition(number);
+		return result;
 	}
-	disposition_set(action, &old);
+	disposition_set(number, action, &old);
 	if (action && (action->sa_flags ^ old.sa_flags) & SA_ONSTACK)
 		install();
 	if (ret_old)
 		*ret_old = old;
+	return 0;
 }

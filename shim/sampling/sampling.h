@@ -36,6 +36,13 @@ void sampling_forked(void);
 void sampling_pause(void);
 void sampling_resume(void);
 
-/* The program's own disposition of SIGPROF: the handler passes on to it whatever does not carry our cookie. Context:
- * call. As sigaction(2): action or ret_old may be NULL. */
-void sampling_program_action(const struct sigaction *action, struct sigaction *ret_old);
+/* In a child of vfork, whose mask alone is its own: the same for that. Context: call. */
+void sampling_vfork_pause(void);
+void sampling_vfork_resume(void);
+
+/* The signal is SIGPROF or its deputy, and we have the handler. Context: call. */
+bool sampling_arbitrates(int number);
+
+/* The program's own disposition of such a signal: the handler passes on to it whatever is not ours. Context: call. As
+ * sigaction(2): action or ret_old may be NULL. */
+int sampling_program_action(int number, const struct sigaction *action, struct sigaction *ret_old);

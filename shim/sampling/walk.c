@@ -3,8 +3,8 @@
  *
  * Two things make it cheap. Rules are remembered by address. And the frames of the thread's last walk are kept: as soon as
  * a new frame is one of them (same place, same stack pointer, same registers), each frame from there on is found again by the
- * rule that is noted in it, and has to come out as it did; then nothing of them need be written, shown or looked up in the
- * tree anew. Should one come out otherwise, the walk begins again from scratch.
+ * rule that is noted in it, or by no more than a look at the words that were read; then nothing of them need be written,
+ * shown or looked up in the tree anew. Where one comes out otherwise, the walk goes on from there.
  *
  * A caller's frame lies above its callee's, so each step must raise the stack pointer; with the bounds of the stack that ends
  * any loop. Only a signal frame leads elsewhere, and the depth bounds that.
@@ -263,20 +263,86 @@ static inline bool is_met_again(struct walker *walker)
 	return walker->older && is_same(&frames[walker->older - 1], &walker->at);
 }
 
-/* From there on everything is as it was. */
+static inline void lay_down(struct walker *walker, const struct sig_frame *frame)
+{
+	walker->state->frames[2 * SIG_FRAMES_MAX - ++walker->fresh] = *frame;
+}
+
+static inline bool holds(uint64_t address, uint64_t word)
+{
+	uint64_t found;
+
+	memcpy(&found, (const void *)address, sizeof(found));
+	return found == word;
+}
+
+/* A register of the caller that was saved below its frame still is. */
+static inline bool holds_saved(uint32_t slot, uint64_t cfa, uint64_t value)
+{
+	return slot - 1 >= SEG_UNWIND_SLOT_MAX || holds(cfa - 8 * (uint64_t)slot, value);
+}
+
+/* The frame's rule tells its CFA from registers alone, and what it saves is told from that: since the registers are those of
+ * the last walk, so is the CFA, and what remains to be seen is whether the stack holds what it did. */
+static inline bool is_plain(uint32_t rule)
+{
+	const uint32_t kinds = 1u << SEG_UNWIND_SP | 1u << SEG_UNWIND_BP | 1u << SEG_UNWIND_BX;
+
+	return kinds >> seg_unwind_kind_of(rule) & 1 && seg_unwind_bp(rule) != SEG_UNWIND_AT_BP && seg_unwind_bx(rule) != SEG_UNWIND_AT_BP;
+}
+
+/* The frame is plain, lies where it may be read, and its caller is as it was. */
+static inline bool has_same_caller(const struct unwind_bounds *bounds, const struct sig_frame *frame)
+{
+	const struct sig_frame *caller = frame - 1;
+	uint64_t cfa = caller->sp;
+	uint32_t rule = frame->rule;
+
+	return is_plain(rule) && cfa - 8 * (SEG_UNWIND_SLOT_MAX + 1) >= bounds->low && cfa <= bounds->high &&
+	       holds(cfa - 8, caller->tag & ~SIG_TAG_RETURN) && holds_saved(seg_unwind_bp(rule), cfa, caller->bp) &&
+	       holds_saved(seg_unwind_bx(rule), cfa, caller->bx);
+}
+
+/* The same of any frame, by taking the step; at the root: the walk ends as it did. */
+static bool steps_as_before(struct walker *walker, uint32_t index)
+{
+	const struct sig_frame *frame = &walker->state->frames[index];
+
+	walker->at = *frame;
+	enum unwind_end end = step(walker);
+	if (index == 0)
+		return end == (enum unwind_end)walker->state->end;
+	return end == GOES_ON && is_same(&walker->at, frame - 1);
+}
+
+/* The frame at hand was met again. True: from there on everything is as it was. Else the frame at hand is the last one that
+ * was, and those that led to it are laid down. */
 static bool is_all_the_same(struct walker *walker)
 {
 	const struct sig_frame *frames = walker->state->frames;
+	uint32_t left = walker->older;
 
-	for (uint32_t i = walker->older - 1; i > 0; i--) {
-		walker->at.rule = frames[i].rule;
-		walker->at.flags = frames[i].flags;
-		if (step(walker) != GOES_ON || !is_same(&walker->at, &frames[i - 1]))
-			return false;
+	while (left) {
+		const uint32_t begin = left;
+		while (left > 1 && has_same_caller(&walker->bounds, &frames[left - 1]))
+			left--;
+		if (left < begin)
+			walker->registers = NULL;
+		struct unwind_bounds bounds = walker->bounds;
+		const greg_t *registers = walker->registers;
+		if (steps_as_before(walker, left - 1)) {
+			left--;
+			continue;
+		}
+		walker->bounds = bounds;
+		walker->registers = registers;
+		for (; walker->older > left; walker->older--)
+			lay_down(walker, &frames[walker->older - 1]);
+		walker->at = frames[left - 1];
+		walker->older = left - 1;
+		return false;
 	}
-	walker->at.rule = frames[0].rule;
-	walker->at.flags = frames[0].flags;
-	return step(walker) == (enum unwind_end)walker->state->end;
+	return true;
 }
 
 /* --- the walk --- */
@@ -298,23 +364,23 @@ static void begin(struct walker *walker, const ucontext_t *context, struct unwin
 	walker->older = state->frame_count;
 }
 
-/* Lays frames down until the root, or until one of the last walk's is met. */
+/* Lays frames down until the root, or until those of the last walk go on unchanged. */
 static enum unwind_end climb(struct walker *walker, bool *ret_is_met)
 {
-	struct sig_frame *top = walker->state->frames + 2 * SIG_FRAMES_MAX;
 	enum unwind_end end = GOES_ON;
 
 	*ret_is_met = false;
 	while (end == GOES_ON) {
 		if (is_met_again(walker)) {
-			*ret_is_met = true;
-			return (enum unwind_end)walker->state->end;
+			*ret_is_met = is_all_the_same(walker);
+			if (*ret_is_met)
+				return (enum unwind_end)walker->state->end;
+		} else {
+			take_rule(walker);
 		}
-		if (walker->fresh == SIG_FRAMES_MAX)
+		if (walker->fresh >= SIG_FRAMES_MAX)
 			return END_DEEP;
-		take_rule(walker);
-		*--top = walker->at;
-		walker->fresh++;
+		lay_down(walker, &walker->at);
 		end = step(walker);
 	}
 	return end;
@@ -369,11 +435,6 @@ struct sig_walk sig_walk(const ucontext_t *context, struct unwind_state *state)
 	forget_if_stale(state, atomic_load_explicit(&module_gate.current, memory_order_acquire));
 	begin(&walker, context, state);
 	enum unwind_end end = climb(&walker, &is_met);
-	if (is_met && !is_all_the_same(&walker)) {
-		state->frame_count = 0;
-		begin(&walker, context, state);
-		end = climb(&walker, &is_met);
-	}
 	struct sig_walk walk = keep(state, is_met ? walker.older : 0, walker.fresh);
 	walk.is_cut |= end == END_DEEP;
 	state->frame_count = walk.is_cut ? 0 : walk.depth;

@@ -2,6 +2,8 @@
 
 #include "../base/real.h"
 #include "../base/thread.h"
+#include "../sampling/entry.h"
+#include "../sampling/restart.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -30,9 +32,13 @@ static void sig_on_report(int number, siginfo_t *info, void *context)
 
 	if (seg.head)
 		atomic_fetch_add_explicit(&seg.head->reports_requested, 1, memory_order_relaxed);
-	errno = saved_errno;
-	if (!is_handler(theirs))
+	if (!is_handler(theirs)) {
+		sig_restart(context);
+		errno = saved_errno;
 		return;
+	}
+	sig_restart_interrupted(context, theirs->sa_flags & SA_RESTART);
+	errno = saved_errno;
 	if (theirs->sa_flags & SA_SIGINFO)
 		theirs->sa_sigaction(number, info, context);
 	else
@@ -46,7 +52,7 @@ static int install_ours(void)
 
 	sigemptyset(&ours.sa_mask);
 	if (is_handler(theirs)) {
-		ours.sa_mask = theirs->sa_mask;
+		ours.sa_mask = entry_kernel_action(theirs).sa_mask;
 		ours.sa_flags = (theirs->sa_flags & ~SA_RESETHAND) | SA_SIGINFO;
 	}
 	return real.sigaction(report_signal, &ours, NULL);
@@ -81,7 +87,8 @@ int report_signal_action(const struct sigaction *action, struct sigaction *ret_o
 		program_actions[!current] = *action;
 		atomic_store_explicit(&program_current, !current, memory_order_release);
 		bool is_theirs = action->sa_handler != SIG_DFL && !report_is_explicit;
-		if ((is_theirs ? real.sigaction(report_signal, action, NULL) : install_ours()) < 0) {
+		struct sigaction kernel = entry_kernel_action(action);
+		if ((is_theirs ? real.sigaction(report_signal, &kernel, NULL) : install_ours()) < 0) {
 			atomic_store_explicit(&program_current, current, memory_order_release);
 			return -1;
 		}

@@ -3,6 +3,7 @@
 #include "../../exporter/exporter.h"
 #include "../base/clock.h"
 #include "../base/log.h"
+#include "../base/real.h"
 #include "../base/thread.h"
 #include "../sampling/sampling.h"
 #include "../sampling/stacks.h"
@@ -254,7 +255,7 @@ void server_start(unsigned delay_ms)
 	self.own_depth++;
 	atomic_store_explicit(&is_alive, true, memory_order_relaxed);
 	aside_thread_is_made(true);
-	int problem = pthread_create(&thread, &attributes, server_main, NULL);
+	int problem = real.pthread_create(&thread, &attributes, server_main, NULL); /* the program may have one of its own */
 	self.own_depth--;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attributes);

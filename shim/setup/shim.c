@@ -143,12 +143,12 @@ static void hold_samples(void)
 
 	sigemptyset(&held);
 	sigaddset(&held, SIGPROF);
-	pthread_sigmask(SIG_BLOCK, &held, &forking.mask);
+	real.pthread_sigmask(SIG_BLOCK, &held, &forking.mask);
 }
 
 static void release_samples(void)
 {
-	pthread_sigmask(SIG_SETMASK, &forking.mask, NULL);
+	real.pthread_sigmask(SIG_SETMASK, &forking.mask, NULL);
 }
 
 static void before_fork(void)

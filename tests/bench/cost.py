@@ -105,7 +105,7 @@ def nginx_server(scene, variant, path, requests):
     scene.write("www/1k.txt", "x" * 1023 + "\n")
     config = scene.write(name + ".conf", NGINX_CONFIG.format(dir=scene.dir, port=port, name=name))
     argv = ["nginx", "-e", scene.path(name + ".log"), "-p", scene.dir, "-c", config]
-    program = scene.start(on_core(SERVER_CORE, argv), name, **settings_of(scene, variant))
+    program = scene.start(argv, name, **settings_of(scene, variant))
     program.wait_for_port(port)
 
     def ask():
@@ -127,7 +127,7 @@ def redis_server(scene, variant, pipeline, requests):
 
 def grpc_server(scene, variant, requests):
     port = free_ports()
-    program = scene.start(on_core(SERVER_CORE, [own_server("grpc_server"), "threads", str(port), "0"]), "grpc-" + variant,
+    program = scene.start([own_server("grpc_server"), "threads", str(port), "0"], "grpc-" + variant,
                           stdin=subprocess.PIPE, **settings_of(scene, variant))
     program.wait_for_output("ready\n")
 

@@ -1,4 +1,6 @@
 #include "../../../shim/base/work.h"
+#include "../../../shim/sampling/deputy.h"
+#include "../../../shim/sampling/disposition.h"
 #include "../../../shim/sampling/handler.h"
 #include "../../../shim/sampling/modules.h"
 #include "../../../shim/sampling/pulse.h"
@@ -8,6 +10,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <sys/wait.h>
@@ -210,7 +213,7 @@ static void on_program_info(int number, siginfo_t *info, void *context)
 
 static void set_program_action(struct sigaction action)
 {
-	sampling_program_action(&action, NULL);
+	sampling_program_action(SIGPROF, &action, NULL);
 }
 
 START_TEST(a_signal_without_our_cookie_is_the_programs)
@@ -259,12 +262,14 @@ START_TEST(the_programs_handler_runs_with_the_mask_that_it_asked_for)
 	raise(SIGPROF);
 	ck_assert_int_eq(program_calls, 1);
 	ck_assert(sigismember(&program_mask, SIGUSR2));
-	ck_assert(sigismember(&program_mask, SIGPROF));
 	ck_assert(!sigismember(&program_mask, SIGUSR1));
+	/* Its own signal waits as the deputy, ours goes on. */
+	ck_assert(sigismember(&program_mask, deputy_signal));
+	ck_assert(!sigismember(&program_mask, SIGPROF));
 	/* And afterwards the mask is what it was. */
 	sigprocmask(SIG_BLOCK, NULL, &program_mask);
 	ck_assert(!sigismember(&program_mask, SIGUSR2));
-	ck_assert(!sigismember(&program_mask, SIGPROF));
+	ck_assert(!sigismember(&program_mask, deputy_signal));
 }
 END_TEST
 
@@ -272,7 +277,7 @@ START_TEST(a_handler_that_asked_for_it_is_not_blocked_against_itself)
 {
 	set_program_action((struct sigaction){ .sa_sigaction = on_program_info, .sa_flags = SA_SIGINFO | SA_NODEFER });
 	raise(SIGPROF);
-	ck_assert(!sigismember(&program_mask, SIGPROF));
+	ck_assert(!sigismember(&program_mask, deputy_signal));
 }
 END_TEST
 
@@ -283,7 +288,7 @@ START_TEST(a_handler_for_one_signal_is_gone_after_it)
 	set_program_action((struct sigaction){ .sa_handler = on_program, .sa_flags = (int)SA_RESETHAND });
 	raise(SIGPROF);
 	ck_assert_int_eq(program_calls, 1);
-	sampling_program_action(NULL, &now);
+	sampling_program_action(SIGPROF, NULL, &now);
 	ck_assert_ptr_eq((void *)now.sa_handler, (void *)SIG_DFL);
 }
 END_TEST
@@ -301,9 +306,9 @@ START_TEST(the_program_sees_the_action_that_it_set)
 	struct sigaction action = { .sa_handler = on_program, .sa_flags = SA_NODEFER }, old, now;
 
 	sigaddset(&action.sa_mask, SIGHUP);
-	sampling_program_action(&action, &old);
+	sampling_program_action(SIGPROF, &action, &old);
 	ck_assert_ptr_eq((void *)old.sa_handler, (void *)SIG_DFL);
-	sampling_program_action(NULL, &now);
+	sampling_program_action(SIGPROF, NULL, &now);
 	ck_assert_ptr_eq((void *)now.sa_handler, (void *)on_program);
 	ck_assert_int_eq(now.sa_flags, SA_NODEFER);
 	ck_assert(sigismember(&now.sa_mask, SIGHUP));
@@ -386,48 +391,107 @@ START_TEST(a_thread_that_blocks_everything_is_sampled)
 }
 END_TEST
 
-START_TEST(a_signal_for_the_program_stays_blocked_where_the_program_blocks_it)
+/* The program's SIGPROF waits as the deputy; taken with sigtimedwait, as the hook of that does. */
+static siginfo_t take_waiting(void)
 {
-	sigset_t prof;
+	sigset_t deputy;
 	siginfo_t info;
 	struct timespec at_once = { 0 };
 
+	sigemptyset(&deputy);
+	sigaddset(&deputy, deputy_signal);
+	ck_assert_int_eq(sigtimedwait(&deputy, &info, &at_once), deputy_signal);
+	ck_assert(sig_disposition_translate(&info));
+	return info;
+}
+
+static void sample_here(void)
+{
+	siginfo_t info = fixture_signal(0);
+	uint64_t before = fixture_counter(SEG_COUNTER_SAMPLES);
+
+	syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), SIGPROF, &info);
+	ck_assert_uint_gt(fixture_counter(SEG_COUNTER_SAMPLES), before);
+}
+
+START_TEST(a_signal_for_the_program_waits_where_the_program_blocks_it_and_samples_go_on)
+{
 	block_all();
 	sampling_thread_start();
 	ck_assert(!is_prof_blocked());
 	kill(getpid(), SIGPROF); /* its default action would be the end */
-	ck_assert(is_prof_blocked());
-	sigemptyset(&prof);
-	sigaddset(&prof, SIGPROF);
-	ck_assert_int_eq(sigtimedwait(&prof, &info, &at_once), SIGPROF);
+	kill(getpid(), SIGPROF); /* one at a time is kept, as ever */
+	sample_here();
+	siginfo_t info = take_waiting();
+	ck_assert_int_eq(info.si_signo, SIGPROF);
 	ck_assert_int_eq(info.si_code, SI_USER);
 	ck_assert_int_eq(info.si_pid, getpid());
+	sigset_t pending;
+	sigpending(&pending);
+	ck_assert(!sigismember(&pending, deputy_signal));
 }
 END_TEST
 
-START_TEST(a_signal_to_the_blocking_thread_alone_stays_there)
+START_TEST(a_signal_to_the_blocking_thread_alone_waits_there)
 {
-	sigset_t pending;
-
 	block_all();
 	sampling_thread_start();
 	syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGPROF);
-	ck_assert(is_prof_blocked());
-	sigpending(&pending);
-	ck_assert(sigismember(&pending, SIGPROF));
+	sample_here();
+	ck_assert_int_eq(take_waiting().si_code, SI_TKILL);
+}
+END_TEST
+
+START_TEST(a_signal_that_the_kernel_has_no_room_for_waits_all_the_same)
+{
+	struct rlimit none = { 0, 0 };
+
+	setrlimit(RLIMIT_SIGPENDING, &none);
+	block_all();
+	sampling_thread_start();
+	kill(getpid(), SIGPROF);
+	ck_assert_int_eq(take_waiting().si_signo, SIGPROF);
 }
 END_TEST
 
 START_TEST(what_was_pending_before_us_is_pending_still)
 {
-	sigset_t pending;
-
 	block_all();
 	raise(SIGPROF);
 	sampling_thread_start();
-	ck_assert(is_prof_blocked());
+	ck_assert(!is_prof_blocked());
+	ck_assert_int_eq(take_waiting().si_signo, SIGPROF);
+}
+END_TEST
+
+START_TEST(a_signal_that_waited_reaches_the_handler_when_it_may)
+{
+	sigset_t set;
+
+	set_program_action((struct sigaction){ .sa_sigaction = on_program_info, .sa_flags = SA_SIGINFO });
+	block_all();
+	sampling_thread_start();
+	kill(getpid(), SIGPROF);
+	ck_assert_int_eq(program_calls, 0);
+	sigemptyset(&set);
+	sigaddset(&set, deputy_signal);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	ck_assert_int_eq(program_calls, 1);
+	ck_assert_int_eq(program_code, SI_USER);
+}
+END_TEST
+
+START_TEST(what_waits_for_the_program_waits_in_the_program_that_is_executed)
+{
+	sigset_t pending;
+
+	block_all();
+	sampling_thread_start();
+	kill(getpid(), SIGPROF);
+	sampling_pause();
 	sigpending(&pending);
 	ck_assert(sigismember(&pending, SIGPROF));
+	ck_assert(!sigismember(&pending, deputy_signal));
 }
 END_TEST
 
@@ -494,7 +558,7 @@ START_TEST(an_ignored_signal_from_before_us_is_the_programs_wish)
 	modules_refresh();
 	signal(SIGPROF, SIG_IGN);
 	ck_assert(sampling_start());
-	sampling_program_action(NULL, &now);
+	sampling_program_action(SIGPROF, NULL, &now);
 	ck_assert_ptr_eq((void *)now.sa_handler, (void *)SIG_IGN);
 }
 END_TEST
@@ -550,8 +614,11 @@ int main(void)
 	tcase_add_test(cases[1], the_programs_timer_and_ours_live_together);
 	tcase_add_test(cases[1], a_signal_that_nobody_handles_ends_the_program_as_it_would_have);
 	tcase_add_test(cases[1], a_thread_that_blocks_everything_is_sampled);
-	tcase_add_test(cases[1], a_signal_for_the_program_stays_blocked_where_the_program_blocks_it);
-	tcase_add_test(cases[1], a_signal_to_the_blocking_thread_alone_stays_there);
+	tcase_add_test(cases[1], a_signal_for_the_program_waits_where_the_program_blocks_it_and_samples_go_on);
+	tcase_add_test(cases[1], a_signal_to_the_blocking_thread_alone_waits_there);
+	tcase_add_test(cases[1], a_signal_that_the_kernel_has_no_room_for_waits_all_the_same);
+	tcase_add_test(cases[1], a_signal_that_waited_reaches_the_handler_when_it_may);
+	tcase_add_test(cases[1], what_waits_for_the_program_waits_in_the_program_that_is_executed);
 	tcase_add_test(cases[1], what_was_pending_before_us_is_pending_still);
 	tcase_add_test(cases[1], a_program_that_is_executed_gets_the_mask_that_it_was_meant_to);
 	tcase_add_test(cases[2], a_pause_throws_away_what_is_pending);

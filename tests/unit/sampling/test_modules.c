@@ -5,10 +5,26 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
+
+/* Pages of address space (statm in proc(5)). */
+static size_t mapped_pages(void)
+{
+	FILE *statm = fopen("/proc/self/statm", "r");
+	size_t pages = 0;
+
+	ck_assert_ptr_nonnull(statm);
+	ck_assert_int_eq(fscanf(statm, "%zu", &pages), 1);
+	fclose(statm);
+	return pages;
+}
 
 static void open_session(void)
 {
@@ -373,6 +389,142 @@ START_TEST(a_forked_child_forgets_the_walks_of_its_parents_threads)
 }
 END_TEST
 
+static _Atomic int looks;
+
+static void *look_again(void *unused)
+{
+	atomic_fetch_add(&looks, 1);
+	modules_refresh();
+	atomic_fetch_add(&looks, 1);
+	return unused;
+}
+
+/* The loader's lists are locked, and another thread waits for them to draw the map. */
+static int change_within(struct dl_phdr_info *info, size_t size, void *data)
+{
+	const struct timespec moment = { .tv_nsec = 50000000 };
+	pthread_t *thread = data;
+
+	(void)info;
+	(void)size;
+	if (atomic_load(&looks))
+		return 0;
+	ck_assert_int_eq(pthread_create(thread, NULL, look_again, NULL), 0);
+	while (!atomic_load(&looks))
+		;
+	nanosleep(&moment, NULL);
+	modules_open_begin();
+	modules_opened();
+	modules_unload_begin();
+	modules_unloaded();
+	ck_assert(!may_walk()); /* the other thread ends that, too, when it has drawn what we want */
+	return 0;
+}
+
+START_TEST(a_change_within_the_loaders_lock_waits_for_nobody)
+{
+	pthread_t thread;
+
+	atomic_store(&looks, 0);
+	dl_iterate_phdr(change_within, &thread);
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(atomic_load(&looks), 2);
+	ck_assert(may_walk());
+}
+END_TEST
+
+static _Atomic int is_enough;
+
+static void *draw_always(void *unused)
+{
+	while (!atomic_load(&is_enough))
+		modules_refresh();
+	return unused;
+}
+
+static void run_child(void)
+{
+	struct seen seen = { 0 };
+
+	alarm(5); /* the loader's lock may be locked by a thread that is not here */
+	modules_forked();
+	dl_iterate_phdr(look, &seen);
+	modules_refresh();
+	_exit(0);
+}
+
+START_TEST(a_child_of_fork_finds_the_loaders_lists_unlocked)
+{
+	pthread_t thread;
+	int failures = 0, status;
+
+	atomic_store(&is_enough, 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, draw_always, NULL), 0);
+	for (int i = 0; i < 40 && !failures; i++) {
+		modules_fork_begin();
+		pid_t child = fork();
+		if (child == 0)
+			run_child();
+		modules_fork_end();
+		ck_assert_int_eq(waitpid(child, &status, 0), child);
+		failures += status != 0;
+	}
+	atomic_store(&is_enough, 1);
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(failures, 0);
+}
+END_TEST
+
+/* A constructor left by a jump. */
+START_TEST(what_was_begun_can_be_abandoned)
+{
+	close_plugin(open_plugin(PLUGIN_A));
+	modules_open_begin();
+	modules_unload_begin();
+	ck_assert(!may_walk());
+	modules_abandon();
+	ck_assert(may_walk());
+	modules_abandon();
+	ck_assert(may_walk());
+}
+END_TEST
+
+/* Another may have come to lie where it was, before the map shows it. */
+START_TEST(while_a_library_vanishes_its_code_is_unknown_and_the_programs_is_not)
+{
+	void *function = dlsym(open_plugin(PLUGIN_A), "plugin_work");
+
+	ck_assert_str_eq(module_of(function)->path, PLUGIN_A);
+	modules_unload_begin();
+	ck_assert_uint_eq(frame_of(function), seg_frame_key(SEG_MODULE_PSEUDO, SEG_PSEUDO_UNKNOWN));
+	ck_assert_uint_ge(seg_frame_module(frame_of((void *)main)), SEG_MODULE_FIRST);
+	ck_assert_uint_ge(seg_frame_module(frame_of((void *)getpid)), SEG_MODULE_FIRST);
+	modules_unload_end();
+	ck_assert_str_eq(module_of(function)->path, PLUGIN_A);
+}
+END_TEST
+
+/* However many handlers run at any moment. */
+START_TEST(maps_that_were_replaced_are_freed_while_others_are_read)
+{
+	size_t before = 0, after = 0;
+
+	for (int i = 0; i < 300; i++) {
+		ck_assert(sig_modules_enter());
+		modules_refresh();
+		modules_refresh();
+		sig_modules_leave(true);
+		ck_assert(sig_modules_enter());
+		modules_refresh();
+		sig_modules_leave(true);
+		size_t pages = mapped_pages();
+		before = i == 20 ? pages : before;
+		after = pages;
+	}
+	ck_assert_uint_le(after, before + 16);
+}
+END_TEST
+
 int main(void)
 {
 	TCase *cases[] = { tcase_create("modules") };
@@ -399,5 +551,10 @@ int main(void)
 	tcase_add_test(cases[0], unknown_code_makes_the_map_be_looked_at_once_a_second);
 	tcase_add_test(cases[0], unloading_waits_for_a_walk_but_not_for_ever);
 	tcase_add_test(cases[0], a_forked_child_forgets_the_walks_of_its_parents_threads);
+	tcase_add_test(cases[0], a_change_within_the_loaders_lock_waits_for_nobody);
+	tcase_add_test(cases[0], a_child_of_fork_finds_the_loaders_lists_unlocked);
+	tcase_add_test(cases[0], what_was_begun_can_be_abandoned);
+	tcase_add_test(cases[0], while_a_library_vanishes_its_code_is_unknown_and_the_programs_is_not);
+	tcase_add_test(cases[0], maps_that_were_replaced_are_freed_while_others_are_read);
 	return fixture_run(cases, 1, "modules");
 }

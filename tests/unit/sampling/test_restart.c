@@ -1,3 +1,4 @@
+#include "../../../shim/base/clock.h"
 #include "../../../shim/sampling/modules.h"
 #include "../../../shim/sampling/restart.h"
 #include "../../../shim/sampling/sampling.h"
@@ -11,8 +12,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -75,21 +79,63 @@ START_TEST(a_wait_that_ended_otherwise_is_left_alone)
 }
 END_TEST
 
+/* Code that is nobody's library: here, in memory that is only ours. */
+static ucontext_t interrupted_in(const unsigned char *code, size_t bytes)
+{
+	unsigned char *memory = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ucontext_t context = { 0 };
+
+	ck_assert_ptr_ne(memory, MAP_FAILED);
+	memcpy(memory + 100, code, bytes);
+	context.uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)(memory + 100 + bytes);
+	context.uc_mcontext.gregs[REG_RAX] = -EINTR;
+	return context;
+}
+
 START_TEST(a_call_that_cannot_be_made_twice_is_left_alone)
 {
-	ucontext_t context = interrupted((void *)connect, SYS_connect);
+	ucontext_t context = interrupted((void *)close, SYS_close);
 
 	ck_assert_int_eq(moved_by(&context), 0);
 }
 END_TEST
 
-START_TEST(code_that_is_no_wrapper_of_libcs_is_left_alone)
+START_TEST(a_system_call_that_the_program_makes_by_itself_is_made_again)
 {
-	static const unsigned char own_code[] = { 0xb8, SYS_epoll_wait, 0, 0, 0, 0x0f, 0x05, 0xc3 };
+	static const unsigned char plain[] = { 0xb8, SYS_epoll_wait, 0, 0, 0, 0x0f, 0x05 };
+	/* mov $7, %eax; mov %rbx, %rdi; mov %r12, %r10; xor %edx, %edx; syscall */
+	static const unsigned char moves[] = { 0xb8, SYS_poll, 0, 0, 0, 0x48, 0x89, 0xdf, 0x4d, 0x89, 0xe2, 0x31, 0xd2, 0x0f, 0x05 };
+	ucontext_t context = interrupted_in(plain, sizeof(plain));
+
+	ck_assert_int_eq(moved_by(&context), -2);
+	ck_assert_int_eq(context.uc_mcontext.gregs[REG_RAX], SYS_epoll_wait);
+	context = interrupted_in(moves, sizeof(moves));
+	ck_assert_int_eq(moved_by(&context), -2);
+	ck_assert_int_eq(context.uc_mcontext.gregs[REG_RAX], SYS_poll);
+}
+END_TEST
+
+START_TEST(a_call_whose_number_is_not_certain_is_left_alone)
+{
+	/* mov $232, %eax; mov %ecx, %eax; syscall: the load is not the last word */
+	static const unsigned char other[] = { 0xb8, SYS_epoll_wait, 0, 0, 0, 0x89, 0xc8, 0x0f, 0x05 };
+	/* mov $232, %eax; cmove %ecx, %eax; syscall */
+	static const unsigned char either[] = { 0xb8, SYS_epoll_wait, 0, 0, 0, 0x0f, 0x44, 0xc1, 0x0f, 0x05 };
+	static const unsigned char none[] = { 0x48, 0x89, 0xd8, 0x0f, 0x05 };
+	ucontext_t context = interrupted_in(other, sizeof(other));
+
+	ck_assert_int_eq(moved_by(&context), 0);
+	context = interrupted_in(either, sizeof(either));
+	ck_assert_int_eq(moved_by(&context), 0);
+	context = interrupted_in(none, sizeof(none));
+	ck_assert_int_eq(moved_by(&context), 0);
+}
+END_TEST
+
+START_TEST(code_that_does_not_enter_the_kernel_is_left_alone)
+{
 	ucontext_t context = interrupted((void *)epoll_wait, SYS_epoll_wait);
 
-	context.uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)own_code + 7;
-	ck_assert_int_eq(moved_by(&context), 0);
 	context.uc_mcontext.gregs[REG_RIP] = 3;
 	ck_assert_int_eq(moved_by(&context), 0);
 	context.uc_mcontext.gregs[REG_RIP] = (greg_t)after_call((void *)epoll_wait, SYS_epoll_wait) + 1;
@@ -97,53 +143,167 @@ START_TEST(code_that_is_no_wrapper_of_libcs_is_left_alone)
 }
 END_TEST
 
-START_TEST(an_unknown_timeout_is_not_begun_again)
-{
-	ucontext_t context = interrupted((void *)epoll_wait, SYS_epoll_wait);
+static char stack[4096];
 
-	context.uc_mcontext.gregs[REG_R10] = 1000;
-	ck_assert_int_eq(moved_by(&context), 0);
+/* As if a hook with its frame at the end of stack had made the call. */
+static void expect(ucontext_t *context, int number, uint64_t end_ns)
+{
+	self.wait = (struct thread_wait){ .frame = (uintptr_t)stack + sizeof(stack), .end_ns = end_ns, .number = number };
+	context->uc_mcontext.gregs[REG_RSP] = (greg_t)((uintptr_t)stack + sizeof(stack) - 64);
 }
-END_TEST
 
 START_TEST(the_timeout_of_a_hooked_call_ends_when_it_would_have)
 {
 	ucontext_t context = interrupted((void *)epoll_wait, SYS_epoll_wait);
-	struct timespec pause = { .tv_nsec = 30000000 };
 
-	self.call = SEG_CALL_EPOLL_WAIT + 1;
-	thread_add(&self.slot->call_counts[SEG_CALL_EPOLL_WAIT], 1);
 	context.uc_mcontext.gregs[REG_R10] = 1000;
+	expect(&context, SYS_epoll_wait, clock_now_ns() + 500000000);
 	ck_assert_int_eq(moved_by(&context), -2);
-	ck_assert_int_eq(context.uc_mcontext.gregs[REG_R10], 1000);
-	nanosleep(&pause, NULL);
+	ck_assert_int_le(context.uc_mcontext.gregs[REG_R10], 500);
+	ck_assert_int_gt(context.uc_mcontext.gregs[REG_R10], 300);
+	/* Over while it was interrupted. */
 	context.uc_mcontext.gregs[REG_RIP] += 2;
 	context.uc_mcontext.gregs[REG_RAX] = -EINTR;
+	context.uc_mcontext.gregs[REG_R11] = 0;
+	self.wait.end_ns = 1;
 	ck_assert_int_eq(moved_by(&context), -2);
-	ck_assert_int_le(context.uc_mcontext.gregs[REG_R10], 970);
-	ck_assert_int_ge(context.uc_mcontext.gregs[REG_R10], 0);
-	/* The next call has its own. */
-	thread_add(&self.slot->call_counts[SEG_CALL_EPOLL_WAIT], 1);
+	ck_assert_int_eq(context.uc_mcontext.gregs[REG_R10], 0);
+}
+END_TEST
+
+START_TEST(a_timeout_in_memory_is_shortened_in_memory_of_ours)
+{
+	ucontext_t context = interrupted((void *)semtimedop, SYS_semtimedop);
+	struct timespec timeout = { .tv_sec = 5 };
+
+	context.uc_mcontext.gregs[REG_R10] = (greg_t)(uintptr_t)&timeout;
+	expect(&context, SYS_semtimedop, clock_now_ns() + 2500000000);
+	ck_assert_int_eq(moved_by(&context), -2);
+	ck_assert_int_eq(timeout.tv_sec, 5);
+	const struct timespec *left = (const struct timespec *)(uintptr_t)context.uc_mcontext.gregs[REG_R10];
+	ck_assert_ptr_eq(left, &self.wait_left);
+	ck_assert_int_eq(left->tv_sec, 2);
+}
+END_TEST
+
+START_TEST(a_pause_goes_on_with_what_the_kernel_says_is_left)
+{
+	ucontext_t context = interrupted((void *)clock_nanosleep, SYS_clock_nanosleep);
+
+	context.uc_mcontext.gregs[REG_RSI] = 0;
+	context.uc_mcontext.gregs[REG_RDX] = 0x1000;
+	context.uc_mcontext.gregs[REG_R10] = 0x2000;
+	ck_assert_int_eq(moved_by(&context), -2);
+	ck_assert_int_eq(context.uc_mcontext.gregs[REG_RDX], 0x2000);
+}
+END_TEST
+
+START_TEST(a_hook_of_another_call_is_not_asked)
+{
+	ucontext_t context = interrupted((void *)epoll_wait, SYS_epoll_wait);
+
+	context.uc_mcontext.gregs[REG_R10] = 1000;
+	expect(&context, SYS_poll, 1);
+	ck_assert_int_eq(moved_by(&context), -2);
+	ck_assert_int_eq(context.uc_mcontext.gregs[REG_R10], 1000);
+	/* One whose frame is far above: a handler of the program's makes the call. */
 	context = interrupted((void *)epoll_wait, SYS_epoll_wait);
 	context.uc_mcontext.gregs[REG_R10] = 1000;
+	expect(&context, SYS_epoll_wait, 1);
+	context.uc_mcontext.gregs[REG_RSP] = (greg_t)(uintptr_t)stack;
 	ck_assert_int_eq(moved_by(&context), -2);
 	ck_assert_int_eq(context.uc_mcontext.gregs[REG_R10], 1000);
 }
 END_TEST
 
-START_TEST(a_signal_that_waits_for_the_program_keeps_its_eintr)
+START_TEST(a_call_that_its_hook_makes_again_is_left_to_it)
+{
+	ucontext_t context = interrupted((void *)recv, SYS_recvfrom);
+
+	expect(&context, THREAD_WAIT_HOOK, 0);
+	ck_assert_int_eq(moved_by(&context), 0);
+	ck_assert_uint_eq(self.is_interrupted, 1);
+	/* Unless a handler of the program's runs, too. */
+	sig_restart_interrupted(&context, false);
+	ck_assert_uint_eq(self.is_interrupted, 0);
+}
+END_TEST
+
+/* The registers that tell whether a call is made again, ended, or about to be entered. */
+static void ck_assert_ended(const ucontext_t *context, greg_t after)
+{
+	ck_assert_int_eq(context->uc_mcontext.gregs[REG_RIP], after);
+	ck_assert_int_eq(context->uc_mcontext.gregs[REG_RAX], -EINTR);
+}
+
+START_TEST(a_handler_of_the_programs_on_top_of_ours_keeps_its_eintr)
 {
 	ucontext_t context = interrupted((void *)epoll_wait, SYS_epoll_wait);
-	sigset_t set;
+	greg_t after = context.uc_mcontext.gregs[REG_RIP];
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR2);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	raise(SIGUSR2);
-	ck_assert_int_eq(moved_by(&context), 0);
-	/* One that the program itself has blocked will not run its handler now. */
-	context.uc_sigmask = set;
 	ck_assert_int_eq(moved_by(&context), -2);
+	ck_assert_int_eq(moved_by(&context), 0); /* another tick before the call is entered */
+	sig_restart_interrupted(&context, _i);   /* SA_RESTART does not cover it */
+	ck_assert_ended(&context, after);
+	/* And one more when that handler has returned. */
+	ck_assert_int_eq(moved_by(&context), 0);
+	ck_assert_ended(&context, after);
+}
+END_TEST
+
+START_TEST(a_handler_of_the_programs_before_ours_keeps_its_eintr)
+{
+	ucontext_t context = interrupted((void *)epoll_wait, SYS_epoll_wait);
+	greg_t after = context.uc_mcontext.gregs[REG_RIP];
+
+	sig_restart_interrupted(&context, _i);
+	ck_assert_int_eq(moved_by(&context), 0);
+	ck_assert_ended(&context, after);
+}
+END_TEST
+
+/* As the kernel leaves a call that SA_RESTART covers for a handler that has it. */
+static ucontext_t wound_back(const void *wrapper, int number)
+{
+	ucontext_t context = interrupted(wrapper, number);
+
+	context.uc_mcontext.gregs[REG_RCX] = context.uc_mcontext.gregs[REG_RIP];
+	context.uc_mcontext.gregs[REG_RIP] -= 2;
+	context.uc_mcontext.gregs[REG_RAX] = number;
+	context.uc_mcontext.gregs[REG_R11] = 0x246;
+	return context;
+}
+
+START_TEST(a_handler_without_restart_ends_what_was_wound_back_for_ours)
+{
+	ucontext_t context = wound_back((void *)waitpid, SYS_wait4);
+	greg_t after = context.uc_mcontext.gregs[REG_RCX];
+
+	ck_assert_int_eq(moved_by(&context), 0);
+	sig_restart_interrupted(&context, false);
+	ck_assert_ended(&context, after);
+}
+END_TEST
+
+START_TEST(a_handler_with_restart_leaves_what_was_wound_back_for_ours)
+{
+	ucontext_t context = wound_back((void *)waitpid, SYS_wait4);
+	greg_t before = context.uc_mcontext.gregs[REG_RIP];
+
+	ck_assert_int_eq(moved_by(&context), 0);
+	sig_restart_interrupted(&context, true);
+	ck_assert_int_eq(context.uc_mcontext.gregs[REG_RIP], before);
+	ck_assert_int_eq(context.uc_mcontext.gregs[REG_RAX], SYS_wait4);
+}
+END_TEST
+
+START_TEST(a_call_that_no_handler_of_ours_interrupted_is_entered)
+{
+	ucontext_t context = wound_back((void *)waitpid, SYS_wait4);
+	greg_t before = context.uc_mcontext.gregs[REG_RIP];
+
+	sig_restart_interrupted(&context, false);
+	ck_assert_int_eq(context.uc_mcontext.gregs[REG_RIP], before);
 }
 END_TEST
 
@@ -344,7 +504,7 @@ START_TEST(a_signal_of_the_program_ends_a_wait)
 	pthread_t thread;
 
 	sigaction(SIGUSR2, &action, NULL);
-	sampling_program_action(&action, NULL);
+	sampling_program_action(SIGPROF, &action, NULL);
 	ck_assert_int_eq(pthread_create(&thread, NULL, wait_in_thread, &waiter), 0);
 	wait_until_asleep(&waiter);
 	send_sample(&waiter);
@@ -362,7 +522,7 @@ START_TEST(a_signal_that_the_program_ignores_does_not_end_a_wait)
 	struct waiter waiter = { .wait = in_poll, .fd = eventfd(0, EFD_CLOEXEC) };
 	pthread_t thread;
 
-	sampling_program_action(&ignore, NULL);
+	sampling_program_action(SIGPROF, &ignore, NULL);
 	ck_assert_int_eq(pthread_create(&thread, NULL, wait_in_thread, &waiter), 0);
 	wait_until_asleep(&waiter);
 	pthread_kill(thread, SIGPROF);
@@ -384,10 +544,19 @@ int main(void)
 	tcase_add_test(cases[0], an_interrupted_wait_is_called_again);
 	tcase_add_test(cases[0], a_wait_that_ended_otherwise_is_left_alone);
 	tcase_add_test(cases[0], a_call_that_cannot_be_made_twice_is_left_alone);
-	tcase_add_test(cases[0], code_that_is_no_wrapper_of_libcs_is_left_alone);
-	tcase_add_test(cases[0], an_unknown_timeout_is_not_begun_again);
+	tcase_add_test(cases[0], a_system_call_that_the_program_makes_by_itself_is_made_again);
+	tcase_add_test(cases[0], a_call_whose_number_is_not_certain_is_left_alone);
+	tcase_add_test(cases[0], code_that_does_not_enter_the_kernel_is_left_alone);
 	tcase_add_test(cases[0], the_timeout_of_a_hooked_call_ends_when_it_would_have);
-	tcase_add_test(cases[0], a_signal_that_waits_for_the_program_keeps_its_eintr);
+	tcase_add_test(cases[0], a_timeout_in_memory_is_shortened_in_memory_of_ours);
+	tcase_add_test(cases[0], a_pause_goes_on_with_what_the_kernel_says_is_left);
+	tcase_add_test(cases[0], a_hook_of_another_call_is_not_asked);
+	tcase_add_test(cases[0], a_call_that_its_hook_makes_again_is_left_to_it);
+	tcase_add_loop_test(cases[0], a_handler_of_the_programs_on_top_of_ours_keeps_its_eintr, 0, 2);
+	tcase_add_loop_test(cases[0], a_handler_of_the_programs_before_ours_keeps_its_eintr, 0, 2);
+	tcase_add_test(cases[0], a_handler_without_restart_ends_what_was_wound_back_for_ours);
+	tcase_add_test(cases[0], a_handler_with_restart_leaves_what_was_wound_back_for_ours);
+	tcase_add_test(cases[0], a_call_that_no_handler_of_ours_interrupted_is_entered);
 	tcase_add_loop_test(cases[1], samples_do_not_end_a_wait, 0, wait_count);
 	tcase_add_test(cases[1], samples_do_not_end_a_receive_with_a_timeout);
 	tcase_add_loop_test(cases[1], samples_do_not_end_a_pause, 0, 2);

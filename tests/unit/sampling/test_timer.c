@@ -309,7 +309,7 @@ START_TEST(a_child_of_vfork_changes_nothing_in_its_parent)
 	int32_t timer = self.timer;
 	pid_t pid = vfork();
 	if (pid == 0) {
-		sampling_program_action(&ignore, NULL);
+		sampling_program_action(SIGPROF, &ignore, NULL);
 		sampling_pause();
 		sampling_resume();
 		_exit(0);
@@ -318,7 +318,7 @@ START_TEST(a_child_of_vfork_changes_nothing_in_its_parent)
 	ck_assert_int_eq(self.timer, timer);
 	ck_assert_int_eq(count_timers(), 1);
 	ck_assert_uint_eq(atomic_load(&handler.is_paused), 0);
-	sampling_program_action(NULL, &now);
+	sampling_program_action(SIGPROF, NULL, &now);
 	ck_assert_ptr_eq((void *)now.sa_handler, (void *)SIG_DFL);
 	sampling_thread_stop();
 }

@@ -1,0 +1,92 @@
+#pragma once
+/* again - calls that a signal of ours interrupted, seen from the hook.
+ * Context: call.
+ *
+ * Most such calls are made again by the handler (sampling/restart.h), and the hook knows nothing of it. It helps where the
+ * handler cannot know enough: it says which call is on and when its time-out ends.
+ *
+ *	again_expect(&hook, SYS_poll, again_end_ms(hook.start_ns, timeout_ms));
+ *	int result = real.poll(fds, count, timeout_ms);
+ *	again_done();
+ *
+ * The time-outs of sockets (SO_RCVTIMEO, SO_SNDTIMEO) are the kernel's. An interrupted call has ended for good there, and is
+ * made again by the hook, once the descriptor is ready or the time is over:
+ *
+ *	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.recv(fd, buffer, bytes, flags));
+ *
+ * A handler of the program's that runs in the midst of that is told of by self.is_interrupted, and ends the call; one that
+ * comes in the few instructions between the look at that word and the call is taken to have come before the call.
+ */
+#include "hook.h"
+
+#include <poll.h>
+#include <sys/syscall.h>
+
+static inline void again_expect(const void *frame, int number, uint64_t end_ns)
+{
+	self.wait.end_ns = end_ns;
+	self.wait.number = number;
+	atomic_signal_fence(memory_order_release);
+	self.wait.frame = (uintptr_t)frame;
+}
+
+static inline void again_done(void)
+{
+	self.wait.frame = 0;
+}
+
+static inline uint64_t again_end_ms(uint64_t start_ns, int timeout_ms)
+{
+	return timeout_ms > 0 ? start_ns + (uint64_t)timeout_ms * 1000000 : 0;
+}
+
+static inline uint64_t again_end(uint64_t start_ns, const struct timespec *timeout)
+{
+	enum { FOREVER_SECONDS = 1 << 30 };
+
+	if (!timeout || timeout->tv_sec < 0 || timeout->tv_sec > FOREVER_SECONDS)
+		return 0;
+	return start_ns + (uint64_t)timeout->tv_sec * 1000000000 + (uint64_t)timeout->tv_nsec;
+}
+
+/* The call that began at start_ns failed with errno. True: for our signal's sake, and it is to be made again. False: errno is
+ * what it shall be. */
+bool again_is_wanted(uint64_t start_ns, int fd, short events, int flags);
+
+#define AGAIN(hook, fd, events, flags, call)                                                                                \
+	__extension__({                                                                                                \
+		__typeof__(call) result_;                                                                              \
+		do {                                                                                                   \
+			self.is_interrupted = 0;                                                                       \
+			again_expect(hook, THREAD_WAIT_HOOK, 0);                                                       \
+			result_ = (call);                                                                              \
+			again_done();                                                                                  \
+		} while (__builtin_expect(result_ == -1 && self.is_interrupted, 0) &&                                  \
+			 again_is_wanted((hook)->start_ns, fd, events, flags));                                        \
+		result_;                                                                                               \
+	})
+
+/* connect(2), which is not begun anew: where a connection is on its way it is waited for. */
+int again_connect(const struct hook *hook, int fd, const struct sockaddr *address, socklen_t bytes);
+
+/* A signal ends a transfer that has begun with what was done so far, where without it the call would have waited for the
+ * rest. Does that, after result of bytes, or of what iov has in all; the new result. call: what sends bytes more. */
+typedef ssize_t again_send(int fd, const void *buffer, size_t bytes, int flags);
+ssize_t again_send_rest(const struct hook *hook, int fd, const void *buffer, size_t bytes, int flags, ssize_t result, again_send *call);
+ssize_t again_send_rest_of(const struct hook *hook, int fd, const struct iovec *iov, size_t iov_count, int flags, ssize_t result,
+			   again_send *call);
+
+/* Of a receive with MSG_WAITALL. */
+ssize_t again_receive_rest(const struct hook *hook, int fd, void *buffer, size_t bytes, int flags, ssize_t result);
+
+/* Whether there may be a rest: inline, for all those calls that were not interrupted. */
+static inline bool again_may_have_rest(ssize_t result)
+{
+	return __builtin_expect(self.is_interrupted && result > 0, 0);
+}
+
+/* A transfer on fd waits until all is done. */
+bool again_waits(int fd, int flags);
+
+/* write(2) as such a call. */
+ssize_t again_write(int fd, const void *buffer, size_t bytes, int unused);

@@ -1,0 +1,332 @@
+/* bench_unwind - what a walk over a stack costs, and the whole handler, inside the process: `name value unit` lines.
+ *
+ *     bench_unwind [ROUNDS]
+ *
+ * The stacks are of functions without frame pointers, all different. Of each round one walk is timed by the processor's
+ * counter; the least time that the counter itself takes is subtracted. Variants:
+ *
+ *   same      the same stack as at the last walk
+ *   moved     the five frames at the leaf end are others than at the last walk: what a sample of a program at work meets
+ *   no_path   nothing is known of the last walk, but the rules are remembered
+ *   cold      neither is: each frame's rule is looked up in its module's table
+ *   cursor    libunwind's unw_init_local2 and unw_step
+ *   backtrace libunwind's unw_backtrace, which remembers per thread; begins two frames nearer to the leaf
+ *   handler_* the whole of sig_on_prof: the walk, the tree, and the sample's credit
+ */
+#include "../../exporter/serve/unwind_tables.h"
+#include "../../shim/base/clock.h"
+#include "../../shim/base/log.h"
+#include "../../shim/base/real.h"
+#include "../../shim/base/thread.h"
+#include "../../shim/sampling/handler.h"
+#include "../../shim/sampling/modules.h"
+#include "../../shim/sampling/pulse.h"
+#include "../../shim/sampling/sampling.h"
+#include "../../shim/sampling/unwind.h"
+
+#define UNW_LOCAL_ONLY
+#include <dlfcn.h>
+#include <libunwind.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <x86intrin.h>
+
+enum { ROUNDS = 20000, BOTTOM_FRAMES = 5 };
+enum variant { SAME, MOVED, NO_PATH, COLD, CURSOR, BACKTRACE, HANDLER_SAME, HANDLER_MOVED, HANDLER_COLD, VARIANTS };
+static const char *const names[VARIANTS] = { "same",   "moved",     "no_path",      "cold",         "cursor",
+					     "backtrace", "handler_same", "handler_moved", "handler_cold" };
+
+static struct {
+	enum variant variant;
+	uint32_t rounds, done;
+	uint64_t *ticks;
+	uint64_t overhead;
+	uint32_t depth; /* found by the last walk */
+} bench;
+
+static struct {
+	int (*init)(unw_cursor_t *, unw_context_t *, int);
+	int (*step)(unw_cursor_t *);
+	int (*get)(unw_cursor_t *, int, unw_word_t *);
+	int (*backtrace)(void **, int);
+} libunwind_api;
+
+static volatile int sink;
+
+void log_line(enum seg_log_level level, const char *format, ...)
+{
+	va_list list;
+
+	if (level > SEG_LOG_WARN)
+		return;
+	va_start(list, format);
+	vfprintf(stderr, format, list);
+	va_end(list);
+	fputc('\n', stderr);
+}
+
+static uint64_t ticks(void)
+{
+	unsigned processor;
+	uint64_t now = __rdtscp(&processor);
+
+	_mm_lfence();
+	return now;
+}
+
+static void walk_by_cursor(ucontext_t *context)
+{
+	unw_cursor_t cursor;
+	unw_word_t pc;
+
+	bench.depth = 0;
+	libunwind_api.init(&cursor, (unw_context_t *)context, UNW_INIT_SIGNAL_FRAME);
+	do {
+		libunwind_api.get(&cursor, UNW_REG_IP, &pc);
+		bench.depth++;
+	} while (libunwind_api.step(&cursor) > 0);
+}
+
+static void walk_by_rules(ucontext_t *context)
+{
+	struct unwind_state *state = sig_unwind_begin();
+	bool has_entered = sig_modules_enter();
+
+	bench.depth = sig_unwind(context, state).depth;
+	sig_modules_leave(has_entered);
+	sig_unwind_end(state);
+}
+
+static void take_sample(ucontext_t *context)
+{
+	siginfo_t info = { .si_signo = SIGPROF, .si_code = SI_TIMER };
+
+	info.si_value.sival_ptr = pulse_cookie(atomic_load(&seg.head->hz_now));
+	sig_on_prof(SIGPROF, &info, context);
+}
+
+static void flush(enum variant variant)
+{
+	struct unwind_state *state = unwind_walk.own;
+
+	if (!state || (variant != NO_PATH && variant != COLD && variant != HANDLER_COLD))
+		return;
+	state->frame_count = 0;
+	if (variant == NO_PATH)
+		return;
+	memset(state->known, 0, sizeof(state->known));
+	state->path.depth = 0;
+	state->tagged = 0;
+}
+
+static __attribute__((noinline)) void measure(void)
+{
+	void *pcs[SIG_FRAMES_MAX];
+	ucontext_t context;
+
+	getcontext(&context);
+	flush(bench.variant);
+	uint64_t begin = ticks();
+	switch (bench.variant) {
+	case CURSOR: walk_by_cursor(&context); break;
+	case BACKTRACE: bench.depth = (uint32_t)libunwind_api.backtrace(pcs, SIG_FRAMES_MAX); break;
+	case HANDLER_SAME:
+	case HANDLER_MOVED:
+	case HANDLER_COLD: take_sample(&context); break;
+	default: walk_by_rules(&context);
+	}
+	bench.ticks[bench.done++] = ticks() - begin;
+}
+
+/* --- stacks --- */
+
+typedef void step(int depth);
+static step *const levels[];
+static void (*const bottoms[4])(int);
+
+#define BOTTOM(n)                                                                     \
+	static __attribute__((noinline, noclone)) void bottom_##n(int left)            \
+	{                                                                              \
+		if (left)                                                              \
+			bottoms[(n + left) % 4](left - 1);                             \
+		else                                                                   \
+			measure();                                                     \
+		sink += n;                                                             \
+	}
+BOTTOM(0)
+BOTTOM(1)
+BOTTOM(2)
+BOTTOM(3)
+static void (*const bottoms[4])(int) = { bottom_0, bottom_1, bottom_2, bottom_3 };
+
+/* Rounds are made from the level just above the bottom, so that the rest of the stack stays what it is. */
+static __attribute__((noinline)) void run_rounds(void)
+{
+	bool moves = bench.variant == MOVED || bench.variant == HANDLER_MOVED;
+
+	while (bench.done < bench.rounds)
+		bottoms[moves ? bench.done % 4 : 0](BOTTOM_FRAMES - 2);
+	sink++;
+}
+
+#define LEVEL(n)                                                                      \
+	static __attribute__((noinline, noclone)) void level_##n(int left)             \
+	{                                                                              \
+		volatile char bytes[16 + 8 * (n % 13)];                                \
+		bytes[0] = (char)left;                                                 \
+		if (left)                                                              \
+			levels[(n + 1) % 64](left - 1);                                \
+		else                                                                   \
+			run_rounds();                                                  \
+		sink += n + bytes[0];                                                  \
+	}
+#define LEVELS(X)                                                                                                          \
+	X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) \
+	X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31) X(32) X(33) X(34) X(35) X(36) X(37) X(38) X(39)   \
+	X(40) X(41) X(42) X(43) X(44) X(45) X(46) X(47) X(48) X(49) X(50) X(51) X(52) X(53) X(54) X(55) X(56) X(57) X(58)   \
+	X(59) X(60) X(61) X(62) X(63)
+LEVELS(LEVEL)
+#define LEVEL_NAME(n) level_##n,
+static step *const levels[] = { LEVELS(LEVEL_NAME) };
+
+/* --- figures --- */
+
+static int by_size(const void *left, const void *right)
+{
+	uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+
+	return a < b ? -1 : a > b;
+}
+
+static double ns_per_tick(void)
+{
+	struct timespec begin, now;
+	uint64_t ticks_before = ticks();
+	double ns;
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	do {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		ns = (double)(now.tv_sec - begin.tv_sec) * 1e9 + (double)(now.tv_nsec - begin.tv_nsec);
+	} while (ns < 5e7);
+	return ns / (double)(ticks() - ticks_before);
+}
+
+static uint64_t least_ticks(void)
+{
+	uint64_t least = UINT64_MAX;
+
+	for (int i = 0; i < 10000; i++) {
+		uint64_t begin = ticks(), took = ticks() - begin;
+		if (took < least)
+			least = took;
+	}
+	return least;
+}
+
+static uint64_t net(uint64_t took)
+{
+	return took > bench.overhead ? took - bench.overhead : 0;
+}
+
+static void run(enum variant variant, uint32_t frames, double tick_ns)
+{
+	bench.variant = variant;
+	bench.done = 0;
+	levels[0]((int)frames - 1);
+	uint32_t first = bench.rounds / 10; /* what is done once is left out */
+	uint32_t count = bench.rounds - first;
+	qsort(bench.ticks + first, count, sizeof(*bench.ticks), by_size);
+	printf("unwind_%s_%u_p50 %.0f ns\n", names[variant], frames + BOTTOM_FRAMES + 6, (double)net(bench.ticks[first + count / 2]) * tick_ns);
+	printf("unwind_%s_%u_p99 %.0f ns\n", names[variant], frames + BOTTOM_FRAMES + 6, (double)net(bench.ticks[first + count / 100 * 99]) * tick_ns);
+}
+
+/* --- setup --- */
+
+static void log_for_tables(enum seg_log_level level, const char *line)
+{
+	log_line(level, "%s", line);
+}
+
+static void make_tables(void)
+{
+	struct exporter_host host = { .seg = seg, .log = log_for_tables };
+	struct unwind_tables tables;
+	struct timespec begin, end;
+	uint64_t rows = 0, bytes = (uint64_t)SEG_UNWIND_PIECE_BYTES;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &begin);
+	unwind_tables_init(&tables, &host);
+	while (unwind_tables_turn(&tables) == 0)
+		;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
+	for (uint32_t i = 0; i < seg.slots[SEG_TABLE_UNWIND].count; i++)
+		if (atomic_load(&seg.unwind[i].state) == SEG_UNWIND_READY)
+			rows += seg.unwind[i].row_count;
+	double ms = (double)(end.tv_sec - begin.tv_sec) * 1e3 + (double)(end.tv_nsec - begin.tv_nsec) / 1e6;
+	printf("unwind_compile_rows %lu rows\n", (unsigned long)rows);
+	printf("unwind_compile_rate %.1f million_rows/s\n", (double)rows / ms / 1e3);
+	printf("unwind_table_bytes %.2f bytes/row\n", (double)(bytes * atomic_load(&seg.head->unwind_pieces)) / (double)rows);
+}
+
+static void open_session(void)
+{
+	size_t bytes = seg_bytes_for(32 << 20);
+	void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	real_resolve();
+	clock_init();
+	seg_format(base, bytes, 1);
+	struct segment *head = base;
+	atomic_store(&head->config.hz, 100);
+	atomic_store(&head->hz_now, 100);
+	atomic_store(&head->config.is_enabled, 1);
+	strcpy(head->config.unwind, "auto");
+	seg_publish(head);
+	if (seg_view_init(&seg, base, bytes) != SEG_OK)
+		exit(1);
+	thread_attach();
+	modules_refresh();
+	if (!sampling_start())
+		exit(1);
+	make_tables();
+}
+
+static void open_libunwind(void)
+{
+	void *library = dlopen("libunwind.so.8", RTLD_NOW | RTLD_LOCAL);
+
+	if (!library) {
+		fprintf(stderr, "bench_unwind: %s\n", dlerror());
+		exit(1);
+	}
+	*(void **)&libunwind_api.init = dlsym(library, "_ULx86_64_init_local2");
+	*(void **)&libunwind_api.step = dlsym(library, "_ULx86_64_step");
+	*(void **)&libunwind_api.get = dlsym(library, "_ULx86_64_get_reg");
+	*(void **)&libunwind_api.backtrace = dlsym(library, "unw_backtrace");
+}
+
+int main(int argc, char **argv)
+{
+	static const uint32_t depths[] = { 40, 128 };
+
+	bench.rounds = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : ROUNDS;
+	bench.ticks = calloc(bench.rounds + 1, sizeof(*bench.ticks));
+	if (bench.rounds < 100 || !bench.ticks) {
+		fprintf(stderr, "usage: bench_unwind [ROUNDS], 100 or more\n");
+		return 2;
+	}
+	open_libunwind();
+	open_session();
+	double tick_ns = ns_per_tick();
+	bench.overhead = least_ticks();
+	for (size_t i = 0; i < sizeof(depths) / sizeof(depths[0]); i++)
+		for (enum variant variant = SAME; variant < VARIANTS; variant++)
+			/* main, its callers and the bottom are frames, too. */
+			run(variant, depths[i] - BOTTOM_FRAMES - 6, tick_ns);
+	return 0;
+}

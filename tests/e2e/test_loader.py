@@ -1,0 +1,181 @@
+#!/usr/bin/env python3
+"""Libraries that come and go, begin before us and end after us, lie where others lay or in other namespaces; programs and
+other preloads that have names of the C library's themselves."""
+import os
+import re
+
+from harness import FULL, Metrics, TREE, own_server, report_functions, run_tests, test
+
+SOURCES = os.path.join(TREE, "tests", "e2e", "servers", "loader")
+LIBRARIES = "/usr/lib/x86_64-linux-gnu"
+PRELOADS = {
+    "jemalloc": LIBRARIES + "/libjemalloc.so.2",
+    "tcmalloc": LIBRARIES + "/libtcmalloc_minimal.so.4",
+    "faketime": LIBRARIES + "/faketime/libfaketimeMT.so.1",
+    "stdbuf": "/usr/libexec/coreutils/libstdbuf.so",
+    "proxychains": LIBRARIES + "/libproxychains.so.4",
+}
+# Sockets, threads, processes, libraries and timers in one program that prints nothing that varies.
+SCRIPT = """
+import ctypes, select, socket, subprocess, sys, threading, time
+def serve(listener):
+    connection, _ = listener.accept()
+    while (data := connection.recv(100)):
+        connection.sendall(data.upper())
+listener = socket.create_server(("127.0.0.1", 0))
+thread = threading.Thread(target=serve, args=(listener,))
+thread.start()
+client = socket.create_connection(listener.getsockname())
+for i in range(200):
+    client.sendall(b"ping %d" % i)
+    assert client.recv(100) == b"PING %d" % i
+client.close()
+thread.join()
+print(subprocess.run(["sh", "-c", "echo child; exit 3"]).returncode)
+for i in range(20):
+    threading.Thread(target=lambda: time.sleep(0.001)).start()
+print(ctypes.CDLL("libm.so.6").abs(-4), select.select([], [], [], 0.01))
+print(sum(i * i for i in range(300000)))
+"""
+
+
+def compile_c(scene, output, source, *arguments):
+    """A program, or a library if its name says so, made of one file of servers/loader."""
+    path = scene.path(output)
+    shared = ["-shared", "-fPIC"] if output.endswith(".so") else []
+    scene.run_ok(["gcc", "-O2", "-g", "-fno-builtin", "-o", path, os.path.join(SOURCES, source), *shared, *arguments],
+                 shim=False)
+    return path
+
+
+def told(result):
+    return result.returncode, result.stdout, result.stderr
+
+
+def same_with_and_without(scene, what, argv, preload=None, plain_preload=None, **environment):
+    """preload, if any, instead of the shim alone; environment: further variables for both."""
+    plain = dict(scene.plain_environment(), **environment)
+    if plain_preload:
+        plain["LD_PRELOAD"] = plain_preload
+    shim = dict(scene.shim_environment(hz=997), **environment)
+    if preload:
+        shim["LD_PRELOAD"] = preload
+    scene.equal(what, told(scene.run(argv, environment=shim, timeout=60)), told(scene.run(argv, environment=plain)))
+
+
+def metrics_after(scene):
+    return Metrics(scene.profshim("report", "--view=metrics"))
+
+
+@test
+def hooks_work_before_any_constructor_and_after_all_destructors(scene):
+    compile_c(scene, "libearly.so", "early_library.c", "-DHAS_RESOLVER")
+    early = compile_c(scene, "early", "early.c", scene.path("libearly.so"), "-Wl,-rpath," + scene.dir)
+    lines = scene.run_ok([early], shim=False).splitlines()
+    scene.equal("what it does", lines, ["resolver -1 0", "constructor 3 9", "thread 3 1", "main 5 1 -1", "", "destructor 3 9"])
+    same_with_and_without(scene, "linked to the program", [early])
+    for order in ("%s %s", "%s:%s"):
+        for first, second in ((scene.library, scene.path("libearly.so")), (scene.path("libearly.so"), scene.library)):
+            same_with_and_without(scene, "preloaded as " + order, [early], order % (first, second),
+                                  scene.path("libearly.so"))
+
+
+@test
+def a_program_with_names_of_the_c_library_gets_only_its_own_calls(scene):
+    own = compile_c(scene, "own_names", "own_names.c", "-Wno-nonnull")
+    same_with_and_without(scene, "calls", [own])
+    result = scene.run([own], hz=997, listen="127.0.0.1:0")
+    scene.equal("calls while profshim serves", result.stdout,
+                b"malloc 2 getenv 2 read 2 pthread_create 1, 0 before; within calls 0\n")
+    metrics = metrics_after(scene)
+    scene.equal("calls of poll, recv and write that were counted",
+                {call: metrics.sum("profshim_calls_total", call=call) for call in ("poll", "recv", "write")},
+                {"poll": 4000, "recv": 4000, "write": 4000})
+    scene.at_least("samples", metrics.sum("profshim_samples_total"), 50)
+
+
+@test
+def another_library_at_the_same_address_is_credited_with_its_own_time(scene):
+    a = compile_c(scene, "plugin_a.so", "reuse_plugin.c", "-DWHICH=a", "-DIS_FIRST=1")
+    b = compile_c(scene, "plugin_b.so", "reuse_plugin.c", "-DWHICH=b", "-DIS_FIRST=0")
+    for unwind in ("auto", "libunwind", "fp"):
+        out = scene.run_ok([compile_c(scene, "reuse", "reuse.c"), a, b], hz=997, unwind=unwind)
+        # libunwind's memory may come to lie in the hole
+        scene.at_least("rounds at one address (%s)" % unwind, int(out.split()[0]), 0 if unwind == "libunwind" else 1)
+        rows = report_functions(scene.profshim("report", "--top=0"))
+        scene.equal("samples in functions that are never called",
+                    [name for name in rows if name in ("a_second", "b_first")], [])
+        scene.at_least("time in the first library", rows["a_first"]["tottime"], 0.05, " s")
+        scene.at_least("time in the second library", rows["b_second"]["tottime"], 0.05, " s")
+
+
+@test
+def code_in_another_namespace_is_shown_by_its_name(scene):
+    plugin = compile_c(scene, "alone.so", "reuse_plugin.c", "-DWHICH=alone", "-DIS_FIRST=1")
+    argv = [compile_c(scene, "namespace", "namespace.c"), plugin]
+    same_with_and_without(scene, "output", argv)
+    for unwind in ("auto", "libunwind"):
+        scene.run_ok(argv, hz=997, unwind=unwind)
+        rows = report_functions(scene.profshim("report", "--top=0"))
+        total = sum(row["tottime"] for row in rows.values())
+        scene.at_least("share of the function there (%s)" % unwind, rows["alone_first"]["tottime"] / total, 0.8)
+        if unwind == "libunwind":  # tables are made for modules when there is time for that
+            callers = rows["run"]["cumtime"] + rows["main"]["cumtime"]  # it is inlined into the one
+            scene.at_least("share below the program's own functions", callers / total, 0.8)
+
+
+@test
+def an_auditor_sees_the_same_program(scene):
+    audit = compile_c(scene, "audit.so", "audit.c")
+    same_with_and_without(scene, "output", ["/usr/bin/python3", "-c", SCRIPT], LD_AUDIT=audit)
+
+
+@test
+def other_preloads_work_before_and_behind_ours(scene):
+    scene.write("proxychains.conf", "strict_chain\nquiet_mode\nlocalnet 127.0.0.0/255.0.0.0\n[ProxyList]\nsocks4 127.0.0.1 9\n")
+    for name, path in PRELOADS.items():
+        scene.check(name + " is installed", os.path.exists(path), path)
+        for preload in (path + ":" + scene.library, scene.library + ":" + path):
+            same_with_and_without(scene, "%s in %s" % (name, re.sub(r"/\S*?/(lib\w+)\.\S*?(?=:|$)", r"\1", preload)),
+                                  ["/usr/bin/python3", "-c", SCRIPT], preload, path, FAKETIME="-3d",
+                                  PROXYCHAINS_CONF_FILE=scene.path("proxychains.conf"))
+            scene.at_least("samples", metrics_after(scene).sum("profshim_samples_total"), 1)
+
+
+@test
+def programs_linked_with_other_allocators_are_the_same(scene):
+    for name in ("jemalloc", "tcmalloc"):
+        own = compile_c(scene, "busy_" + name, "busy_allocator.c", PRELOADS[name], "-lpthread")
+        for _ in range(4 if FULL else 1):
+            same_with_and_without(scene, "linked with " + name, [own])
+        scene.at_least("samples", metrics_after(scene).sum("profshim_samples_total"), 20)
+
+
+@test
+def calls_that_are_left_by_a_jump_leave_nothing_behind(scene):
+    left = compile_c(scene, "left", "left.c", "-rdynamic", "-fno-omit-frame-pointer")
+    for unwind in ("auto", "fp"):
+        scene.equal("output", told(scene.run([left, "jump"], hz=997, unwind=unwind)), (0, b"done\n", b""))
+        metrics = metrics_after(scene)
+        scene.equal("calls counted after the jumps", metrics.sum("profshim_calls_total", call="write"), 1000)
+        rows = report_functions(scene.profshim("report", "--top=0"))
+        busy = max(row["tottime"] for name, row in rows.items() if "memset" in name)
+        scene.at_least("time in memset (%s)" % unwind, busy, 0.1, " s")
+
+
+@test
+def a_constructor_that_does_not_return_does_not_end_stack_walks(scene):
+    left = compile_c(scene, "left", "left.c", "-rdynamic", "-fno-omit-frame-pointer")
+    plugin = compile_c(scene, "left_plugin.so", "left_plugin.c")
+    other = compile_c(scene, "other.so", "reuse_plugin.c", "-DWHICH=a", "-DIS_FIRST=1")
+    for how in ("constructor-jumps", "constructor-exits"):
+        result = scene.run([left, how, plugin, other], hz=997)
+        scene.equal("output of " + how, told(result), told(scene.run([left, how, plugin, other], shim=False)))
+        metrics = metrics_after(scene)
+        samples, lost = metrics.sum("profshim_samples_total"), metrics.sum("profshim_samples_dropped_total")
+        scene.at_least("samples", samples, 20)
+        scene.at_most("of them without their stack", lost / samples, 0.2)
+
+
+if __name__ == "__main__":
+    run_tests()

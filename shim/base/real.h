@@ -126,7 +126,10 @@ struct dl_phdr_info;
 	X(int, initgroups, (const char *, gid_t))                                                                      \
 	X(int, capset, (void *, const void *))                                                                         \
 	X(int, unshare, (int))                                                                                         \
-	X(int, setns, (int, int))
+	X(int, setns, (int, int))                                                                                      \
+	X(int, system, (const char *))                                                                                 \
+	X(FILE *, popen, (const char *, const char *))                                                                 \
+	X(int, daemon, (int, int))
 
 #define REAL_POINTER(result, name, parameters) result(*name) parameters;
 struct real {

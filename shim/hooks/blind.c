@@ -11,6 +11,7 @@
 #include "../requests/connection.h"
 #include "again.h"
 #include "descriptor.h"
+#include "execution.h"
 #include "rights.h"
 #include "tls.h"
 #include "uring.h"
@@ -44,7 +45,8 @@ enum { NUMBERS_MAX = 512 };
 	 BIT(SYS_epoll_wait, word) | BIT(SYS_epoll_pwait, word) | BIT(SYS_epoll_pwait2, word) | BIT(SYS_pause, word) |            \
 	 BIT(SYS_rt_sigsuspend, word) | BIT(SYS_rt_sigtimedwait, word) | BIT(SYS_nanosleep, word) |                               \
 	 BIT(SYS_clock_nanosleep, word) | BIT(SYS_semop, word) | BIT(SYS_semtimedop, word) | BIT(SYS_msgsnd, word) |               \
-	 BIT(SYS_msgrcv, word) | BIT(SYS_io_getevents, word) | BIT(SYS_io_pgetevents, word) | BIT(SYS_futex_waitv, word))
+	 BIT(SYS_msgrcv, word) | BIT(SYS_io_getevents, word) | BIT(SYS_io_pgetevents, word) | BIT(SYS_futex_waitv, word) |        \
+	 BIT(SYS_execve, word) | BIT(SYS_execveat, word))
 
 __attribute__((used, visibility("hidden"))) const uint64_t blind_numbers[NUMBERS_MAX / 64] = {
 	WATCHED(0), WATCHED(1), WATCHED(2), WATCHED(3), WATCHED(4), WATCHED(5), WATCHED(6), WATCHED(7),
@@ -265,6 +267,8 @@ long blind_syscall(long number, long a, long b, long c, long d, long e, long f)
 	atomic_store_explicit(&blind_true_syscall, (void *)real.syscall, memory_order_relaxed);
 	if (number == SYS_futex)
 		return do_futex(arguments);
+	if (number == SYS_execve || number == SYS_execveat)
+		return execution_by_number(number, arguments);
 	if (waits(number))
 		return do_wait(number, arguments);
 	if (number < 0 || number >= NUMBERS_MAX || !(blind_numbers[number / 64] >> number % 64 & 1) || !hook_may_see())

@@ -1,6 +1,7 @@
 #include "hook.h"
 
 #include "../sampling/sampling.h"
+#include "../setup/process.h"
 #include "loader.h"
 
 #include <signal.h>
@@ -37,11 +38,16 @@ bool hook_enter_slowly(void)
 	/* A library loaded before us calls a hook in its constructor. */
 	if (state == SHIM_EARLY && !real_is_resolved())
 		real_resolve();
+	if (state == SHIM_EARLY && shim_cloned())
+		state = atomic_load_explicit(&shim_state, memory_order_relaxed);
 	if (state == SHIM_ACTIVE && self.own_depth && self.call &&
 	    hook_is_gone(self.call_frame, (uintptr_t)__builtin_frame_address(0)))
 		self.own_depth = 0;
 	if (state != SHIM_ACTIVE || self.own_depth || self.in_handler)
 		return false;
+	/* A child of vfork is another thread, and its slot and timer would be left to its parent's. */
+	if (!process_is_self())
+		return self.slot != NULL;
 	if (!self.slot)
 		shim_thread_begin();
 	else

@@ -4,15 +4,12 @@
  */
 #include "hook.h"
 
-#include "../setup/environment.h"
-#include "../setup/shim.h"
+#include "../sampling/sampling.h"
+#include "execution.h"
 
-#include <alloca.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-enum { ENTRIES_MAX = 65536 }; /* of an environment that is rebuilt on the stack: half a MiB */
 
 HOOK pid_t fork(void)
 {
@@ -32,42 +29,23 @@ HOOK pid_t fork(void)
 	return child;
 }
 
-/* The environment for the new program; original where nothing needs to be added or room fails. Memory: the caller's
- * stack frame, hence a macro around alloca. */
-#define WITH_SESSION(original)                                                                                         \
-	__extension__({                                                                                                \
-		char **entries_ = NULL;                                                                                \
-		size_t count_ = atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE ||              \
-						atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_DORMANT ? \
-					environment_count(original) :                                                  \
-					0;                                                                             \
-		if (count_ && count_ <= ENTRIES_MAX) {                                                                 \
-			entries_ = alloca(count_ * sizeof(*entries_));                                                 \
-			environment_fill(original, entries_, alloca(ENVIRONMENT_PRELOAD_BYTES));                       \
-		}                                                                                                      \
-		entries_ ? entries_ : (char **)(uintptr_t)(original);                                                  \
-	})
-
-struct execution {
-	struct hook hook;
-	bool is_counted;
-	bool is_begun;
-};
-
-static void begin_execution(struct execution *execution, enum seg_call call)
+void execution_begin(struct execution *execution, enum seg_call call)
 {
 	execution->is_counted = hook_enter(&execution->hook, call);
 	execution->is_begun = execution->is_counted && shim_exec_begin();
+	if (!execution->is_counted || execution->is_begun)
+		return;
 	/* A child of vfork: its parent, whose memory this is, will not come back from this call. */
-	if (execution->is_counted && !execution->is_begun)
-		self.call = execution->hook.outer_call;
+	self.call = execution->hook.outer_call;
+	sampling_vfork_pause();
 }
 
-/* The call came back, so it failed. */
-static int failed(struct execution *execution, int result)
+int execution_failed(struct execution *execution, int result)
 {
 	if (execution->is_begun)
 		shim_exec_failed();
+	else if (execution->is_counted)
+		sampling_vfork_resume();
 	if (execution->is_counted)
 		hook_done(&execution->hook);
 	return result;
@@ -78,8 +56,8 @@ HOOK int execve(const char *path, char *const arguments[], char *const environme
 	struct execution execution;
 	char **extended = WITH_SESSION(environment);
 
-	begin_execution(&execution, SEG_CALL_EXECVE);
-	return failed(&execution, real.execve(path, arguments, extended));
+	execution_begin(&execution, SEG_CALL_EXECVE);
+	return execution_failed(&execution, real.execve(path, arguments, extended));
 }
 
 HOOK int execv(const char *path, char *const arguments[])
@@ -87,8 +65,8 @@ HOOK int execv(const char *path, char *const arguments[])
 	struct execution execution;
 	char **extended = WITH_SESSION(environ);
 
-	begin_execution(&execution, SEG_CALL_EXECV);
-	return failed(&execution, real.execve(path, arguments, extended));
+	execution_begin(&execution, SEG_CALL_EXECV);
+	return execution_failed(&execution, real.execve(path, arguments, extended));
 }
 
 HOOK int execvp(const char *file, char *const arguments[])
@@ -96,8 +74,8 @@ HOOK int execvp(const char *file, char *const arguments[])
 	struct execution execution;
 	char **extended = WITH_SESSION(environ);
 
-	begin_execution(&execution, SEG_CALL_EXECVP);
-	return failed(&execution, real.execvpe(file, arguments, extended));
+	execution_begin(&execution, SEG_CALL_EXECVP);
+	return execution_failed(&execution, real.execvpe(file, arguments, extended));
 }
 
 HOOK int execvpe(const char *file, char *const arguments[], char *const environment[])
@@ -105,8 +83,8 @@ HOOK int execvpe(const char *file, char *const arguments[], char *const environm
 	struct execution execution;
 	char **extended = WITH_SESSION(environment);
 
-	begin_execution(&execution, SEG_CALL_EXECVPE);
-	return failed(&execution, real.execvpe(file, arguments, extended));
+	execution_begin(&execution, SEG_CALL_EXECVPE);
+	return execution_failed(&execution, real.execvpe(file, arguments, extended));
 }
 
 HOOK int execveat(int directory, const char *path, char *const arguments[], char *const environment[], int flags)
@@ -114,8 +92,8 @@ HOOK int execveat(int directory, const char *path, char *const arguments[], char
 	struct execution execution;
 	char **extended = WITH_SESSION(environment);
 
-	begin_execution(&execution, SEG_CALL_EXECVEAT);
-	return failed(&execution, real.execveat(directory, path, arguments, extended, flags));
+	execution_begin(&execution, SEG_CALL_EXECVEAT);
+	return execution_failed(&execution, real.execveat(directory, path, arguments, extended, flags));
 }
 
 HOOK int fexecve(int fd, char *const arguments[], char *const environment[])
@@ -123,8 +101,8 @@ HOOK int fexecve(int fd, char *const arguments[], char *const environment[])
 	struct execution execution;
 	char **extended = WITH_SESSION(environment);
 
-	begin_execution(&execution, SEG_CALL_FEXECVE);
-	return failed(&execution, real.fexecve(fd, arguments, extended));
+	execution_begin(&execution, SEG_CALL_FEXECVE);
+	return execution_failed(&execution, real.fexecve(fd, arguments, extended));
 }
 
 /* Number of arguments of a list that ends with NULL, first among them. Leaves list past the NULL. */
@@ -164,8 +142,8 @@ HOOK int execl(const char *path, const char *first, ...)
 	char **arguments = ARGUMENTS_OF(first, list);
 	va_end(list);
 	char **extended = WITH_SESSION(environ);
-	begin_execution(&execution, SEG_CALL_EXECL);
-	return failed(&execution, real.execve(path, arguments, extended));
+	execution_begin(&execution, SEG_CALL_EXECL);
+	return execution_failed(&execution, real.execve(path, arguments, extended));
 }
 
 HOOK int execlp(const char *file, const char *first, ...)
@@ -177,8 +155,8 @@ HOOK int execlp(const char *file, const char *first, ...)
 	char **arguments = ARGUMENTS_OF(first, list);
 	va_end(list);
 	char **extended = WITH_SESSION(environ);
-	begin_execution(&execution, SEG_CALL_EXECLP);
-	return failed(&execution, real.execvpe(file, arguments, extended));
+	execution_begin(&execution, SEG_CALL_EXECLP);
+	return execution_failed(&execution, real.execvpe(file, arguments, extended));
 }
 
 HOOK int execle(const char *path, const char *first, ...)
@@ -191,8 +169,8 @@ HOOK int execle(const char *path, const char *first, ...)
 	char *const *environment = va_arg(list, char *const *);
 	va_end(list);
 	char **extended = WITH_SESSION(environment);
-	begin_execution(&execution, SEG_CALL_EXECLE);
-	return failed(&execution, real.execve(path, arguments, extended));
+	execution_begin(&execution, SEG_CALL_EXECLE);
+	return execution_failed(&execution, real.execve(path, arguments, extended));
 }
 
 /* Not counted: only so that the process is not taken for killed. */

@@ -318,6 +318,13 @@ void sampling_forked(void)
 	begin_clocks(true);
 }
 
+void sampling_cloned(void)
+{
+	modules_forked();
+	before_fork();
+	sampling_forked();
+}
+
 /* What exec makes of a handler of ours is the default action; what it keeps is to be ignored. */
 static void leave_ignored(int number)
 {

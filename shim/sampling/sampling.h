@@ -31,6 +31,8 @@ void sampling_tick(void);
 
 /* In the child of fork: its timers are gone, its threads but one too; begins anew. */
 void sampling_forked(void);
+/* The same in a child of a plain clone(2), before which nothing was done. */
+void sampling_cloned(void);
 
 /* Before exec: no SIGPROF may be pending in the new program. sampling_resume after an exec that failed. */
 void sampling_pause(void);

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { KEPT_MAX = 32, KEPT_BYTES = 16384 };
@@ -119,4 +120,51 @@ void environment_fill(char *const *original, char **ret_entries, char ret_preloa
 	if (preload)
 		ret_entries[count++] = preload;
 	ret_entries[count] = NULL;
+}
+
+/* --- environ itself ---
+ *
+ * Other threads may read environ at any time, so what was lent is never given back to the kernel, and a new one is made
+ * only while nobody has the last one.
+ */
+
+static struct {
+	char **entries;      /* what environ is made, room for as many again behind it: as they were written */
+	size_t room;
+	char **before;       /* what environ was */
+	size_t count;
+	char preload[ENVIRONMENT_PRELOAD_BYTES];
+} lent;
+
+static bool make_room(size_t count)
+{
+	if (count <= lent.room)
+		return true;
+	size_t room = count * 2;
+	void *memory = mmap(NULL, 2 * room * sizeof(char *), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		return false;
+	lent.entries = memory;
+	lent.room = room;
+	return true;
+}
+
+bool environment_lend(void)
+{
+	size_t count = environment_count(environ);
+
+	if (!count || (lent.entries && environ == lent.entries) || !make_room(count))
+		return false;
+	environment_fill(environ, lent.entries, lent.preload);
+	memcpy(lent.entries + lent.room, lent.entries, count * sizeof(char *));
+	lent.count = count;
+	lent.before = environ;
+	environ = lent.entries;
+	return true;
+}
+
+void environment_take_back(void)
+{
+	if (environ == lent.entries && memcmp(lent.entries, lent.entries + lent.room, lent.count * sizeof(char *)) == 0)
+		environ = lent.before;
 }

@@ -18,3 +18,9 @@ size_t environment_count(char *const *original);
  * extended its text to ret_preload. */
 enum { ENVIRONMENT_PRELOAD_BYTES = 4096 };
 void environment_fill(char *const *original, char **ret_entries, char ret_preload[static ENVIRONMENT_PRELOAD_BYTES]);
+
+/* For calls that execute by inner functions of libc, with environ as it is: makes environ one that environment_fill wrote,
+ * until it is taken back. It stays what it was made when the program changed it meanwhile: nothing of that is lost. True: the
+ * caller is to take it back. False: another thread's is there, or no memory. */
+bool environment_lend(void);
+void environment_take_back(void);

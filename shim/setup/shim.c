@@ -31,13 +31,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
 	SERVER_DELAY_MS = 50, /* programs that end sooner pay for a thread, and for nothing that it would open */
 };
 
-_Atomic int shim_state = SHIM_EARLY;
+/* The state alone in a page, which the kernel empties in a child that is made by clone(2): see shim_cloned. */
+enum { PAGE_BYTES = 4096 };
+static struct {
+	_Atomic int state;
+	char rest[PAGE_BYTES - sizeof(_Atomic int)];
+} state_page __attribute__((aligned(PAGE_BYTES), used));
+extern _Atomic int shim_state __attribute__((alias("state_page")));
+static _Atomic int state_kept; /* the same, in a page that is copied */
 
 static struct config config;
 static char program_path[PATH_MAX]; /* of the executable; "" = not known */
@@ -68,6 +76,25 @@ static void read_program_path(void)
 		program_path[n] = '\0';
 	else
 		strncpy(program_path, program_invocation_name, sizeof(program_path) - 1);
+}
+
+static void set_state(enum shim_state state)
+{
+	atomic_store_explicit(&state_kept, state, memory_order_relaxed);
+	atomic_store_explicit(&shim_state, state, memory_order_release);
+}
+
+/* In a child: as it was in its parent. */
+static void restore_state(void)
+{
+	atomic_store_explicit(&shim_state, atomic_load_explicit(&state_kept, memory_order_relaxed), memory_order_release);
+}
+
+bool shim_is_in_session(void)
+{
+	int state = atomic_load_explicit(&state_kept, memory_order_relaxed);
+
+	return state == SHIM_ACTIVE || state == SHIM_DORMANT;
 }
 
 /* --- threads --- */
@@ -128,38 +155,45 @@ static void count_place(bool has_place)
 /* --- fork ---
  *
  * A fork of a large process takes longer than a sampling period, and a signal that arrives meanwhile makes the kernel
- * begin it anew, for ever at a high rate. So SIGPROF waits until fork is done.
+ * begin it anew, for ever at a high rate. So signals wait until fork is done: all of them, since libc's fork takes locks
+ * where there is a second thread, ours, and a handler of the program that forks would wait for them for ever. What of
+ * the program's own pthread_atfork(3) handlers runs has its mask, as ours come last before the fork and first after it.
  */
 
 static __thread struct {
 	bool is_prepared; /* before_fork did what the handlers after it must undo; the state may change meanwhile */
 	struct seg_process *place; /* reserved for the child */
-	sigset_t mask;
+	uint64_t mask; /* the kernel's */
 } forking __attribute__((tls_model("initial-exec")));
 
-static void hold_samples(void)
-{
-	sigset_t held;
+#define SIGNAL_BIT(number) (1ULL << ((number) - 1))
+#define FAULTS                                                                                                         \
+	(SIGNAL_BIT(SIGSEGV) | SIGNAL_BIT(SIGBUS) | SIGNAL_BIT(SIGILL) | SIGNAL_BIT(SIGFPE) | SIGNAL_BIT(SIGTRAP) |     \
+	 SIGNAL_BIT(SIGSYS) | SIGNAL_BIT(SIGABRT))
+#define OF_LIBC (SIGNAL_BIT(32) | SIGNAL_BIT(33)) /* by which it cancels threads, and changes their ids */
 
-	sigemptyset(&held);
-	sigaddset(&held, SIGPROF);
-	real.pthread_sigmask(SIG_BLOCK, &held, &forking.mask);
+static uint64_t change_mask(int how, uint64_t mask)
+{
+	uint64_t old = 0;
+
+	syscall(SYS_rt_sigprocmask, how, &mask, &old, sizeof(mask));
+	return old;
 }
 
-static void release_samples(void)
+static void hold_signals(void)
 {
-	real.pthread_sigmask(SIG_SETMASK, &forking.mask, NULL);
+	forking.mask = change_mask(SIG_BLOCK, ~(FAULTS | OF_LIBC));
 }
 
 static void before_fork(void)
 {
 	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE)
 		return;
+	hold_signals();
 	forking.is_prepared = true;
 	server_fork_prepare();
 	conn_forking();
 	modules_fork_begin();
-	hold_samples();
 }
 
 static void after_fork_in_parent(void)
@@ -167,9 +201,9 @@ static void after_fork_in_parent(void)
 	if (!forking.is_prepared)
 		return;
 	forking.is_prepared = false;
-	release_samples();
 	modules_fork_end();
 	server_fork_parent();
+	change_mask(SIG_SETMASK, forking.mask);
 }
 
 struct seg_process *shim_fork_begins(void)
@@ -189,27 +223,71 @@ void shim_fork_ended(pid_t child, struct seg_process *interrupted)
 	forking.place = interrupted;
 }
 
+static void enter_as_child(struct seg_process *place)
+{
+	bool has_place = process_enter(place);
+
+	thread_attach();
+	count_place(has_place);
+	conn_forked();
+}
+
 static void after_fork_in_child(void)
 {
 	int saved_errno = errno;
+	bool is_prepared = forking.is_prepared;
+	struct seg_process *place = forking.place;
 
-	if (!forking.is_prepared)
-		return;
 	forking.is_prepared = false;
+	forking.place = NULL;
+	if (!is_prepared) {
+		if (atomic_load_explicit(&state_kept, memory_order_relaxed) != SHIM_ACTIVE)
+			restore_state();
+		return;
+	}
 	self.own_depth++;
 	thread_forget();
 	server_fork_child();
 	descriptors_close_all();
-	bool has_place = process_enter(forking.place);
-	forking.place = NULL;
-	thread_attach();
-	count_place(has_place);
-	conn_forked();
-	/* First let samples through again: a mask that sampling finds is taken for the program's. */
-	release_samples();
+	enter_as_child(place);
+	/* SIGPROF first as the program has it: what sampling finds is taken for that. It may let it through for good. */
+	change_mask(SIG_SETMASK, ~(FAULTS | OF_LIBC | SIGNAL_BIT(SIGPROF)) | (forking.mask & SIGNAL_BIT(SIGPROF)));
 	sampling_forked();
+	restore_state();
+	uint64_t mask = (forking.mask & ~SIGNAL_BIT(SIGPROF)) | (change_mask(SIG_BLOCK, 0) & SIGNAL_BIT(SIGPROF));
 	self.own_depth--;
+	change_mask(SIG_SETMASK, mask);
 	errno = saved_errno;
+}
+
+/* A clone that has its parent's very table of descriptors (CLONE_FILES): what it closes is closed there. */
+static bool shares_descriptors(void)
+{
+	enum { KCMP_FILES = 2 }; /* linux/kcmp.h */
+
+	return syscall(SYS_kcmp, getppid(), getpid(), KCMP_FILES, 0, 0) == 0;
+}
+
+bool shim_cloned(void)
+{
+	int kept = atomic_load_explicit(&state_kept, memory_order_relaxed), saved_errno = errno;
+
+	/* A fork's own child is still on its way through the handlers of pthread_atfork, or the constructor has not come yet. */
+	if (kept == SHIM_EARLY || forking.is_prepared || self.own_depth)
+		return false;
+	if (kept == SHIM_ACTIVE) {
+		self.own_depth++;
+		thread_forget();
+		server_fork_child();
+		if (!shares_descriptors())
+			descriptors_close_all();
+		enter_as_child(NULL);
+		sampling_cloned();
+		self.own_depth--;
+	}
+	restore_state();
+	errno = saved_errno;
+	return true;
 }
 
 /* --- begin --- */
@@ -264,7 +342,7 @@ static void begin(bool is_first)
 	if (has_thread_key)
 		pthread_setspecific(thread_key, (void *)1);
 	sampling_adopt_threads();
-	atomic_store_explicit(&shim_state, SHIM_ACTIVE, memory_order_release);
+	set_state(SHIM_ACTIVE);
 }
 
 /* Takes part in the session of config.session; where that is over and removed, or was never named, begins one. */
@@ -292,6 +370,7 @@ void shim_activate(void)
 	/* Off while it happens: other threads' hooks pass through, and a second caller goes on without waiting. */
 	if (!atomic_compare_exchange_strong_explicit(&shim_state, &expected, SHIM_OFF, memory_order_relaxed, memory_order_relaxed))
 		return;
+	set_state(SHIM_OFF);
 	self.own_depth++;
 	join_or_begin(0);
 	self.own_depth--;
@@ -332,7 +411,8 @@ __attribute__((constructor)) static void shim_constructor(void)
 		} else if (join_or_begin(SERVER_DELAY_MS))
 			state = SHIM_ACTIVE;
 	}
-	atomic_store_explicit(&shim_state, state, memory_order_release);
+	madvise(&state_page, sizeof(state_page), MADV_WIPEONFORK); /* a kernel before 4.14 does not know it */
+	set_state(state);
 	self.own_depth--;
 	errno = saved_errno;
 }

@@ -16,6 +16,14 @@ struct seg_process;
 enum shim_state { SHIM_EARLY, SHIM_OFF, SHIM_DORMANT, SHIM_ACTIVE };
 extern _Atomic int shim_state __attribute__((visibility("hidden")));
 
+/* In a child that a plain clone(2) made, without a word to pthread_atfork(3), the state is EARLY again, since the kernel
+ * empties the page that it lies in (MADV_WIPEONFORK). Makes such a child one of the session, as a fork would be, at its
+ * first hook. False: the state is what it seems. Context: call. */
+bool shim_cloned(void);
+
+/* What this process executes belongs to the session. In a child of clone or vfork, too. Context: call. */
+bool shim_is_in_session(void);
+
 /* A dormant process turns out to be a server. Context: call, once in a process's life. */
 void shim_activate(void);
 

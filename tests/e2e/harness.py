@@ -8,6 +8,7 @@ run_tests(), which prints TAP. By hand, from anywhere:
 
 The build under test is build/ in the tree, or $PROFSHIM_BUILD. Only Python's standard library is used.
 """
+import ctypes
 import http.client
 import itertools
 import json
@@ -144,6 +145,19 @@ def living_of_group(group):
 def children_of(pid):
     with open("/proc/%d/task/%d/children" % (pid, pid)) as children:
         return [int(child) for child in children.read().split()]
+
+
+def adopt_orphans():
+    """Daemons, whose parents end, become children of this process, and so cannot get lost (PR_SET_CHILD_SUBREAPER)."""
+    ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0)
+
+
+def kill_children():
+    """SIGKILLs what is left of this process's children, and what they leave behind, and so on."""
+    while children_of(os.getpid()):
+        for pid in children_of(os.getpid()):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 class Metrics:
@@ -328,6 +342,10 @@ class Scene:
     def path(self, *parts):
         return os.path.join(self.dir, *parts)
 
+    def sessions(self):
+        """Names of the files of sessions that there are now."""
+        return [name for name in os.listdir(self.session_dir) if name.endswith(".seg")]
+
     def write(self, name, text, mode=0o644):
         path = self.path(name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -438,6 +456,7 @@ class Scene:
     def close(self, is_failed, keep):
         """Ends all programs; what survived SIGKILL. A failed test's small files stay in the build directory."""
         survivors = [left for program in self.programs for left in program.kill_all()]
+        kill_children()
         if is_failed:
             self.keep_files()
         if keep:
@@ -512,6 +531,7 @@ def run_tests():
     chosen = [function for function in _tests if not words or any(word in function.__name__ for word in words)]
     # A SIGTERM, as by meson's timeout, must end the servers, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+    adopt_orphans()
     print("1..%d" % len(chosen), flush=True)
     failed_count = 0
     for number, function in enumerate(chosen, 1):

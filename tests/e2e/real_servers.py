@@ -3,12 +3,13 @@ import collections
 import gzip
 import os
 import re
+import shutil
 import socket
 
-from harness import Failure, children_of, free_ports, wait_until
+from harness import PATH, can_connect, children_of, Failure, free_ports, wait_until
 
 NGINX_CONFIG = """
-daemon off;
+daemon {daemon};
 master_process on;
 worker_processes {workers};
 worker_shutdown_timeout 5s;
@@ -52,16 +53,21 @@ LogLine = collections.namedtuple("LogLine", "method uri status bytes_sent reques
 class Nginx:
     """A master and its workers, serving files and made answers from a scene's directory."""
 
-    def __init__(self, scene, workers=2, **settings):
+    def __init__(self, scene, workers=2, is_daemon=False, **settings):
         self.scene = scene
         self.port = free_ports()
         self._make_site()
         # What root starts gives its privileges up for its workers; they must still write below the scene's directory.
         user = "user nobody nogroup;" if os.geteuid() == 0 else ""
-        config = scene.write("nginx.conf", NGINX_CONFIG.format(dir=scene.dir, port=self.port, user=user, workers=workers))
-        self.argv = ["nginx", "-e", scene.path("nginx-error.log"), "-p", scene.dir, "-c", config]
+        config = scene.write("nginx.conf", NGINX_CONFIG.format(dir=scene.dir, port=self.port, user=user, workers=workers,
+                                                                 daemon="on" if is_daemon else "off"))
+        # By its path, which a successor is executed by.
+        self.argv = [shutil.which("nginx", path=PATH), "-e", scene.path("nginx-error.log"), "-p", scene.dir, "-c", config]
         self.program = scene.start(self.argv, "nginx", **settings)
-        self.program.wait_for_port(self.port)
+        if is_daemon:
+            wait_until(lambda: can_connect(self.port), 10, "nginx listening")
+        else:
+            self.program.wait_for_port(self.port)
 
     def _make_site(self):
         text = "a word and another word, over and over\n" * 2000

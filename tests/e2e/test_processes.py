@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 
-from harness import (EXPORTER, PROFSHIM, SHIM, Failure, free_ports, listening_pids, own_server, report_functions,
+from harness import (EXPORTER, PROFSHIM, SHIM, Failure, children_of, free_ports, listening_pids, own_server, report_functions,
                      run_tests, test, wait_until)
 from real_servers import HttpClient, Nginx, Redis
 
@@ -57,6 +57,39 @@ def when_the_serving_process_is_killed_another_serves_with_all_counts(scene):
         return int(metrics.sum("profshim_process_exits_total", cause="killed"))
     metrics = nginx.program.metrics_when(lambda metrics: killed(metrics) == 2)
     scene.equal("processes counted as killed", killed(metrics), 2)
+
+
+def pid_in(path):
+    with open(path) as file:
+        return int(file.read())
+
+
+@test
+def a_daemon_that_executes_its_successor_keeps_the_session(scene):
+    nginx = Nginx(scene, is_daemon=True)
+    scene.equal("exit code of what was started", nginx.program.wait(), 0)
+    nginx.program.wait_ready(TAKE_OVER_SECONDS)
+    pid_file = scene.path("nginx.pid")
+    former = pid_in(pid_file)
+    ask_some(nginx, 200)
+    os.kill(former, signal.SIGUSR2)  # the new program, with an environment that nginx makes from nothing
+    wait_until(lambda: os.path.exists(pid_file + ".oldbin") and os.path.exists(pid_file), 10, "the successor's pid file")
+    successor = pid_in(pid_file)
+    wait_until(lambda: len(children_of(successor)) == 2, 10, "the successor's workers")
+    os.kill(former, signal.SIGQUIT)
+    wait_until(lambda: not os.path.exists(pid_file + ".oldbin"), 10, "the former master ending")
+    wait_until(lambda: is_served_within(nginx, {successor, *children_of(successor)}), TAKE_OVER_SECONDS, "takeover")
+    ask_some(nginx, 300)
+    metrics = nginx.program.metrics_when(lambda metrics: metrics.sum(DURATIONS) == 500 and
+                                         metrics.sum("profshim_processes") == 3)
+    scene.equal("requests counted by both", int(metrics.sum(DURATIONS)), 500)
+    scene.equal("processes", int(metrics.sum("profshim_processes")), 3)
+    scene.equal("processes counted as killed", int(metrics.sum("profshim_process_exits_total", cause="killed")), 0)
+    scene.equal("sessions", len(scene.sessions()), 1)
+
+
+def is_served_within(nginx, pids):
+    return nginx.program.is_ready() and listening_pids(nginx.program.profiler_port) <= pids
 
 
 @test

@@ -1,5 +1,7 @@
 #include "../../../shim/hooks/loader.h"
 #include "../../../shim/hooks/tls.h"
+#include "../../../shim/setup/process.h"
+#include "../../../shim/setup/shim.h"
 
 #include "../requests/room.h"
 #include "../run.h"
@@ -10,6 +12,16 @@ _Atomic int shim_state = SHIM_ACTIVE;
 void loader_forget(uintptr_t here)
 {
 	(void)here;
+}
+
+bool shim_cloned(void)
+{
+	return false;
+}
+
+bool process_is_self(void)
+{
+	return true;
 }
 
 void shim_thread_begin(void)

@@ -105,6 +105,35 @@ START_TEST(an_older_session_is_replaced)
 }
 END_TEST
 
+START_TEST(what_is_lent_is_taken_back)
+{
+	char **before = environ;
+
+	ck_assert(environment_lend());
+	ck_assert_str_eq(getenv("PROFSHIM_SESSION"), "/dir/nginx.1.seg");
+	ck_assert_str_eq(getenv("HOME"), "/elsewhere");
+	ck_assert(!environment_lend()); /* another thread's is there */
+	environment_take_back();
+	ck_assert_ptr_eq(environ, before);
+}
+END_TEST
+
+START_TEST(what_was_changed_meanwhile_is_not_lost)
+{
+	ck_assert(environment_lend());
+	setenv("HOME", "/changed", 1); /* in place */
+	environment_take_back();
+	ck_assert_str_eq(getenv("HOME"), "/changed");
+	setenv("ADDED", "1", 1);
+	ck_assert(environment_lend());
+	setenv("ADDED_AGAIN", "1", 1);
+	unsetenv("ADDED");
+	environment_take_back();
+	ck_assert_ptr_null(getenv("ADDED"));
+	ck_assert_str_eq(getenv("ADDED_AGAIN"), "1");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("environment");
@@ -120,6 +149,8 @@ int main(void)
 	tcase_add_test(tests, other_preloads_stay_and_ours_comes_first);
 	tcase_add_test(tests, a_preload_that_has_us_already_is_not_touched);
 	tcase_add_test(tests, an_older_session_is_replaced);
+	tcase_add_test(tests, what_is_lent_is_taken_back);
+	tcase_add_test(tests, what_was_changed_meanwhile_is_not_lost);
 	int failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

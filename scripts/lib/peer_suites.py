@@ -1,8 +1,9 @@
-"""peer_suites - test suites that others wrote: where each comes from, how one unit of it is run, and what its verdicts are.
+"""peer_suites - test suites that others wrote: where each comes from, how one unit of it runs, what its verdicts are.
 
-A suite is run unit by unit, each in a directory and a process group of its own. A unit holds tests; the suite tells their
-verdicts out of what the unit wrote: "passed", "failed", "skipped" or what else the suite says. Debian's binaries are what
-is tested; of Debian's source packages only the tests are built, once, in a cache directory below the build directory.
+A suite is run unit by unit, each in a directory and a process group of its own. A unit holds tests; the suite tells
+their verdicts out of what the unit wrote: "passed", "failed", "skipped" or what else the suite says. Debian's binaries
+are what is tested; of Debian's source packages only the tests are built, once, in a cache directory below the build
+directory.
 """
 import glob
 import itertools
@@ -129,14 +130,16 @@ class CPython(Suite):
     name = "cpython"
     is_short = True
     listen = "127.0.0.1:0"
-    MODULES = ("test_signal", "test_threading", "test_subprocess", "test_selectors", "test_select", "test_poll", "test_epoll",
-               "test_os", "test_posix", "test_fork1", "test_wait3", "test_faulthandler", "test_ssl",
-               "test_eintr", "test_threadsignals", "test_socket", "test_asyncio", "test_pty", "test_popen", "test_fcntl",
-               "test_multiprocessing_fork", "test_concurrent_futures", "test_ctypes", "test_mmap", "test_resource")
+    MODULES = ("test_signal", "test_threading", "test_subprocess", "test_selectors", "test_select", "test_poll",
+               "test_epoll", "test_os", "test_posix", "test_fork1", "test_wait3", "test_faulthandler", "test_ssl",
+               "test_eintr", "test_threadsignals", "test_socket", "test_asyncio", "test_pty", "test_popen",
+               "test_fcntl", "test_multiprocessing_fork", "test_concurrent_futures", "test_ctypes", "test_mmap",
+               "test_resource")
     QUICK = ("test_signal", "test_selectors", "test_select", "test_poll", "test_epoll", "test_posix", "test_fork1",
              "test_wait3")
     # Left out of the short form: two seconds and more each.
-    LONG = ("*Stress*", "*test_itimer_virtual", "*test_itimer_prof", "*test_keyboard_interrupt_exit_code", "*test_select_interrupt_noraise")
+    LONG = ("*Stress*", "*test_itimer_virtual", "*test_itimer_prof", "*test_keyboard_interrupt_exit_code",
+            "*test_select_interrupt_noraise")
 
     def build(self):
         python = program("python3.11")
@@ -206,8 +209,8 @@ class Redis(Suite):
         os.unlink(os.path.join(tree, "tests"))
         shutil.copytree(os.path.join(source, "tests"), os.path.join(tree, "tests"))
         port = 2400 + next(self.blocks) % 32 * 200  # and the 32 before it; below what the project's own tests use
-        argv = [program("tclsh"), "tests/test_helper.tcl", "--single", unit, "--clients", "1", "--durable", "--timeout", "600",
-                "--baseport", str(port), "--portcount", "200"]
+        argv = [program("tclsh"), "tests/test_helper.tcl", "--single", unit, "--clients", "1", "--durable",
+                "--timeout", "600", "--baseport", str(port), "--portcount", "200"]
         return argv + (["--only", only] if only else []), tree, {}
 
     LINE = re.compile(r"^\S*\[(ok|err|exception|skip|ignore)\]\S*: (.*?)(?: \(\d+ ms\))?$")
@@ -250,7 +253,8 @@ class LibUV(Suite):
 
     def command(self, unit, directory, quick, only=None):
         os.makedirs(os.path.join(directory, "test"))
-        shutil.copytree(os.path.join(self.cache, "source", "test", "fixtures"), os.path.join(directory, "test", "fixtures"))
+        shutil.copytree(os.path.join(self.cache, "source", "test", "fixtures"),
+                        os.path.join(directory, "test", "fixtures"))
         return [os.path.join(self.cache, "uv_run_tests")] + ([only] if only else []), directory, {"UV_RUN_AS_ROOT": "1"}
 
     LINE = re.compile(r"^(not ok|ok) \d+ - (\w+)( # SKIP)?", re.MULTILINE)

@@ -138,8 +138,8 @@ class Runner:
                        "TMPDIR": temporary, **extra}
         if mode != PLAIN:
             environment.update(self.shim.environment(mode, sessions, suite.listen))
-        log = os.path.join(self.logs, "%s.%s.%s%s.%d" % (suite.name, unit.replace("/", "-"), mode, ".alone" if only else "",
-                                                         turn))
+        log = os.path.join(self.logs, "%s.%s.%s%s.%d" % (suite.name, unit.replace("/", "-"), mode,
+                                                         ".alone" if only else "", turn))
         began = time.monotonic()
         with open(log + ".out", "wb") as stdout, open(log + ".err", "wb") as stderr:
             process = subprocess.Popen(argv, cwd=cwd, env=environment, start_new_session=True, stdin=subprocess.DEVNULL,
@@ -234,13 +234,13 @@ def rows_of(suite, unit, plain, under):
 def print_unit(suite, unit, rows, plain, under):
     print("%-34s %4d tests, %3d other verdicts; %5.1f s %s" % (
         "%s/%s" % (suite.name, unit), len(rows) - 1, sum(row.state == "other" for row in rows), plain.seconds,
-        "".join("; %s %5.1f s, %d sessions, %d samples, %d dropped" % (mode, run.seconds, run.sessions, run.samples, run.dropped)
-                for mode, run in under.items())), flush=True)
+        "".join("; %s %5.1f s, %d sessions, %d samples, %d dropped"
+                % (mode, run.seconds, run.sessions, run.samples, run.dropped) for mode, run in under.items())), flush=True)
 
 
 def settle_unit(runner, rows):
-    """Judges the tests of a unit whose verdicts were other ones under the shim. How the unit ended follows from them: it is
-    judged by itself only where no test explains it, or where it ended by a signal or the time limit."""
+    """Judges the tests of a unit whose verdicts were other ones under the shim. How the unit ended follows from them: it
+    is judged by itself only where no test explains it, or where it ended by a signal or the time limit."""
     other = [row for row in rows if row.state == "other"]
     tests = [row for row in other if row.test != EXIT]
     for row in tests:

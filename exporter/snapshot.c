@@ -52,6 +52,9 @@ static void header_copy(struct snapshot *snapshot, const struct segment *head)
 	snapshot->heartbeat_mono_ns = load(&head->heartbeat_mono_ns);
 	snapshot->server_pid = (pid_t)atomic_load_explicit(&head->server_pid, memory_order_relaxed);
 	snapshot->segment_bytes = head->total_bytes;
+	snapshot->hz_now = atomic_load_explicit(&head->hz_now, memory_order_relaxed);
+	snapshot->perf_threads = atomic_load_explicit(&head->perf_threads, memory_order_relaxed);
+	snapshot->perf_error = (int)(atomic_load_explicit(&head->perf_error, memory_order_relaxed) % 4096);
 	snapshot->reset_mono_ns = load(&head->reset_mono_ns);
 	text_copy(snapshot->program, head->program, sizeof(snapshot->program));
 	text_copy(snapshot->session, head->session, sizeof(snapshot->session));

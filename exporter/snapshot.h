@@ -152,6 +152,9 @@ struct snapshot {
 	bool is_difference;   /* snapshot_subtract made it */
 	char program[SEG_TEXT_BYTES], session[SEG_TEXT_BYTES], served_address[SEG_TEXT_BYTES];
 	pid_t server_pid;
+	uint32_t hz_now;       /* the sampling rate in force */
+	uint32_t perf_threads; /* that ever had the perf clock */
+	int perf_error;        /* why a thread was refused it last; 0 = none was */
 	uint64_t segment_bytes; /* total size of the file */
 	struct {
 		uint32_t used, count;

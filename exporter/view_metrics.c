@@ -198,6 +198,9 @@ static void own(const struct snapshot *snapshot, struct metrics_text *text)
 	metrics_family(text, "profshim_overhead_seconds", METRICS_COUNTER, "CPU time that profshim itself takes, by phase.");
 	for (int i = 0; i < SEG_PHASE_COUNT; i++)
 		with_label(text, "phase", seg_phase_names[i], snapshot->overhead_ns[i], 9);
+	metrics_family(text, "profshim_sampling_rate_hertz", METRICS_GAUGE,
+		       "Samples a second of CPU time and thread in force now: what was asked for, unless sampling is disabled or over its budget.");
+	plain(text, snapshot->hz_now, 0);
 	metrics_family(text, "profshim_processes", METRICS_GAUGE, "Processes of the session.");
 	plain(text, snapshot->process_count, 0);
 	metrics_family(text, "profshim_build", METRICS_INFO, "The profshim that writes this; always 1.");

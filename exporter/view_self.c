@@ -35,6 +35,21 @@ static void write_overhead(const struct snapshot *snapshot, struct json_writer *
 	json_write_end(json);
 }
 
+/* Every thread has a timer on its CPU clock; where the rate is above the kernel's tick those that seldom wait have the perf
+ * clock besides. */
+static void write_sampling(const struct snapshot *snapshot, struct json_writer *json)
+{
+	json_write_begin_object(json, "sampling");
+	json_write_number(json, "hz_asked", snapshot->config.hz);
+	json_write_number(json, "hz", snapshot->hz_now);
+	json_write_text(json, "clock", !snapshot->hz_now ? "none" : snapshot->perf_threads ? "timer and perf" : "timer");
+	json_write_number(json, "perf_threads_begun", snapshot->perf_threads);
+	json_write_text(json, "perf_refused", snapshot->perf_error ? strerror(snapshot->perf_error) : NULL);
+	json_write_number(json, "threads_without_timer", snapshot->counters[SEG_COUNTER_TIMER_FAILED]);
+	json_write_seconds(json, "budget_ratio", (uint64_t)snapshot->config.budget_ppm * 1000);
+	json_write_end(json);
+}
+
 /* Histograms and sizes are indexed by series and endpoint, so their use says nothing new. */
 static void write_memory(const struct snapshot *snapshot, struct json_writer *json)
 {
@@ -135,6 +150,7 @@ void view_self_render(const struct model *model, const struct view_params *param
 	write_processes(snapshot, &json);
 	json_write_number(&json, "threads", snapshot->thread_count);
 	json_write_number(&json, "samples_taken", model->samples);
+	write_sampling(snapshot, &json);
 	write_overhead(snapshot, &json);
 	json_write_begin_object(&json, "counters");
 	view_counters_json(snapshot, &json);

@@ -24,6 +24,7 @@ struct variable {
 static const struct option_spec run_options[] = {
 	{ "listen", "ADDRESS", "HOST:PORT, unix:/path or off; port 0 takes a free one" },
 	{ "hz", "N", "samples per second of CPU time and thread, 0 to 10000" },
+	{ "budget", "PERCENT", "most of the program's CPU time that profshim takes before it samples less, 0 for no cap" },
 	{ "signal", "NAME", "signal that writes the report; none" },
 	{ "report", "WHERE", "stderr, or a path with %p for the pid and %n for the number" },
 	{ "report-at-exit", NULL, "a report also when the program ends" },
@@ -47,6 +48,7 @@ static const struct option_spec run_options[] = {
 static const struct variable variables[] = {
 	{ "PROFSHIM_LISTEN", VALUE_ADDRESS, 0, NULL },
 	{ "PROFSHIM_HZ", VALUE_NUMBER, 10000, NULL },
+	{ "PROFSHIM_BUDGET", VALUE_TEXT, 0, NULL },
 	{ "PROFSHIM_SIGNAL", VALUE_TEXT, 0, NULL },
 	{ "PROFSHIM_REPORT", VALUE_TEXT, 0, NULL },
 	{ "PROFSHIM_REPORT_AT_EXIT", VALUE_NONE, 0, NULL },

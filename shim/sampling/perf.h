@@ -3,11 +3,11 @@
  * PERF_COUNT_SW_TASK_CLOCK). What its signals mean: pulse.h.
  * Context: call; all for the calling thread.
  *
- * What it costs, measured in a virtual machine with HZ=250: beginning and ending one, 34 us; and each time the thread leaves
- * or gets a core 1.4 us more, since the kernel sets up a hardware timer for it (a message to and fro by pipes: 2.3 us of CPU
- * without, 8 us with two threads that have it). It sees user mode only: without privileges more is not permitted, and what
- * it misses the timer tells anyway. Hence it is not for every thread: only where the rate asked for is above the tick, and
- * the thread neither short-lived nor one that waits often. Everywhere else the timer is better in every respect.
+ * What it costs, measured in a virtual machine with HZ=250: 34 us to begin and end one, and 5.7 us of CPU more for each time
+ * that the thread waits, since the kernel sets a hardware timer for it whenever it gets a core (a message to and fro by
+ * pipes: 2.3 us without, 8 us with it). It sees user mode only: without privileges more is not permitted, and what it
+ * misses the timer tells anyway. Hence it is not for every thread: only where the rate asked for is above the tick, and the
+ * thread neither short-lived nor one that waits often. Everywhere else the timer is better in every respect.
  *
  * It leaves no descriptor in the program: its file is kept by a mapping of two pages, which no fork inherits and no exec
  * keeps. Threads of a user without privileges may have as many as perf_event_mlock_kb and RLIMIT_MEMLOCK permit.

@@ -8,8 +8,7 @@
 /* Without a sample from the perf clock for so long: it is not to be trusted to see the thread at all. */
 #define SILENCE_NS 32000000 /* 8 ticks of 4 ms */
 #define LOOK_EVERY_NS 100000000
-/* More than this no tick leaves uncounted: signals were kept from the thread, and no other one answers for its time. */
-#define UNCOUNTED_NS_MAX 100000000
+#define MANY_TICKS_NS 100000000
 
 enum { PERF_RECORD_BYTES = 16 }; /* header and instruction pointer: perf.c asks for no more */
 
@@ -127,12 +126,14 @@ void pulse_end(void)
 		return;
 	int64_t counted_ns = pulse.told_ns - pulse.owed_ns;
 	int64_t uncounted_ns = cpu_now_ns() - pulse.base_ns - counted_ns;
+	/* More than that no tick leaves uncounted: signals were kept from the thread, and no other one answers for its time. */
+	int64_t most_ns = 2 * (int64_t)pulse_period_ns(pulse.ledger_hz) + MANY_TICKS_NS;
 
 	pulse_forget();
-	if (uncounted_ns > UNCOUNTED_NS_MAX)
-		uncounted_ns = UNCOUNTED_NS_MAX;
-	if (uncounted_ns < -UNCOUNTED_NS_MAX)
-		uncounted_ns = -UNCOUNTED_NS_MAX;
+	if (uncounted_ns > most_ns)
+		uncounted_ns = most_ns;
+	if (uncounted_ns < -most_ns)
+		uncounted_ns = -most_ns;
 	atomic_fetch_add_explicit(&seg.head->uncounted_ns, uncounted_ns, memory_order_relaxed);
 }
 

@@ -31,7 +31,7 @@
 
 #define NEW_NS 1000000 /* 1 ms of CPU time: no thread takes that long to come to its first hook, or to us */
 
-/* Times that a thread leaves its core in a second of CPU time: 5.7 us of CPU each with the perf clock (perf.h). */
+/* Waits of a thread in a second of its CPU time: 5.7 us of CPU each with the perf clock (perf.h). */
 #define CALM 200     /* 0.1 %; fewer, and it gets one */
 #define RESTLESS 400 /* more, and it loses it */
 
@@ -215,31 +215,31 @@ void sampling_thread_stop(void)
 	unwind_thread_stop();
 }
 
-/* How often the thread gave up its core, or lost it, for a second of its CPU time since the last look. */
-static uint64_t switches_a_second(void)
+/* How often the thread waited for something, for a second of its CPU time since the last look. Not how often it lost its
+ * core: that the scheduler keeps to some hundred times a second itself. */
+static uint64_t waits_a_second(void)
 {
 	static __thread struct {
-		int64_t switches, cpu_us;
+		int64_t waits, cpu_us;
 	} last __attribute__((tls_model("initial-exec")));
 	struct rusage usage;
 
 	if (getrusage(RUSAGE_THREAD, &usage) != 0)
 		return UINT64_MAX;
-	int64_t switches = usage.ru_nvcsw + usage.ru_nivcsw;
 	int64_t cpu_us = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
-	int64_t new_switches = switches - last.switches, new_us = cpu_us - last.cpu_us;
-	last.switches = switches;
+	int64_t new_waits = usage.ru_nvcsw - last.waits, new_us = cpu_us - last.cpu_us;
+	last.waits = usage.ru_nvcsw;
 	last.cpu_us = cpu_us;
-	return new_us > 0 && new_switches >= 0 ? (uint64_t)new_switches * 1000000 / (uint64_t)new_us : UINT64_MAX;
+	return new_us > 0 && new_waits >= 0 ? (uint64_t)new_waits * 1000000 / (uint64_t)new_us : UINT64_MAX;
 }
 
 static void look_at_thread(uint32_t hz)
 {
-	uint64_t switches = switches_a_second();
+	uint64_t waits = waits_a_second();
 
-	if (hz <= sampling.tick_hz || switches > RESTLESS)
+	if (hz <= sampling.tick_hz || waits > RESTLESS)
 		perf_end();
-	else if (!pulse.perf_head && switches < CALM)
+	else if (!pulse.perf_head && waits < CALM)
 		perf_begin(hz);
 }
 
@@ -284,19 +284,22 @@ static uint32_t count_threads(void)
 void sampling_tick(void)
 {
 	static uint32_t ticks, hz, follow_tick, adopt_tick;
+	static bool has_begun;
+	static bool are_strangers; /* threads that were met for the first time at the last look */
 
 	if (!sampling.is_on)
 		return;
 	ticks++;
 	if (rate() != hz) {
 		hz = rate();
-		follow_tick = ticks + FOLLOW_TICKS;
+		follow_tick = has_begun ? ticks + FOLLOW_TICKS : 0;
+		has_begun = true;
 	}
 	if (ticks == follow_tick)
 		timer_follow_all(hz);
-	if (hz && ticks >= adopt_tick && count_threads() != timer_count()) {
-		bool are_known = timer_adopt_all(hz, false);
-		adopt_tick = ticks + (are_known ? ADOPT_TICKS : 1);
+	if (hz && ticks >= adopt_tick && (are_strangers || count_threads() != timer_count())) {
+		are_strangers = !timer_adopt_all(hz, false);
+		adopt_tick = ticks + (are_strangers ? 1 : ADOPT_TICKS);
 	}
 }
 

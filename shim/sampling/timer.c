@@ -186,11 +186,18 @@ static bool drop(void)
 	return had_one;
 }
 
-static void fail(struct place *place, int error)
+/* Told once of a thread, however often it is tried. */
+static void fail(struct place *place, bool was_told, int error)
 {
 	if (place)
 		atomic_store_explicit(&place->armed, FAILED, memory_order_relaxed);
-	report_failure(error);
+	if (!was_told)
+		report_failure(error);
+}
+
+static bool has_failed(const struct place *place)
+{
+	return place && atomic_load_explicit(&place->armed, memory_order_relaxed) == FAILED;
 }
 
 /* The old one goes first, since there may be no room for both. */
@@ -198,6 +205,7 @@ bool timer_start(uint32_t hz, uint64_t first_ns)
 {
 	uint32_t tid = (uint32_t)syscall(SYS_gettid);
 
+	bool was_told = has_failed(own_place());
 	drop();
 	self.timer = timer_make(tid, hz, first_ns);
 	int error = errno;
@@ -206,7 +214,7 @@ bool timer_start(uint32_t hz, uint64_t first_ns)
 	if (self.timer >= 0 && own)
 		arm(own, self.timer, hz);
 	else if (self.timer < 0)
-		fail(own, error);
+		fail(own, was_told, error);
 	return self.timer >= 0;
 }
 
@@ -233,8 +241,19 @@ static void arm_for(struct place *place, uint32_t tid, uint32_t hz)
 
 	if (timer >= 0)
 		arm(place, timer, hz);
-	else if (errno != EINVAL) /* the thread has ended meanwhile */
-		fail(place, errno);
+	else if (errno != EINVAL /* the thread has ended meanwhile */ && !hz_of(place))
+		fail(place, has_failed(place), errno);
+}
+
+/* It was made by the C library, so that our thread-local memory is there for it: such a thread registers its list of robust
+ * mutexes before anything else (glibc's nptl/pthread_create.c, start_thread). One that was made by clone(2) may point
+ * anywhere; a signal could ruin it, so it gets none. */
+static bool is_of_libc(uint32_t tid)
+{
+	void *robust = NULL;
+	size_t bytes;
+
+	return syscall(SYS_get_robust_list, tid, &robust, &bytes) == 0 && robust;
 }
 
 /* 0: nobody's, or the calling thread's. */
@@ -251,7 +270,7 @@ void timer_follow_all(uint32_t hz)
 
 	for (struct place *place = places; place < places + PLACES; place++) {
 		uint32_t tid = other_thread(place, own_tid);
-		if (!tid || hz_of(place) == hz)
+		if (!tid || hz_of(place) == hz || !is_of_libc(tid))
 			continue;
 		if (hz)
 			arm_for(place, tid, hz);
@@ -302,7 +321,7 @@ static bool adopt(uint32_t tid, uint32_t hz, bool is_first)
 		report_failure(ENOSPC);
 		return true;
 	}
-	if ((is_known || is_first) && !atomic_load_explicit(&place->armed, memory_order_relaxed))
+	if ((is_known || is_first) && !atomic_load_explicit(&place->armed, memory_order_relaxed) && is_of_libc(tid))
 		arm_for(place, tid, hz);
 	return is_known;
 }

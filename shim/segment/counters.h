@@ -209,6 +209,9 @@
 	X(FAULT_SAMPLING, "profshim_faults_total", "part", "sampling", "")                                             \
 	X(FAULT_EXPORTER, "profshim_faults_total", "part", "exporter", "")                                             \
 	X(FAULT_HTTP2, "profshim_faults_total", "part", "http2", "")                                                   \
+	X(RATE_LOWERED, "profshim_sampling_rate_changes_total", "direction", "down",                                   \
+	  "Times that the sampling rate was halved to keep profshim's own CPU time within PROFSHIM_BUDGET, or doubled again.") \
+	X(RATE_RAISED, "profshim_sampling_rate_changes_total", "direction", "up", "")                                  \
 	X(UNCLASSIFIED_CONNECTIONS, "profshim_unclassified_connections_total", "", "",                                 \
 	  "Accepted connections whose bytes fit no known protocol.")                                                   \
 	X(LOST_POOL_FULL, "profshim_requests_lost_total", "reason", "pool_full",                                       \

@@ -132,6 +132,17 @@ static bool parse_hz(struct config *config, const char *value)
 	return true;
 }
 
+/* In percent. */
+static bool parse_budget(struct config *config, const char *value)
+{
+	uint64_t ppm;
+
+	if (!parse_decimal_ns(&value, 10000, &ppm) || (*value && strcmp(value, "%") != 0) || ppm > 1000000)
+		return false;
+	config->shared.budget_ppm = (uint32_t)ppm;
+	return true;
+}
+
 static bool parse_signal(struct config *config, const char *value)
 {
 	static const char *const names[] = { "none", "USR1", "USR2", "HUP", "WINCH", "URG", "IO", "PWR", NULL };
@@ -301,6 +312,7 @@ static bool parse_runtime_directory(struct config *config, const char *value)
 static const struct variable variables[] = {
 	{ "PROFSHIM_LISTEN", parse_listen, "HOST:PORT, unix:/path or off" },
 	{ "PROFSHIM_HZ", parse_hz, "a whole number from 0 to 10000" },
+	{ "PROFSHIM_BUDGET", parse_budget, "percent of the program's CPU time, such as 1, 1% or 0.5%, at most 100; 0 for no cap" },
 	{ "PROFSHIM_SIGNAL", parse_signal, "USR1, USR2, HUP, WINCH, URG, IO, PWR or none" },
 	{ "PROFSHIM_REPORT", parse_report, "stderr, or a path of at most 255 bytes" },
 	{ "PROFSHIM_REPORT_AT_EXIT", parse_report_at_exit, "0 or 1" },
@@ -329,6 +341,7 @@ static void set_defaults(struct config *config, const char *program)
 
 	atomic_init(&shared->hz, 99);
 	atomic_init(&shared->is_enabled, 1);
+	shared->budget_ppm = 10000;
 	shared->max_routes = 256;
 	shared->top = 20;
 	shared->log_level = SEG_LOG_WARN;

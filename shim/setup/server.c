@@ -10,6 +10,7 @@
 #include "aside.h"
 #include "descriptors.h"
 #include "exporter_library.h"
+#include "governor.h"
 #include "process.h"
 #include "rings.h"
 #include "session.h"
@@ -101,6 +102,7 @@ static bool host_tick(void)
 		rings_look();
 	if (ticks % PRUNE_PERIOD_TICKS == PRUNE_TICKS)
 		session_prune();
+	governor_tick();
 	sampling_tick();
 	stacks_look_if_wanted(clock_now_ns());
 	publish_lost_lines();

@@ -218,13 +218,13 @@ class Answer:
 class Program:
     """A program that was started in a session of its own, with what it writes kept in files."""
 
-    def __init__(self, scene, name, argv, environment, profiler_port, stdin):
+    def __init__(self, scene, name, argv, environment, profiler_port, stdin, preexec=None):
         self.scene, self.name, self.argv, self.profiler_port = scene, name, argv, profiler_port
         self.stdout_path = os.path.join(scene.dir, name + ".stdout")
         self.stderr_path = os.path.join(scene.dir, name + ".stderr")
         with open(self.stdout_path, "wb") as stdout, open(self.stderr_path, "wb") as stderr:
             self.process = subprocess.Popen(argv, env=environment, cwd=scene.dir, start_new_session=True,
-                                            stdin=stdin, stdout=stdout, stderr=stderr)
+                                            stdin=stdin, stdout=stdout, stderr=stderr, preexec_fn=preexec)
         self.pid = self.process.pid
 
     def stdout(self):
@@ -371,7 +371,8 @@ class Scene:
                 environment["PROFSHIM_" + key.upper()] = str(value)
         return environment
 
-    def start(self, argv, name=None, shim=True, run_by=None, stdin=subprocess.DEVNULL, environment=None, **settings):
+    def start(self, argv, name=None, shim=True, run_by=None, stdin=subprocess.DEVNULL, environment=None,
+              preexec=None, **settings):
         """Starts a program that runs on, under the shim with profshim on a free port unless told otherwise. run_by: path
         of a profshim program, whose `run` starts it instead of LD_PRELOAD."""
         port = free_ports() if shim else None
@@ -382,7 +383,7 @@ class Scene:
         if run_by:
             environment = self.profshim_environment(**settings)
             argv = [run_by, "run", "--", *argv]
-        program = Program(self, name, argv, environment, port, stdin)
+        program = Program(self, name, argv, environment, port, stdin, preexec)
         self.programs.append(program)
         return program
 

@@ -13,6 +13,7 @@ WRONG = [
     ("listen", "nonsense", "HOST:PORT"), ("listen", "127.0.0.1:99999", "HOST:PORT"),
     ("listen", "127.0.0.1:", "HOST:PORT"),
     ("hz", "fast", "10000"), ("hz", "-1", "10000"), ("hz", "10001", "10000"), ("hz", "1e3", "10000"),
+    ("budget", "much", "percent"), ("budget", "200%", "percent"),
     ("signal", "BOGUS", "USR1"), ("signal", "KILL", "none"),
     ("report_at_exit", "maybe", "1"),
     ("top", "-3", "number"), ("top", "many", "number"),

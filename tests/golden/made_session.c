@@ -108,6 +108,8 @@ void made_init(struct made_session *made)
 	head->config.is_enabled = 1;
 	head->config.top = 20;
 	head->config.hz = 99;
+	head->hz_now = 99;
+	head->config.budget_ppm = 10000;
 	memset(head->marks, 0xff, sizeof(head->marks)); /* entries are written here without the tables' own functions */
 	seg_publish(head);
 	if (seg_view_init(&made->seg, made->base, bytes) != SEG_OK)
@@ -165,7 +167,7 @@ static void set_number(struct made_session *made, const struct command *command)
 	uint64_t n = number(command, 2);
 
 	if (!strcmp(name, "hz")) {
-		head->config.hz = (uint32_t)n;
+		head->config.hz = head->hz_now = (uint32_t)n;
 	} else if (!strcmp(name, "top")) {
 		head->config.top = (uint32_t)n;
 	} else if (!strcmp(name, "sort")) {

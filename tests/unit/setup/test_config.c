@@ -25,6 +25,7 @@ START_TEST(an_empty_environment_gives_the_documented_defaults)
 	ck_assert_uint_eq(config.problem_count, 0);
 	ck_assert_str_eq(config.shared.listen, "127.0.0.1:9464");
 	ck_assert_uint_eq(atomic_load(&config.shared.hz), 99);
+	ck_assert_uint_eq(config.shared.budget_ppm, 10000);
 	ck_assert_int_eq(config.report_signal, SIGUSR1);
 	ck_assert(!config.report_signal_is_explicit);
 	ck_assert_str_eq(config.shared.report, "stderr");
@@ -45,7 +46,7 @@ END_TEST
 
 static const char *const accepted[] = {
 	"PROFSHIM_LISTEN=0.0.0.0:1", "PROFSHIM_LISTEN=[::1]:9464", "PROFSHIM_LISTEN=localhost:0", "PROFSHIM_LISTEN=off",
-	"PROFSHIM_LISTEN=unix:/run/p.sock", "PROFSHIM_HZ=0", "PROFSHIM_HZ=10000", "PROFSHIM_SIGNAL=none", "PROFSHIM_SIGNAL=SIGUSR2",
+	"PROFSHIM_LISTEN=unix:/run/p.sock", "PROFSHIM_HZ=0", "PROFSHIM_HZ=10000", "PROFSHIM_BUDGET=1", "PROFSHIM_BUDGET=0.5%", "PROFSHIM_BUDGET=0", "PROFSHIM_BUDGET=100%", "PROFSHIM_SIGNAL=none", "PROFSHIM_SIGNAL=SIGUSR2",
 	"PROFSHIM_REPORT=/tmp/%p.%n", "PROFSHIM_REPORT_AT_EXIT=1", "PROFSHIM_TOP=1", "PROFSHIM_SORT=name", "PROFSHIM_EXE=nginx:*redis*",
 	"PROFSHIM_ROUTES=/a/{b}", "PROFSHIM_MAX_ROUTES=1", "PROFSHIM_BUCKETS=0.001", "PROFSHIM_BUCKETS=0.00005,.1,1,10.5",
 	"PROFSHIM_SLOW=250ms", "PROFSHIM_SLOW=0.5", "PROFSHIM_SLOW=2m", "PROFSHIM_SLOW_LOG=/var/log/slow.json",
@@ -63,7 +64,7 @@ END_TEST
 
 static const char *const refused[] = {
 	"PROFSHIM_LISTEN=9464", "PROFSHIM_LISTEN=:9464", "PROFSHIM_LISTEN=host:70000", "PROFSHIM_LISTEN=unix:relative", "PROFSHIM_HZ=fast",
-	"PROFSHIM_HZ=10001", "PROFSHIM_HZ=-1", "PROFSHIM_HZ=99.5", "PROFSHIM_SIGNAL=KILL", "PROFSHIM_REPORT_AT_EXIT=yes", "PROFSHIM_TOP=0",
+	"PROFSHIM_HZ=10001", "PROFSHIM_HZ=-1", "PROFSHIM_HZ=99.5", "PROFSHIM_BUDGET=some", "PROFSHIM_BUDGET=101", "PROFSHIM_BUDGET=1%%", "PROFSHIM_BUDGET=-1", "PROFSHIM_SIGNAL=KILL", "PROFSHIM_REPORT_AT_EXIT=yes", "PROFSHIM_TOP=0",
 	"PROFSHIM_SORT=time", "PROFSHIM_MAX_ROUTES=0", "PROFSHIM_MAX_ROUTES=401", "PROFSHIM_BUCKETS=1,1", "PROFSHIM_BUCKETS=2,1",
 	"PROFSHIM_BUCKETS=0", "PROFSHIM_BUCKETS=1,", "PROFSHIM_BUCKETS=1;2",
 	"PROFSHIM_BUCKETS=1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31", "PROFSHIM_SLOW=soon",

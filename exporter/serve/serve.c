@@ -13,8 +13,16 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+
+enum {
+	NICER_BY = 10, NICE_MAX = 19,
+	/* CPU time for clients: as much as a person or a few scrapers ever ask for, and of more a share only, since it is taken
+	 * from the program where that has no more cores than it needs. */
+	BURST_MS = 1000, SHARE_PCT = 50, PAUSE_MS = 20,
+};
 
 struct server {
 	const struct exporter_host *host;
@@ -22,6 +30,8 @@ struct server {
 	struct slow_log slow_log;
 	struct unwind_tables unwind_tables;
 	struct http *http;       /* NULL: off, or no address to be had */
+	int64_t allowance_ns;    /* CPU time that clients may still have; below 0 = none for now */
+	uint64_t allowed_at_ns;  /* when it was last added to */
 	uint64_t next_tick_ns;
 	uint64_t cpu_ns;         /* of this thread, when last accounted for */
 };
@@ -102,6 +112,28 @@ static bool tick(struct server *server)
 	return server->host->tick();
 }
 
+/* False: clients had all that they may have for now. */
+static bool is_http_allowed(struct server *server)
+{
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+
+	server->allowance_ns += (int64_t)((now_ns - server->allowed_at_ns) * SHARE_PCT / 100);
+	server->allowed_at_ns = now_ns;
+	if (server->allowance_ns > BURST_MS * 1000000ll)
+		server->allowance_ns = BURST_MS * 1000000ll;
+	return server->allowance_ns >= 0;
+}
+
+static void serve_clients(struct server *server)
+{
+	uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+
+	if (!server->http || server->allowance_ns < 0)
+		return;
+	http_turn(server->http);
+	server->allowance_ns -= (int64_t)(clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns);
+}
+
 /* max_ms: how long at most, -1 = as long as new modules may wait for being seen. */
 static void wait_for_work(struct server *server, int max_ms)
 {
@@ -117,8 +149,10 @@ static void wait_for_work(struct server *server, int max_ms)
 		timeout_ms = max_ms;
 	if (is_report_requested(server))
 		timeout_ms = 0;
-	if (server->http)
+	if (server->http && is_http_allowed(server))
 		fd_count = http_poll(server->http, fds, timeout_ms, &timeout_ms);
+	else if (server->http && timeout_ms > PAUSE_MS)
+		timeout_ms = PAUSE_MS;
 	/* What poll found is not looked at: http_turn sees by itself, and after a failure there is the next tick. */
 	poll(fds, fd_count, timeout_ms);
 }
@@ -128,14 +162,25 @@ static void serve(struct server *server)
 	while (tick(server) && !server->host->is_to_end()) {
 		write_requested_report(server);
 		wait_for_work(server, unwind_tables_turn(&server->unwind_tables));
-		if (server->http)
-			http_turn(server->http);
+		serve_clients(server);
 	}
+}
+
+/* Whoever asks for much at our address must not take the processor from the program: of this thread alone, setpriority(2)
+ * under "C library/kernel differences". Where it is forbidden, so be it. */
+static void step_back(void)
+{
+	errno = 0;
+	int nice_now = getpriority(PRIO_PROCESS, 0);
+
+	if (!errno)
+		setpriority(PRIO_PROCESS, 0, nice_now + NICER_BY < NICE_MAX ? nice_now + NICER_BY : NICE_MAX);
 }
 
 int profshim_exporter_serve(const struct exporter_host *host)
 {
-	struct server server = { .host = host, .cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) };
+	struct server server = { .host = host, .cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID),
+	                         .allowed_at_ns = clock_ns(CLOCK_MONOTONIC) };
 	int result = reading_init(&server.reading, &host->seg);
 
 	if (result) {
@@ -143,6 +188,7 @@ int profshim_exporter_serve(const struct exporter_host *host)
 		return result;
 	}
 	atomic_store_explicit(&host->seg.head->server_pid, (uint32_t)getpid(), memory_order_relaxed);
+	step_back();
 	reset_finish(&host->seg);
 	slow_log_init(&server.slow_log, host, &server.reading.names);
 	unwind_tables_init(&server.unwind_tables, host);

@@ -96,8 +96,13 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
 
 void made_init(struct made_session *made)
 {
+	made_init_within(made, SEGMENT_CEILING);
+}
+
+void made_init_within(struct made_session *made, size_t ceiling_bytes)
+{
 	static const char *const own[] = { "_background", "_idle", "_OTHER" };
-	size_t bytes = seg_bytes_for(SEGMENT_CEILING);
+	size_t bytes = seg_bytes_for(ceiling_bytes);
 
 	*made = (struct made_session){ .base = calloc(1, bytes) };
 	seg_format(made->base, bytes, 2);

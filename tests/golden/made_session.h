@@ -42,6 +42,8 @@ struct made_session {
 };
 
 void made_init(struct made_session *made);
+/* The same in a segment of this ceiling. */
+void made_init_within(struct made_session *made, size_t ceiling_bytes);
 void made_deinit(struct made_session *made);
 
 /* Reads a file of commands; exits with a message when it cannot be understood: a test that lies is worse than none. */

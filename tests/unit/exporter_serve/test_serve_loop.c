@@ -734,6 +734,36 @@ START_TEST(a_client_that_reads_nothing_delays_nobody)
 }
 END_TEST
 
+enum { FLOOD_MS = 4000, BURST_MS = 1000, SHARE_PCT = 50, ONE_TURN_MS = 300 }; /* of serve.c; and what one turn may take */
+
+/* As fast as it goes, on connections of their own; what is asked for costs the server far more than the client. */
+START_TEST(a_flood_of_requests_takes_a_share_of_a_core_and_no_more)
+{
+	static const char request[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+	struct timespec begin, now;
+	int fds[8], elapsed_ms = 0;
+
+	start("127.0.0.1:0", "");
+	for (int i = 0; i < 8; i++)
+		fds[i] = connect_to_server();
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	while (elapsed_ms < FLOOD_MS) {
+		for (int i = 0; i < 8; i++) {
+			send(fds[i], request, strlen(request), MSG_NOSIGNAL | MSG_DONTWAIT);
+			while (recv(fds[i], answer, sizeof(answer), MSG_DONTWAIT) > 0)
+				;
+		}
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		elapsed_ms = (int)(now.tv_sec - begin.tv_sec) * 1000 + (int)((now.tv_nsec - begin.tv_nsec) / 1000000);
+	}
+	for (int i = 0; i < 8; i++)
+		close(fds[i]);
+	stop();
+	uint64_t cpu_ms = host.seg.threads[0].overhead_ns[SEG_PHASE_EXPORT] / 1000000;
+	ck_assert_uint_le(cpu_ms, BURST_MS + (uint64_t)elapsed_ms * SHARE_PCT / 100 + ONE_TURN_MS);
+}
+END_TEST
+
 /* --- addresses and tokens */
 
 START_TEST(the_token_is_asked_for_where_others_can_come_in)
@@ -879,7 +909,10 @@ START_TEST(want_of_descriptors_delays_a_client_and_loses_none)
 	say(waiting, "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n");
 	say(fd, "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n");
 	hear(fd, "healthy\n", 1); /* those who are in are served */
-	sleep_ms(300);
+	uint64_t cpu_ns = host.seg.threads[0].overhead_ns[SEG_PHASE_EXPORT];
+	sleep_ms(500);
+	cpu_ns = host.seg.threads[0].overhead_ns[SEG_PHASE_EXPORT] - cpu_ns;
+	ck_assert_uint_lt(cpu_ns, 100000000); /* it does not try again and again */
 	ck_assert_int_eq(open_count, DESCRIPTORS_AT_REST + 1);
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	hear(waiting, "healthy\n", 1);
@@ -1092,6 +1125,7 @@ int main(void)
 	tcase_add_test(crowds, a_hundred_connections_at_once_are_all_answered);
 	tcase_add_test(crowds, idle_connections_make_way_when_all_are_taken);
 	tcase_add_test(crowds, a_client_that_sends_byte_by_byte_delays_nobody);
+	tcase_add_test(crowds, a_flood_of_requests_takes_a_share_of_a_core_and_no_more);
 	tcase_add_test(crowds, a_client_that_reads_nothing_delays_nobody);
 	tcase_add_test(addresses, the_token_is_asked_for_where_others_can_come_in);
 	tcase_add_test(addresses, the_token_is_not_asked_for_to_read_on_loopback);

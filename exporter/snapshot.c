@@ -182,7 +182,7 @@ static bool processes_copy(struct snapshot *snapshot, const struct seg_view *seg
 		const struct seg_process *from = &seg->processes[i];
 		uint64_t owner = load(&from->owner);
 		if (!seg_process_is_in(owner)) {
-			snapshot->damaged_entries += (owner & ~(SEG_PROCESS_CLAIMED | SEG_PROCESS_RESERVED)) > INT32_MAX;
+			snapshot->damaged_entries += owner && !(owner & (SEG_PROCESS_CLAIMED | SEG_PROCESS_RESERVED));
 			continue;
 		}
 		struct snapshot_process *process = &snapshot->processes[snapshot->process_count++];

@@ -17,7 +17,7 @@ HOOK pid_t fork(void)
 
 	if (!hook_enter(&hook, SEG_CALL_FORK))
 		return real.fork();
-	struct seg_process *interrupted = shim_fork_begins();
+	struct process_reservation interrupted = shim_fork_begins();
 	pid_t child = real.fork();
 	if (child == 0) {
 		/* The child is a new thread of a new process: it has counted nothing, and its slot is another. */

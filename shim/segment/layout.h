@@ -271,6 +271,7 @@ struct seg_unwind_piece {
 /* A process: only what must vanish with it. Gauges are signed, since one thread may add what another takes away. */
 #define SEG_PROCESS_CLAIMED (1ULL << 32)  /* by this pid, which fills it in or clears it */
 #define SEG_PROCESS_RESERVED (1ULL << 33) /* by this pid, for a child that it is about to fork */
+#define SEG_PROCESS_TURN_SHIFT 34         /* above: number of the reservation */
 struct seg_process {
 	_Atomic uint64_t owner;       /* pid, 0 = free; with one of the flags above it is in nobody's use yet, or no more */
 	_Atomic uint64_t since_boot_ns; /* later than the process's start: tells a reused pid from its first owner */

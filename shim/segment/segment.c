@@ -124,7 +124,7 @@ struct tier {
 	uint32_t kinds;      /* divisor of what there are kinds of, by label or name */
 	uint32_t shards_max; /* of histograms */
 };
-static const struct tier tiers[] = { { 8192, 1, 1, SEG_SHARDS_MAX }, { 4096, 4, 1, SEG_SHARDS_MAX }, { 2048, 4, 2, 2 },
+static const struct tier tiers[] = { { 8192, 1, 1, SEG_SHARDS_MAX }, { 4096, 4, 1, 4 }, { 2048, 4, 2, 2 },
 				     { STACKS_MIN, 32, 4, 1 } };
 
 static const struct tier *tier_of(uint32_t stacks)

@@ -93,45 +93,59 @@ static struct seg_process *claim(uint64_t owner)
 	return NULL;
 }
 
-struct seg_process *process_reserve(void)
+/* The number of a reservation tells it from a later one of the same place by the same parent. */
+struct process_reservation process_reserve(void)
 {
-	struct seg_process *process = process_is_self() ? claim((uint64_t)entered_pid | SEG_PROCESS_RESERVED) : NULL;
+	static _Atomic uint32_t turn;
+	struct process_reservation reservation = { 0 };
 
-	if (process)
-		atomic_store_explicit(&process->is_exiting, 0, memory_order_relaxed);
-	return process;
+	if (!process_is_self())
+		return reservation;
+	reservation.owner = (uint64_t)atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) << SEG_PROCESS_TURN_SHIFT |
+			    SEG_PROCESS_RESERVED | (uint64_t)entered_pid;
+	reservation.place = claim(reservation.owner);
+	if (reservation.place)
+		atomic_store_explicit(&reservation.place->is_exiting, 0, memory_order_relaxed);
+	return reservation;
 }
 
-void process_reserve_end(struct seg_process *place, pid_t child)
+static uint64_t turn_of(uint64_t owner)
 {
-	change_owner(place, (uint64_t)entered_pid | SEG_PROCESS_RESERVED, child > 0 ? (uint64_t)child | SEG_PROCESS_CLAIMED : 0);
+	return owner >> SEG_PROCESS_TURN_SHIFT;
+}
+
+void process_reserve_end(const struct process_reservation *reservation, pid_t child)
+{
+	uint64_t claimed = turn_of(reservation->owner) << SEG_PROCESS_TURN_SHIFT | SEG_PROCESS_CLAIMED | (uint32_t)child;
+
+	if (reservation->place)
+		change_owner(reservation->place, reservation->owner, child > 0 ? claimed : 0);
 }
 
 /* By the child, which may know itself by another number than its parent does (pid_namespaces(7)). False: the parent died,
  * and its place for us with it. */
-static bool take_reserved(struct seg_process *process, pid_t parent)
+static bool take_reserved(const struct process_reservation *reservation)
 {
-	uint64_t seen = owner_of(process);
-	bool is_ours = seen == ((uint64_t)parent | SEG_PROCESS_RESERVED) || (seen & SEG_PROCESS_CLAIMED);
+	uint64_t ours = (uint64_t)entered_pid | SEG_PROCESS_CLAIMED;
 
-	if (!is_ours)
-		return false;
-	if (change_owner(process, seen, (uint64_t)entered_pid | SEG_PROCESS_CLAIMED))
+	if (change_owner(reservation->place, reservation->owner, ours))
 		return true;
-	seen = owner_of(process);
-	return (seen & SEG_PROCESS_CLAIMED) && change_owner(process, seen, (uint64_t)entered_pid | SEG_PROCESS_CLAIMED);
+	uint64_t seen = owner_of(reservation->place);
+	return (seen & SEG_PROCESS_CLAIMED) && turn_of(seen) == turn_of(reservation->owner) &&
+	       change_owner(reservation->place, seen, ours);
 }
 
-bool process_enter(struct seg_process *reserved)
+bool process_enter(const struct process_reservation *reservation)
 {
 	/* A child of fork has its parent's rings, and its parent's place until now. */
 	uint32_t rings = thread_process ? atomic_load_explicit(&thread_process->rings_counted, memory_order_relaxed) : rings_left;
-	pid_t parent = entered_pid;
-	struct seg_process *process = reserved;
+	struct seg_process *process;
 
 	entered_pid = getpid();
 	thread_process = NULL;
-	if (!process || !take_reserved(process, parent))
+	if (reservation && reservation->place && take_reserved(reservation))
+		process = reservation->place;
+	else
 		process = claim((uint64_t)entered_pid | SEG_PROCESS_CLAIMED);
 	if (!process)
 		return false;

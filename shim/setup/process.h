@@ -7,14 +7,18 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* Before a fork, in the parent: a place for the child, NULL: none is free; and after it, with the child's pid, -1 = there
- * is none. From then on the place is the child's, even if that dies before it could do anything. Context: call. */
-struct seg_process *process_reserve(void);
-void process_reserve_end(struct seg_process *place, pid_t child);
+/* Before a fork, in the parent: a place for the child; and after it, with the child's pid, -1 = there is none. From then on
+ * the place is the child's, even if that dies before it could do anything. Context: call. */
+struct process_reservation {
+	struct seg_process *place; /* NULL = none: the table is full */
+	uint64_t owner;            /* like no other reservation's */
+};
+struct process_reservation process_reserve(void);
+void process_reserve_end(const struct process_reservation *reservation, pid_t child);
 
-/* Takes a place in the table of processes; again in the child of fork, with what the parent reserved for it, if it did.
- * False: none was free, gauges are not kept. */
-bool process_enter(struct seg_process *reserved);
+/* Takes a place in the table of processes; again in the child of fork, with what the parent reserved for it, if it did
+ * (NULL: it did not). False: none was free, gauges are not kept. */
+bool process_enter(const struct process_reservation *reservation);
 
 /* Gives it up, counting why. False: this process has none, or is a vfork child that only borrows our memory. */
 bool process_leave(enum seg_counter cause);

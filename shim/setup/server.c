@@ -50,7 +50,7 @@ static _Atomic bool is_started;
 static _Atomic bool is_alive; /* the thread was made and has not come to its end */
 static _Atomic uint64_t next_look_ns; /* 0 = this process never looked whether enough are alive */
 static _Atomic bool is_stopping;
-static _Atomic bool is_loading;  /* the exporter is being opened: locks are held */
+static _Atomic bool is_loading;  /* the exporter is being opened: locks are held, and a socket that a child would keep */
 static _Atomic unsigned forks_in_progress;
 static unsigned start_delay_ms;
 static struct exporter_host host;
@@ -97,7 +97,9 @@ static bool host_tick(void)
 {
 	static unsigned ticks;
 
+	atomic_store(&is_loading, false);
 	process_bury(++ticks % THOROUGH_TICKS == 0);
+	session_keep_space();
 	if (ticks % RINGS_TICKS == 0)
 		rings_look();
 	if (ticks % PRUNE_PERIOD_TICKS == PRUNE_TICKS)
@@ -169,7 +171,8 @@ static bool win_election(void)
 	return problem == 0;
 }
 
-/* Opens the exporter at a moment when no fork is under way. */
+/* Opens the exporter at a moment when no fork is under way; none begins until the first tick, when it listens and the socket
+ * is known as ours: a child that had it unknowingly would keep the port from whoever serves next. */
 static serve_function *load_exporter(void)
 {
 	atomic_store(&is_loading, true);
@@ -178,9 +181,7 @@ static serve_function *load_exporter(void)
 		sleep_ms(1);
 		atomic_store(&is_loading, true);
 	}
-	serve_function *serve = find_exporter("profshim_exporter_serve");
-	atomic_store(&is_loading, false);
-	return serve;
+	return find_exporter("profshim_exporter_serve");
 }
 
 /* One term as the server. False: this process cannot serve; the dead were buried meanwhile, and another may try. */

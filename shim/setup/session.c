@@ -1,6 +1,9 @@
 /* The directory is ours alone (0700) and checked to be so before anything in it is opened: a directory that somebody
- * else could write to would let him exchange the file under us. The file's space is checked when it is made, since a page
- * of a sparse file that cannot be had later is a SIGBUS in the program.
+ * else could write to would let him exchange the file under us.
+ *
+ * A page of a sparse file that cannot be had is a SIGBUS in the program. So the file's space is checked when it is made,
+ * and the serving thread takes all of it for good as soon as what is free runs low. Not before: most programs need a small
+ * part of it.
  */
 #include "session.h"
 
@@ -26,6 +29,7 @@
 #include <unistd.h>
 
 #define HEARTBEAT_MAX_NS 10000000000ULL  /* 10 s: many ticks of the server */
+#define SPACE_SCARCE_BYTES (1ULL << 30)  /* 1 GiB: more than memory can be filled with between two looks */
 #define UNFINISHED_MAX_NS 60000000000ULL /* 60 s: a segment is laid out in milliseconds */
 
 static char directory_path[PATH_MAX];
@@ -253,6 +257,33 @@ bool session_is_own(const char *path)
 const char *session_path(void)
 {
 	return file_path;
+}
+
+/* False: the file cannot be reached any more, or there is no room left. Linux 5.14 has MADV_POPULATE_WRITE. */
+static bool take_space(void)
+{
+	int fd = open(file_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return madvise(seg.head, seg.head->total_bytes, MADV_POPULATE_WRITE) == 0;
+	bool is_taken = fallocate(fd, 0, 0, (off_t)seg.head->total_bytes) == 0;
+	close(fd);
+	return is_taken;
+}
+
+void session_keep_space(void)
+{
+	static bool is_settled;
+	struct statvfs space;
+
+	if (is_settled || !file_path[0])
+		return;
+	if (statvfs(file_path, &space) == 0 && (uint64_t)space.f_bavail * space.f_frsize >= SPACE_SCARCE_BYTES + seg.head->total_bytes)
+		return;
+	is_settled = true;
+	if (!take_space())
+		log_line(SEG_LOG_WARN, "the space that %s may need cannot be kept for it (%s): the program may get a SIGBUS when it is used up",
+			 file_path, strerror(errno));
 }
 
 /* A session's file whose session is over. */

@@ -20,6 +20,9 @@ bool session_is_own(const char *path);
 /* Path of the segment's file, "" if it lies in memory only. What a program that we execute needs to join. */
 const char *session_path(void);
 
+/* Takes the file's space for good where little is left. By the serving thread, every tick. */
+void session_keep_space(void);
+
 /* The session is over for good: removes its file if nothing worth reading is in it; true if so. Allocates nothing. */
 bool session_discard(void);
 

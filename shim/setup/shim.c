@@ -162,7 +162,7 @@ static void count_place(bool has_place)
 
 static __thread struct {
 	bool is_prepared; /* before_fork did what the handlers after it must undo; the state may change meanwhile */
-	struct seg_process *place; /* reserved for the child */
+	struct process_reservation place; /* for the child */
 	uint64_t mask; /* the kernel's */
 } forking __attribute__((tls_model("initial-exec")));
 
@@ -206,24 +206,23 @@ static void after_fork_in_parent(void)
 	change_mask(SIG_SETMASK, forking.mask);
 }
 
-struct seg_process *shim_fork_begins(void)
+struct process_reservation shim_fork_begins(void)
 {
-	struct seg_process *interrupted = forking.place;
+	struct process_reservation interrupted = forking.place;
 
 	bool is_active = atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE;
 
-	forking.place = is_active ? process_reserve() : NULL;
+	forking.place = is_active ? process_reserve() : (struct process_reservation){ 0 };
 	return interrupted;
 }
 
-void shim_fork_ended(pid_t child, struct seg_process *interrupted)
+void shim_fork_ended(pid_t child, struct process_reservation interrupted)
 {
-	if (forking.place)
-		process_reserve_end(forking.place, child);
+	process_reserve_end(&forking.place, child);
 	forking.place = interrupted;
 }
 
-static void enter_as_child(struct seg_process *place)
+static void enter_as_child(const struct process_reservation *place)
 {
 	bool has_place = process_enter(place);
 
@@ -236,10 +235,10 @@ static void after_fork_in_child(void)
 {
 	int saved_errno = errno;
 	bool is_prepared = forking.is_prepared;
-	struct seg_process *place = forking.place;
+	struct process_reservation place = forking.place;
 
 	forking.is_prepared = false;
-	forking.place = NULL;
+	forking.place = (struct process_reservation){ 0 };
 	if (!is_prepared) {
 		if (atomic_load_explicit(&state_kept, memory_order_relaxed) != SHIM_ACTIVE)
 			restore_state();
@@ -249,7 +248,7 @@ static void after_fork_in_child(void)
 	thread_forget();
 	server_fork_child();
 	descriptors_close_all();
-	enter_as_child(place);
+	enter_as_child(&place);
 	/* SIGPROF first as the program has it: what sampling finds is taken for that. It may let it through for good. */
 	change_mask(SIG_SETMASK, ~(FAULTS | OF_LIBC | SIGNAL_BIT(SIGPROF)) | (forking.mask & SIGNAL_BIT(SIGPROF)));
 	sampling_forked();

@@ -7,11 +7,11 @@
  *   DORMANT  executed by a profiled program, and not (yet) a server: hooks pass through until it listens or accepts
  *   ACTIVE   profiled
  */
+#include "process.h"
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
-
-struct seg_process;
 
 enum shim_state { SHIM_EARLY, SHIM_OFF, SHIM_DORMANT, SHIM_ACTIVE };
 extern _Atomic int shim_state __attribute__((visibility("hidden")));
@@ -37,8 +37,8 @@ void shim_process_ends(void);
 /* Around fork in the parent: the child is in the session from its first moment on, whatever becomes of it, so that a
  * session whose last process forks and ends at once is not taken for over. child: -1 = there is none. interrupted: what
  * the beginning gave, which is that of a fork in whose midst a handler of the program forks. Context: call. */
-struct seg_process *shim_fork_begins(void);
-void shim_fork_ended(pid_t child, struct seg_process *interrupted);
+struct process_reservation shim_fork_begins(void);
+void shim_fork_ended(pid_t child, struct process_reservation interrupted);
 
 /* Around exec: nothing of ours may be pending in the new program; ended without effect if exec failed. False: this is a
  * child of vfork, nothing was done and shim_exec_failed must not be called. Context: call. */

@@ -61,5 +61,18 @@ def hooks_and_sampling_allocate_nothing(scene):
     scene.at_least("samples taken meanwhile", int(samples.group(1)) if samples else 0, 50)
 
 
+@test
+def threads_forks_libraries_and_signals_allocate_no_more_than_without(scene):
+    def counts(**how):
+        result = scene.run([own_server("count_allocations"), "life", "200"], **how)
+        scene.equal("exit code and stderr", (result.returncode, result.stderr), (0, b""))
+        return {name: int(count) for name, count in (line.split() for line in result.stdout.decode().splitlines())}
+    plain = counts(shim=False)
+    scene.say(plain)
+    for unwind in ("auto", "libunwind", "fp"):
+        for name, count in counts(hz=997, unwind=unwind).items():
+            scene.at_most("allocations by %s with PROFSHIM_UNWIND=%s" % (name, unwind), count, plain[name])
+
+
 if __name__ == "__main__":
     run_tests()

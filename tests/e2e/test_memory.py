@@ -38,9 +38,10 @@ def segment_bytes(scene):
 class Commanded:
     """A memory_server and the pipe by which it is told what to do."""
 
-    def __init__(self, scene, shim=True, **settings):
+    def __init__(self, scene, shim=True, run_in=(), **settings):
+        """run_in: words that start another program, before those of memory_server."""
         reading_end, self.writing_end = os.pipe()
-        self.program = scene.start([own_server("memory_server")], shim=shim, stdin=reading_end, **settings)
+        self.program = scene.start([*run_in, own_server("memory_server")], shim=shim, stdin=reading_end, **settings)
         os.close(reading_end)
         self.done = 0
         self.program.wait_for_output("ready")
@@ -253,6 +254,35 @@ def a_small_ceiling_is_kept_and_one_that_is_too_small_is_said_once(scene):
     server.do("requests 5 4")
     scene.equal("lines on stderr", len(server.program.stderr().splitlines()), 1)
     scene.check("which names the variable", "PROFSHIM_MEMORY" in server.program.stderr(), server.program.stderr())
+    server.end()
+
+
+@test
+def a_program_lives_on_when_the_space_for_its_session_is_used_up(scene):
+    # In a mount namespace of its own, a file system of 64 MiB as containers have for /dev/shm.
+    private = scene.path("private")
+    os.mkdir(private)
+    mounted = "mount -t tmpfs -o size=64m,mode=0700 none %s && exec \"$@\"" % private
+    environment = scene.shim_environment(dir=private, hz=997)
+    preload = environment.pop("LD_PRELOAD")
+    server = Commanded(scene, shim=False, environment=environment,
+                       run_in=["unshare", "-m", "sh", "-c", mounted, "sh", "env", "LD_PRELOAD=" + preload])
+    inside = "/proc/%d/root%s" % (server.program.pid, private)
+    (name,) = [name for name in os.listdir(inside) if name.endswith(".seg")]
+    path = os.path.join(inside, name)
+    wait_until(lambda: os.stat(path).st_blocks * 512 >= os.path.getsize(path), 5, "the file's space being taken")
+    filled = 0
+    with open(os.path.join(inside, "filler"), "wb", buffering=0) as filler:
+        try:
+            while True:
+                filled += filler.write(bytes(MIB))
+        except OSError as error:
+            scene.say("%d MiB of others' until %s" % (filled // MIB, error.strerror))
+    server.do("requests 500 20")
+    server.do("stacks 1000")
+    server.do("threads 100 1000")
+    scene.equal("stderr", server.program.stderr(), "")
+    server.do("end")
     server.end()
 
 

@@ -1,28 +1,38 @@
 /* count_allocations - a little server and its client in one thread, which counts every allocation made while it works.
  *
  *     count_allocations ROUNDS
+ *     count_allocations life ROUNDS
  *
  * The program defines malloc and its kin itself, so that whatever is loaded into it calls these. It counts those of its
  * one working thread between the first and the last of ROUNDS rounds: connections are made, requests of one protocol after
  * the other sent, received and answered by several calls, descriptors duplicated and closed. None of that allocates by
  * itself, so that the count printed, "allocations N", is that of what was interposed. Burns some CPU, so that samples are
  * taken, too.
+ *
+ * By life threads are made and end, processes are forked, libraries opened and closed, and signals sent, ROUNDS times each.
+ * For that the C library does allocate, so it prints how often all threads but profshim's own did, "threads N" and so on, to be
+ * compared with the same program's figures on its own.
  */
 #include "burn.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* The allocator of glibc under the names that nobody interposes. */
@@ -34,12 +44,28 @@ void __libc_free(void *old);
 
 static __thread bool is_counting;
 static __thread unsigned long allocations;
+static _Atomic bool is_counting_life;
+static _Atomic unsigned long life_allocations;
+
+/* The thread that serves allocates as it likes; it is told by its name. */
+static bool is_profshim(void)
+{
+	char name[16] = "";
+
+	prctl(PR_GET_NAME, name);
+	return !strcmp(name, "profshim");
+}
 
 static void count_allocation(void)
 {
 	if (is_counting)
 		allocations++;
+	if (atomic_load(&is_counting_life) && !is_profshim())
+		atomic_fetch_add(&life_allocations, 1);
 }
+
+/* The project's objects hide their names; these are to be found by all that is loaded. */
+#pragma GCC visibility push(default)
 
 void *malloc(size_t bytes)
 {
@@ -81,11 +107,15 @@ int posix_memalign(void **ret_memory, size_t alignment, size_t bytes)
 	return 0;
 }
 
+/* Of nothing it is no work: the C library frees what a reused thread might have had in each module's memory. */
 void free(void *old)
 {
-	count_allocation();
+	if (old)
+		count_allocation();
 	__libc_free(old);
 }
+
+#pragma GCC visibility pop
 
 static void check(const char *what, bool is_well)
 {
@@ -228,6 +258,90 @@ static void round_trip(int listener, const struct sockaddr_in *address, unsigned
 	check("close", close(pair.client) == 0 && close(pair.server) == 0 && close(pair.epoll) == 0);
 }
 
+static void *read_nothing(void *unused)
+{
+	char byte;
+
+	check("read", read(-1, &byte, 1) < 0);
+	burn(20000);
+	return unused;
+}
+
+static void live_by_threads(void)
+{
+	pthread_t thread;
+
+	check("pthread_create", pthread_create(&thread, NULL, read_nothing, NULL) == 0);
+	pthread_join(thread, NULL);
+}
+
+static void live_by_forks(void)
+{
+	unsigned long before = atomic_load(&life_allocations);
+	int status;
+	pid_t child = fork();
+
+	check("fork", child >= 0);
+	if (child == 0) {
+		read_nothing(NULL);
+		_exit(atomic_load(&life_allocations) != before);
+	}
+	check("waitpid", waitpid(child, &status, 0) == child && WIFEXITED(status));
+	atomic_fetch_add(&life_allocations, (unsigned long)WEXITSTATUS(status));
+}
+
+static void live_by_libraries(void)
+{
+	/* One that nobody else has opened. */
+	void *library = dlopen("libBrokenLocale.so.1", RTLD_NOW | RTLD_LOCAL);
+
+	check("dlopen", library && dlsym(library, "__ctype_get_mb_cur_max"));
+	burn(20000);
+	dlclose(library);
+}
+
+static void take_signal(int number)
+{
+	(void)number;
+	burn(1000);
+}
+
+static void live_by_signals(void)
+{
+	const int numbers[] = { SIGUSR1, SIGUSR2, SIGPROF, SIGRTMAX };
+	sigset_t set, before;
+
+	sigfillset(&set);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		struct sigaction action = { .sa_handler = take_signal }, old;
+		check("sigaction", sigaction(numbers[i], &action, &old) == 0);
+		pthread_sigmask(SIG_BLOCK, &set, &before);
+		raise(numbers[i]);
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
+		check("signal", signal(numbers[i], SIG_IGN) != SIG_ERR && sigaction(numbers[i], &old, NULL) == 0);
+	}
+}
+
+static int live(unsigned rounds)
+{
+	static const struct {
+		const char *name;
+		void (*go)(void);
+	} lives[] = { { "threads", live_by_threads }, { "forks", live_by_forks }, { "libraries", live_by_libraries },
+		      { "signals", live_by_signals } };
+
+	for (size_t i = 0; i < sizeof(lives) / sizeof(lives[0]); i++) {
+		lives[i].go(); /* what is allocated once */
+		atomic_store(&life_allocations, 0);
+		atomic_store(&is_counting_life, true);
+		for (unsigned round = 0; round < rounds; round++)
+			lives[i].go();
+		atomic_store(&is_counting_life, false);
+		printf("%s %lu\n", lives[i].name, atomic_load(&life_allocations));
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct sockaddr_in address;
@@ -235,8 +349,10 @@ int main(int argc, char **argv)
 	void *volatile memory; /* or the pair would be optimized away */
 	int listener;
 
+	if (argc == 3 && !strcmp(argv[1], "life"))
+		return live((unsigned)atoi(argv[2]));
 	if (!rounds) {
-		fprintf(stderr, "usage: count_allocations ROUNDS\n");
+		fprintf(stderr, "usage: count_allocations [life] ROUNDS\n");
 		return 2;
 	}
 	listener = listen_anywhere(&address);
@@ -246,7 +362,7 @@ int main(int argc, char **argv)
 	is_counting = false;
 	printf("allocations %lu\n", allocations);
 	is_counting = true;
-	memory = malloc(1); /* proof that the counting works: two more */
+	memory = strdup("x"); /* proof that the counting works, also of what a library allocates: two more */
 	free((void *)memory);
 	is_counting = false;
 	printf("control %lu\n", allocations);

@@ -21,7 +21,7 @@ enum {
 	NICER_BY = 10, NICE_MAX = 19,
 	/* CPU time for clients: as much as a person or a few scrapers ever ask for, and of more a share only, since it is taken
 	 * from the program where that has no more cores than it needs. */
-	BURST_MS = 1000, SHARE_PCT = 50, PAUSE_MS = 20,
+	BURST_MS = 500, SHARE_PCT = 25, PAUSE_MS = 20,
 };
 
 struct server {

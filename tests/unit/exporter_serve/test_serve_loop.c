@@ -734,7 +734,7 @@ START_TEST(a_client_that_reads_nothing_delays_nobody)
 }
 END_TEST
 
-enum { FLOOD_MS = 4000, BURST_MS = 1000, SHARE_PCT = 50, ONE_TURN_MS = 300 }; /* of serve.c; and what one turn may take */
+enum { FLOOD_MS = 2000, BURST_MS = 500, SHARE_PCT = 25, ONE_TURN_MS = 300 }; /* of serve.c; and what one turn may take */
 
 /* As fast as it goes, on connections of their own; what is asked for costs the server far more than the client. */
 START_TEST(a_flood_of_requests_takes_a_share_of_a_core_and_no_more)

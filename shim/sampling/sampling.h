@@ -36,6 +36,8 @@ void sampling_cloned(void);
 
 /* Before exec: no SIGPROF may be pending in the new program. sampling_resume after an exec that failed. */
 void sampling_pause(void);
+/* For good, and so that what was to come to other threads comes to nobody. */
+void sampling_end(void);
 void sampling_resume(void);
 
 /* In a child of vfork, whose mask alone is its own: the same for that. Context: call. */

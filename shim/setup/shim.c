@@ -35,6 +35,7 @@
 #include <unistd.h>
 
 enum {
+	SILENCE_MS = 1000,    /* for our thread to end */
 	SERVER_DELAY_MS = 50, /* programs that end sooner pay for a thread, and for nothing that it would open */
 };
 
@@ -51,6 +52,7 @@ static struct config config;
 static char program_path[PATH_MAX]; /* of the executable; "" = not known */
 static pthread_key_t thread_key;    /* its destructor tells of a thread's end */
 static bool has_thread_key;
+static _Atomic bool is_silent;      /* a filter of the program's allows us no system call */
 static _Atomic bool has_main_ended; /* by pthread_exit, while other threads go on */
 
 /* As its caller named it: redis-server, though the file behind that link be redis-check-rdb. A login shell is "-bash".
@@ -120,6 +122,8 @@ static void on_thread_end(void *round)
 	uintptr_t next = (uintptr_t)round + 1;
 
 	if (next < PTHREAD_DESTRUCTOR_ITERATIONS && pthread_setspecific(thread_key, (void *)next) == 0)
+		return;
+	if (atomic_load_explicit(&is_silent, memory_order_relaxed))
 		return;
 	self.own_depth++; /* for good: the thread has no slot any more */
 	self.call = 0;    /* it may have been cancelled within one */
@@ -467,6 +471,22 @@ __attribute__((destructor)) static void shim_destructor(void)
 	finish_end(is_last ? server_finish_slow_log : NULL);
 	if (is_last && !session_discard())
 		session_prune();
+}
+
+void shim_goes_silent(bool is_for_all)
+{
+	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE || !process_is_self())
+		return;
+	self.own_depth++;
+	thread_count(SEG_COUNTER_FAULT_SAMPLING);
+	log_line(SEG_LOG_WARN, "process %d allows itself too few system calls (seccomp) and is not profiled any more", (int)getpid());
+	sampling_end();
+	conn_process_ends(clock_now_ns());
+	if (is_for_all)
+		server_step_aside(SILENCE_MS); /* and never back */
+	set_state(SHIM_OFF);
+	atomic_store_explicit(&is_silent, true, memory_order_relaxed);
+	self.own_depth--;
 }
 
 bool shim_exec_begin(void)

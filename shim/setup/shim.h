@@ -21,6 +21,10 @@ extern _Atomic int shim_state __attribute__((visibility("hidden")));
  * first hook. False: the state is what it seems. Context: call. */
 bool shim_cloned(void);
 
+/* The program installs a filter that calls of ours would not pass: counts what is open as ended and makes no system call on
+ * the program's threads any more, for good. is_for_all: ours would have it, too, and ends. Context: call. */
+void shim_goes_silent(bool is_for_all);
+
 /* What this process executes belongs to the session. In a child of clone or vfork, too. Context: call. */
 bool shim_is_in_session(void);
 

@@ -43,6 +43,16 @@ def the_program_itself_behaves_the_same_under_the_shim(scene):
 
 
 @test
+def names_that_servers_hardly_use_answer_the_same(scene):
+    plain = scene.run([own_server("every_name")], shim=False, timeout=30)
+    scene.equal("exit code", plain.returncode, 0)
+    for hz in (0, 997):
+        under = scene.run([own_server("every_name")], timeout=30, hz=hz)
+        scene.equal("output at %d Hz" % hz, (under.returncode, under.stdout.decode(), under.stderr),
+                    (0, plain.stdout.decode(), plain.stderr))
+
+
+@test
 def hooks_and_sampling_allocate_nothing(scene):
     rounds = 18000  # of six protocols in turn
     for unwind in ("auto", "fp"):

@@ -42,6 +42,23 @@ def exports_said(code, exported, *link_args):
         return result.returncode, result.stdout
 
 
+HOOKS = {"shim/hooks/profshim.map": "{ global: one; two; local: *; };",
+         "shim/base/real.h": "#define REAL_FUNCTIONS(X) \\\n\tX(int, one, (int)) \\\n\tX(void *, two, (int))\n\n",
+         "shim/hooks/foreign.h": "#define FOREIGN_A_NAMES(X) \\\n\tX(far)\n\n",
+         "tests/e2e/servers/a.c": "int main(void) { one(1); two(2); }\n"}
+
+
+def hooks_said(exceptions="", **changed):
+    """Exit code and output of check_hooks on a little tree; changed: part of a path's end = text."""
+    with tempfile.TemporaryDirectory() as tree:
+        for path, text in HOOKS.items():
+            write(tree, path, next((new for part, new in changed.items() if part in path), text))
+        listed = write(tree, "exceptions", exceptions)
+        result = subprocess.run([sys.executable, os.path.join(HERE, "check_hooks.py"), tree, listed],
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return result.returncode, result.stdout
+
+
 def count_said(*tests):
     """Exit code and last line of the count on a log of tests, each (result, stdout)."""
     script = os.path.join(HERE, "..", "..", "scripts", "lib", "tests.py")
@@ -80,6 +97,20 @@ CASES = {
         lambda: "does not export two" in exports_said("int one;", "one; two;")[1],
     "a needed library besides libc is found":
         lambda: "needs libm.so.6" in exports_said("int one;", "one;", "-Wl,--no-as-needed", "-lm")[1],
+    "hooks with true functions that are called pass": lambda: hooks_said() == (0, ""),
+    "a hook of a foreign library's function passes":
+        lambda: hooks_said(profshim="{ global: one; two; far; local: *; };", servers="one two far") == (0, ""),
+    "an export without a true function is found":
+        lambda: hooks_said(profshim="{ global: one; two; three; local: *; };", servers="one two three")
+        == (1, "three is exported, but there is no true function behind it\n"),
+    "a true function without a hook is found":
+        lambda: hooks_said(profshim="{ global: one; local: *; };") == (1, "two is looked up, but no hook has its name\n"),
+    "an export that is called in a comment only is found":
+        lambda: hooks_said(servers="one /* two */") == (1, "two is exported, but no test calls it\n"),
+    "an exception of hooks with its reason is accepted":
+        lambda: hooks_said("called two  # a test's reason\n", servers="one") == (0, ""),
+    "an exception of hooks that nothing needs is found":
+        lambda: hooks_said("called two  # a test's reason\n") == (1, "the exception called two is not needed\n"),
     "single tests of TAP and whole programs are counted":
         lambda: count_said(("OK", "1..2\nok 1 - a\nok 2 - b\n"), ("OK", "whatever\n")) == (0, "3 passed, 0 failed"),
     "a failed test is counted once":

@@ -460,7 +460,7 @@ START_TEST(a_child_of_fork_finds_the_loaders_lists_unlocked)
 
 	atomic_store(&is_enough, 0);
 	ck_assert_int_eq(pthread_create(&thread, NULL, draw_always, NULL), 0);
-	for (int i = 0; i < 40 && !failures; i++) {
+	for (int i = 0; i < 15 && !failures; i++) {
 		modules_fork_begin();
 		pid_t child = fork();
 		if (child == 0)

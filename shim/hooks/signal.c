@@ -34,6 +34,13 @@ static int set_action(int number, const struct sigaction *action, struct sigacti
 
 	if (passes_through())
 		return real.sigaction(number, action, ret_old);
+	if (action && is_arbitrated(number)) {
+		/* As the kernel keeps it. */
+		kernel = *action;
+		sigdelset(&kernel.sa_mask, SIGKILL);
+		sigdelset(&kernel.sa_mask, SIGSTOP);
+		action = &kernel;
+	}
 	if (sampling_arbitrates(number))
 		return sampling_program_action(number, action, ret_old);
 	if (report_signal_is(number))

@@ -53,12 +53,32 @@ void disposition_thread_begin(void)
 		change_mask(SIG_SETMASK, deputy_kernel_mask(mask));
 }
 
-void disposition_thread_end(void)
+/* For this thread, where it blocks that. Signals of SIGPROF's kind do not queue. */
+static bool is_one_waiting(void)
+{
+	uint64_t pending = 0;
+
+	syscall(SYS_rt_sigpending, &pending, KERNEL_MASK_BYTES);
+	return pending & deputy_bit_of(deputy_signal);
+}
+
+/* deputy: its bit where that shall stay blocked, whatever the program says. */
+static void show_program_mask(uint64_t deputy)
 {
 	uint64_t mask = change_mask(SIG_BLOCK, 0);
 
 	if (deputy_signal && mask & deputy_bit_of(deputy_signal))
-		change_mask(SIG_SETMASK, deputy_program_mask(mask));
+		change_mask(SIG_SETMASK, deputy_program_mask(mask) | deputy);
+}
+
+void disposition_thread_end(void)
+{
+	show_program_mask(deputy_bit_of(deputy_signal));
+}
+
+void disposition_mask_pause(void)
+{
+	show_program_mask(is_one_waiting() ? deputy_bit_of(deputy_signal) : 0);
 }
 
 static struct kept *kept_of(int number)
@@ -105,15 +125,6 @@ static void die_by(int number)
 }
 
 /* --- a signal that has to wait --- */
-
-/* Signals of its kind do not queue. In a handler that blocks everything. */
-static bool is_one_waiting(void)
-{
-	uint64_t pending = 0;
-
-	syscall(SYS_rt_sigpending, &pending, KERNEL_MASK_BYTES);
-	return pending & deputy_bit_of(deputy_signal);
-}
 
 static void send_on(const siginfo_t *info)
 {
@@ -164,14 +175,18 @@ bool sig_disposition_translate(siginfo_t *info)
 	return true;
 }
 
-void disposition_hand_over(void)
+void disposition_exec(void)
 {
 	uint64_t set = deputy_bit_of(deputy_signal);
 	struct timespec at_once = { 0 };
 	siginfo_t info;
 
-	while (set && syscall(SYS_rt_sigtimedwait, &set, &info, &at_once, KERNEL_MASK_BYTES) == deputy_signal)
+	if (!set || !(change_mask(SIG_BLOCK, 0) & set))
+		return;
+	change_mask(SIG_BLOCK, deputy_bit_of(SIGPROF));
+	while (syscall(SYS_rt_sigtimedwait, &set, &info, &at_once, KERNEL_MASK_BYTES) == deputy_signal)
 		syscall(SYS_kill, syscall(SYS_getpid), sig_disposition_translate(&info) ? SIGPROF : deputy_signal);
+	show_program_mask(0);
 }
 
 /* --- what the program wants done --- */

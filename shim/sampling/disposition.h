@@ -14,13 +14,13 @@ void disposition_set(int number, const struct sigaction *action, struct sigactio
 /* The program's own as it is now. */
 struct sigaction sig_disposition(int number);
 
-/* The calling thread's mask becomes the one that lets our ticks through (deputy.h), or again the program's own: before an
- * exec, or when the thread ends. */
+/* The calling thread's mask becomes the one that lets our ticks through (deputy.h), or again the program's own: when the
+ * thread ends; for a moment, around what makes a process that inherits it, which disposition_thread_begin ends; before an
+ * exec, where what waits as the deputy goes on waiting as SIGPROF. */
 void disposition_thread_begin(void);
 void disposition_thread_end(void);
-
-/* Before an exec, when the thread's mask is its own again: what waits as the deputy waits as SIGPROF. */
-void disposition_hand_over(void);
+void disposition_mask_pause(void);
+void disposition_exec(void);
 
 /* Does with a SIGPROF that is not ours what would have been done with it without us. False: that is nothing. */
 bool sig_disposition_do(siginfo_t *info, ucontext_t *context);

@@ -349,9 +349,8 @@ void sampling_pause(void)
 	/* Throws away what is pending. */
 	real.sigaction(SIGPROF, &ignore, NULL);
 	install();
-	disposition_thread_end();
-	disposition_hand_over();
 	leave_ignored(SIGPROF);
+	disposition_exec();
 	leave_ignored(deputy_signal);
 }
 
@@ -369,14 +368,20 @@ void sampling_end(void)
 
 void sampling_vfork_pause(void)
 {
+	int saved_errno = errno;
+
 	if (sampling.is_on)
-		disposition_thread_end();
+		disposition_mask_pause();
+	errno = saved_errno;
 }
 
 void sampling_vfork_resume(void)
 {
+	int saved_errno = errno;
+
 	if (sampling.is_on)
 		disposition_thread_begin();
+	errno = saved_errno;
 }
 
 void sampling_resume(void)

@@ -40,7 +40,8 @@ void sampling_pause(void);
 void sampling_end(void);
 void sampling_resume(void);
 
-/* In a child of vfork, whose mask alone is its own: the same for that. Context: call. */
+/* The same for the calling thread's mask alone: around what makes another program of a child of vfork, whose mask is its
+ * own, or begins one that inherits it. Errno is kept. Context: call. */
 void sampling_vfork_pause(void);
 void sampling_vfork_resume(void);
 

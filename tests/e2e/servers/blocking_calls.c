@@ -769,9 +769,17 @@ static int wait_open(struct place *p)
 	return 1;
 }
 
+/* Stays open until the next call, so that the reader meets it whenever it comes. */
 static void complete_open(struct place *p)
 {
-	close(open(p->path, O_WRONLY));
+	p->other = open(p->path, O_RDWR);
+}
+
+static void prepare_open(struct place *p)
+{
+	if (p->other > 0)
+		close(p->other);
+	p->other = 0;
 }
 
 static int wait_child(struct place *p)
@@ -968,7 +976,7 @@ static const struct kind kinds[] = {
 	{ "semop", make_set, NULL, wait_semop, complete_semop },
 	{ "flock", make_lock_file, prepare_flock, wait_flock, complete_flock },
 	{ "fcntl(F_OFD_SETLKW)", make_lock_file, prepare_setlkw, wait_setlkw, complete_setlkw },
-	{ "open of a FIFO", make_fifo, NULL, wait_open, complete_open },
+	{ "open of a FIFO", make_fifo, prepare_open, wait_open, complete_open },
 	{ "waitpid", make_nothing, prepare_child, wait_child, complete_child },
 	{ "sigwaitinfo", make_nothing, NULL, wait_sigwaitinfo, complete_signal },
 	{ "futex, no end", make_nothing, prepare_futex, wait_futex, complete_futex },

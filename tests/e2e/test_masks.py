@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""The program is told exactly what it said of its signals, gets those that it is sent and none of ours, and is sampled all
+the while, whatever it blocks."""
+
+from harness import own_server, run_tests, test
+
+MANY = 1000  # Hz
+
+def same_with_and_without(scene, *acts):
+    for act in acts:
+        plain = scene.run([own_server("mask_calls"), act], shim=False, timeout=60)
+        shim = scene.run([own_server("mask_calls"), act], timeout=60, hz=MANY, listen="off")
+        lines, wanted = shim.stdout.splitlines(), plain.stdout.splitlines()
+        for line, want in zip(lines, wanted):
+            if line != want:
+                scene.say("%s: %s, without the shim: %s" % (act, line, want))
+        scene.check("%s: %d lines are the same" % (act, len(wanted)), wanted and lines == wanted)
+        scene.equal("%s: exit code and stderr" % act, (shim.returncode, shim.stderr), (plain.returncode, plain.stderr))
+
+@test
+def masks_are_told_as_they_were_set(scene):
+    same_with_and_without(scene, "each-signal", "older-ways", "threads")
+
+@test
+def handlers_and_their_masks_are_told_as_they_were_set(scene):
+    same_with_and_without(scene, "handlers", "contexts-of-handlers")
+
+@test
+def jumps_and_contexts_bring_masks_back(scene):
+    same_with_and_without(scene, "jumps", "contexts")
+
+@test
+def a_sigprof_that_the_program_blocks_waits_for_it(scene):
+    same_with_and_without(scene, "pending", "descriptors", "letting-in")
+
+@test
+def a_sigprof_to_the_process_goes_to_the_thread_that_lets_it_in(scene):
+    same_with_and_without(scene, "goes-to-who-lets-it-in")
+
+@test
+def our_signals_are_nobodys(scene):
+    same_with_and_without(scene, "nothing-came")
+
+@test
+def new_processes_begin_with_the_mask_that_they_were_meant_to(scene):
+    same_with_and_without(scene, "processes")
+
+def samples_of(scene, act, function):
+    result = scene.run([own_server("mask_calls"), act], timeout=60, hz=MANY, report_at_exit=1, report=scene.path(act), top=1000)
+    scene.equal("%s: exit code" % act, result.returncode, 0)
+    with open(scene.path(act)) as file:
+        text = file.read()
+    seconds = [float(line.split()[1]) for line in text.splitlines() if "(%s)" % function in line and not line.startswith("#")]
+    return sum(seconds)
+
+@test
+def a_thread_that_blocks_everything_is_sampled_before_and_after_a_sigprof(scene):
+    same_with_and_without(scene, "sampled")
+    scene.at_least("seconds of CPU in what it does", samples_of(scene, "sampled", "burn_blocked"), 0.1)
+
+@test
+def an_alternate_stack_of_8_kib_is_enough(scene):
+    same_with_and_without(scene, "small-stack")
+    scene.at_least("seconds of CPU in the handler on it", samples_of(scene, "small-stack", "burn_blocked"), 0.1)
+
+if __name__ == "__main__":
+    run_tests()

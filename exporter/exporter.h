@@ -15,8 +15,10 @@ struct exporter_host {
 	struct seg_view seg;
 	/* One line to the operator, without newline; dropped if above the configured level. */
 	void (*log)(enum seg_log_level level, const char *line);
-	/* Descriptor 2 is still a place for text: a program may have closed it and got the number back for a file of its own. */
-	bool (*stderr_is_ours)(void);
+	/* The program's descriptor 2 until it is given back; -1 if that is no place for text any more: a program may have closed
+	 * it and got the number back for a file of its own. */
+	int (*stderr_borrow)(void);
+	void (*stderr_return)(int fd);
 	/* Housekeeping of the session (dead processes' slots); called every EXPORTER_TICK_MS. False: stop serving. */
 	bool (*tick)(void);
 	/* What tick says at last, at any time: looked at whenever a wait ends. */

@@ -58,9 +58,15 @@ static void log_failure(const struct exporter_host *host, const char *name, uint
 static int write_stderr(const struct exporter_host *host, const char *bytes, size_t count, size_t *ret_written)
 {
 	struct sink sink;
-	int result = host->stderr_is_ours() ? sink_init(&sink, STDERR_FILENO) : -EBADF;
+	int fd = host->stderr_borrow();
 
-	return result ? result : sink_write(&sink, bytes, count, ret_written);
+	if (fd < 0)
+		return -EBADF;
+	int result = sink_init(&sink, fd);
+	if (!result)
+		result = sink_write(&sink, bytes, count, ret_written);
+	host->stderr_return(fd);
+	return result;
 }
 
 static int write_file(const struct exporter_host *host, const char *path, const char *bytes, size_t count,

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,21 +25,44 @@ void log_init(enum seg_log_level level)
 		memset(&stderr_at_start, 0, sizeof(stderr_at_start));
 }
 
-bool log_stderr_is_ours(void)
+static __thread int fetched_by __attribute__((tls_model("initial-exec"))); /* 0 = the thread shares the program's */
+
+void log_thread_fetches(int pidfd)
+{
+	fetched_by = pidfd;
+}
+
+static bool is_ours(int fd)
 {
 	struct stat now;
 
-	if (fstat(STDERR_FILENO, &now) < 0)
+	if (fstat(fd, &now) < 0)
 		return false;
 	if (now.st_dev == stderr_at_start.st_dev && now.st_ino == stderr_at_start.st_ino)
 		return true;
 	/* Redirected since: terminals, /dev/null and pipes are logs, and so is a file that is only appended to. */
-	return S_ISCHR(now.st_mode) || S_ISFIFO(now.st_mode) || (fcntl(STDERR_FILENO, F_GETFL) & O_APPEND);
+	return S_ISCHR(now.st_mode) || S_ISFIFO(now.st_mode) || (fcntl(fd, F_GETFL) & O_APPEND);
+}
+
+int log_stderr_borrow(void)
+{
+	int fd = fetched_by ? (int)syscall(SYS_pidfd_getfd, fetched_by, STDERR_FILENO, 0) : STDERR_FILENO;
+
+	if (fd < 0 || is_ours(fd))
+		return fd;
+	log_stderr_return(fd);
+	return -1;
+}
+
+void log_stderr_return(int fd)
+{
+	if (fetched_by)
+		syscall(SYS_close, fd);
 }
 
 /* Writes, keeping from the program the signals that a write may raise in its thread: a pipe without a reader, a file at
  * its size limit. Those that were pending before stay so. */
-static bool write_quietly(const char *bytes, size_t count)
+static bool write_quietly(int fd, const char *bytes, size_t count)
 {
 	const struct timespec at_once = { 0 };
 	sigset_t raised, before, pending;
@@ -49,7 +73,7 @@ static bool write_quietly(const char *bytes, size_t count)
 	sigemptyset(&pending);
 	sigpending(&pending);
 	pthread_sigmask(SIG_BLOCK, &raised, &before);
-	bool is_written = write(STDERR_FILENO, bytes, count) == (ssize_t)count;
+	bool is_written = write(fd, bytes, count) == (ssize_t)count;
 	if (sigismember(&pending, SIGPIPE))
 		sigdelset(&raised, SIGPIPE);
 	if (sigismember(&pending, SIGXFSZ))
@@ -79,7 +103,10 @@ void log_line(enum seg_log_level level, const char *format, ...)
 	if (bytes > sizeof(line) - 2)
 		bytes = sizeof(line) - 2;
 	line[bytes++] = '\n';
-	if (!log_stderr_is_ours() || !write_quietly(line, bytes))
+	int fd = log_stderr_borrow();
+	if (fd < 0 || !write_quietly(fd, line, bytes))
 		atomic_fetch_add_explicit(&log_lines_lost, 1, memory_order_relaxed);
+	if (fd >= 0)
+		log_stderr_return(fd);
 	errno = saved_errno;
 }

@@ -3,6 +3,7 @@
  * Context: setup. One write(2) a line, so lines of several processes do not mix. errno is kept.
  * Nothing is written where descriptor 2 has become something else than a log since the start (a program may close it
  * and get the number back for a file of its own): such a line is counted in log_lines_lost.
+ * A thread with a table of descriptors of its own (setup/descriptors.h) fetches the program's descriptor 2 for each line.
  */
 #include "../segment/segment.h"
 
@@ -14,7 +15,11 @@ void log_init(enum seg_log_level level);
 
 __attribute__((format(printf, 2, 3))) void log_line(enum seg_log_level level, const char *format, ...);
 
-/* True: descriptor 2 is a place for our text. */
-bool log_stderr_is_ours(void);
+/* The program's descriptor 2, if it is a place for our text, -1 if not; until log_stderr_return. */
+int log_stderr_borrow(void);
+void log_stderr_return(int fd);
+
+/* The calling thread's descriptors are not the program's: these are got at by pidfd, pidfd_getfd(2). */
+void log_thread_fetches(int pidfd);
 
 extern _Atomic unsigned log_lines_lost;

@@ -3,6 +3,10 @@
  * its close and dup, and not inherited by its forks.
  * Context: call for asking, setup for changes. A fixed table without lock.
  *
+ * Our thread has a table of descriptors of its own (close_range(2), CLOSE_RANGE_UNSHARE): whatever it opens takes no
+ * number from the program, is met by no closefrom, counts against no limit of the program's and is in no fork. What is
+ * below is for kernels and filters that do not let it, and for what the program's own threads open on our behalf.
+ *
  * They lie above DESCRIPTORS_FLOOR where the limit allows, so that the program sees the low numbers it would have had. A
  * program may still close them behind our back (close_range, closefrom) and get a number back for a file of its own:
  * so a descriptor counts as ours only while it leads to the inode that it led to at first.
@@ -14,9 +18,14 @@ enum {
 	DESCRIPTORS_MAX = 4096,  /* higher ones are not hidden */
 };
 
+/* The calling thread, which is ours, gets a table of its own, empty but for /dev/null where others expect stdio; lines of
+ * log.h go on to the program's stderr. Where that is not to be had nothing changes. */
+void descriptors_part(void);
+
 /* Another number for fd's open file, close-on-exec and out of the way, fd being closed; fd itself where there is none. */
 int descriptors_raise(int fd);
 
+/* In a thread with a table of its own these do nothing. */
 void descriptors_add(int fd);
 void descriptors_remove(int fd);
 bool descriptors_is_own(int fd);

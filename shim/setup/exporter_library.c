@@ -73,7 +73,7 @@ static void *open_copy(void)
 	if (fd < 0)
 		return NULL;
 	if (write(fd, image, image_bytes) == (ssize_t)image_bytes) {
-		snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+		snprintf(name, sizeof(name), "/proc/thread-self/fd/%d", fd);
 		library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
 	}
 	close(fd);

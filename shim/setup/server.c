@@ -134,7 +134,8 @@ static void fill_host(void)
 {
 	host = (struct exporter_host){ .seg = seg,
 				       .log = host_log,
-				       .stderr_is_ours = log_stderr_is_ours,
+				       .stderr_borrow = log_stderr_borrow,
+				       .stderr_return = log_stderr_return,
 				       .tick = host_tick,
 				       .is_to_end = is_to_end,
 				       .descriptor_opened = descriptors_add,
@@ -221,6 +222,7 @@ static void *server_main(void *unused)
 	(void)unused;
 	self.own_depth = 1; /* for good: this thread is ours */
 	prctl(PR_SET_NAME, "profshim");
+	descriptors_part();
 	aside_thread_begins();
 	if (start_delay_ms)
 		aside_sleep(start_delay_ms);

@@ -108,6 +108,17 @@ def free_ports():
     raise Failure("none of the %d blocks of ports is left" % len(PORTS))
 
 
+def open_files(pid):
+    """What the descriptors of a process lead to, by the links in /proc: those of each table that its threads have, since
+    profshim's has one of its own. A file in a table that threads share comes once. OSError: it is gone, or another's."""
+    tables = {}
+    for task in os.listdir("/proc/%s/task" % pid):
+        folder = "/proc/%s/task/%s/fd" % (pid, task)
+        numbers = os.listdir(folder)
+        tables[tuple(sorted((number, os.readlink("%s/%s" % (folder, number))) for number in numbers))] = True
+    return [link for table in tables for _, link in table]
+
+
 def listening_pids(port):
     """Processes that hold a socket listening on this port of 127.0.0.1, from /proc: no word of profshim's own."""
     address = "0100007F:%04X" % port
@@ -120,9 +131,8 @@ def listening_pids(port):
     pids = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            for descriptor in os.listdir("/proc/%s/fd" % pid):
-                if os.readlink("/proc/%s/fd/%s" % (pid, descriptor)) in inodes:
-                    pids.add(int(pid))
+            if inodes.intersection(open_files(pid)):
+                pids.add(int(pid))
         except OSError:
             continue  # it ended meanwhile, or is another user's
     return pids

@@ -6,7 +6,7 @@ import resource
 import socket
 import stat
 
-from harness import free_ports, own_server, report_functions, run_tests, test, wait_until
+from harness import free_ports, open_files, own_server, report_functions, run_tests, test, wait_until
 
 # Variable, wrong value, and a word that the sentence on what is accepted must contain.
 WRONG = [
@@ -129,8 +129,7 @@ def listen_off_opens_no_port(scene):
     program.wait_for_port(port)
     wait_until(lambda: "signal_server" in scene.profshim("ls"), 5, "the session in profshim ls")
     scene.check("nothing listens on the default port for it", not program.is_ready())
-    sockets = [link for link in map(lambda fd: os.readlink("/proc/%d/fd/%s" % (program.pid, fd)),
-                                    os.listdir("/proc/%d/fd" % program.pid)) if link.startswith("socket:")]
+    sockets = [link for link in open_files(program.pid) if link.startswith("socket:")]
     scene.equal("sockets of the process", len(sockets), 1)
 
 

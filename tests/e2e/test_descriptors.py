@@ -124,5 +124,61 @@ def whatever_closes_a_connection_ends_its_response(scene):
     scene.equal("streams of stdio", program.metrics().sum("profshim_blind_calls_total", kind="stdio"), 2)
 
 
+# Looks for descriptors that it did not open, all the while a library is loaded anew and profshim is asked.
+WATCHING = """
+import ctypes, os, time
+def is_open(number):
+    try:
+        os.fstat(number)
+        return True
+    except OSError:
+        return False
+known = {number for number in range(4096) if is_open(number)}
+print("watching", flush=True)
+end, seen, rounds = time.monotonic() + 3, set(), 0
+while time.monotonic() < end:
+    seen |= {number for number in range(64) if number not in known and is_open(number)}
+    rounds += 1
+seen |= {number for number in range(4096) if number not in known and is_open(number)}
+print("others:", sorted(seen), "rounds:", rounds > 100, flush=True)
+time.sleep(60)
+"""
+
+# Everything that it may open; then the numbers that it got.
+LIMITED = """
+import os, resource, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+os.closerange(3, 20)
+time.sleep(1)
+numbers = []
+try:
+    while True:
+        numbers.append(os.open("/dev/null", os.O_RDONLY))
+except OSError as error:
+    print(error.errno, numbers, flush=True)
+%s
+"""
+
+
+@test
+def no_number_is_taken_from_the_program(scene):
+    program = start(scene, "watching", WATCHING)
+    while "others" not in program.stdout():
+        program.metrics()
+        program.get_ok("/report")
+        program.need_running()
+    scene.equal("what it saw", program.stdout().split("\n")[1], "others: [] rounds: True")
+
+
+@test
+def a_program_of_few_descriptors_gets_them_all(scene):
+    plain = scene.run_ok(["python3", scene.write("plain.py", LIMITED % "")], shim=False)
+    program = start(scene, "limited", LIMITED % "time.sleep(60)")
+    program.wait_for_output("\n")
+    scene.equal("errno and numbers", program.stdout(), plain)
+    program.get_ok("/report")
+    program.metrics()
+
+
 if __name__ == "__main__":
     run_tests()

@@ -10,7 +10,7 @@ import signal
 import socket
 import time
 
-from harness import FULL, Failure, free_ports, listening_pids, own_server, run_tests, test, wait_until
+from harness import FULL, Failure, free_ports, listening_pids, open_files, own_server, run_tests, test, wait_until
 from real_servers import HttpClient, Nginx
 
 DURATIONS = "http_server_request_duration_seconds_count"
@@ -138,8 +138,7 @@ def connect(port):
 
 
 def sockets_of(pid):
-    links = (os.readlink("/proc/%d/fd/%s" % (pid, fd)) for fd in os.listdir("/proc/%d/fd" % pid))
-    return sum(link.startswith("socket:") for link in links)
+    return sum(link.startswith("socket:") for link in open_files(pid))
 
 
 def threads_of(pid):

@@ -42,9 +42,14 @@ static void keep_line(enum seg_log_level level, const char *line)
 	line_count = index + 1; /* whoever sees it may read the line */
 }
 
-static bool stderr_is_ours(void)
+static int stderr_borrow(void)
 {
-	return true;
+	return STDERR_FILENO;
+}
+
+static void stderr_return(int fd)
+{
+	ck_assert_int_eq(fd, STDERR_FILENO);
 }
 
 /* The loop ends by its tick in all of these tests. */
@@ -126,7 +131,7 @@ static void make_segment(void)
 
 static void set_up(void)
 {
-	host = (struct exporter_host){ .log = keep_line, .stderr_is_ours = stderr_is_ours, .tick = tick, .is_to_end = is_to_end,
+	host = (struct exporter_host){ .log = keep_line, .stderr_borrow = stderr_borrow, .stderr_return = stderr_return, .tick = tick, .is_to_end = is_to_end,
 		                       .descriptor_opened = descriptor_opened, .descriptor_closed = descriptor_closed };
 	make_segment();
 	ck_assert_ptr_nonnull(mkdtemp(dir));

@@ -26,9 +26,14 @@ static void keep_line(enum seg_log_level level, const char *line)
 
 static bool is_ours_now = true;
 
-static bool is_ours(void)
+static int borrow(void)
 {
-	return is_ours_now;
+	return is_ours_now ? STDERR_FILENO : -1;
+}
+
+static void give_back(int fd)
+{
+	ck_assert_int_eq(fd, STDERR_FILENO);
 }
 
 static bool go_on(void)
@@ -49,7 +54,7 @@ static void count_closed(int fd)
 }
 
 static const struct exporter_host host = {
-	.log = keep_line, .stderr_is_ours = is_ours, .tick = go_on, .descriptor_opened = count_opened, .descriptor_closed = count_closed
+	.log = keep_line, .stderr_borrow = borrow, .stderr_return = give_back, .tick = go_on, .descriptor_opened = count_opened, .descriptor_closed = count_closed
 };
 
 static char dir[] = "/tmp/profshim-test-XXXXXX";

@@ -9,22 +9,28 @@
 #include <sys/mman.h>
 
 enum {
-	HEAD_BYTES = 432,   /* of a head that is kept at most: what servers and services write, not what browsers do */
+	ENTRY_BYTES = 512,   /* all of a thread's lie in one page */
 	HEAD_BYTES_MIN = 16, /* so that the key can be read */
-	HEADS = 8,          /* for each thread: 4 KiB */
+	HEADS = 4,           /* for each thread: 2 KiB */
 };
 
 /* Which side wrote it, and whether ids were looked for: what else the result depends on. */
 enum head_kind { HEAD_REQUEST, HEAD_REQUEST_WITH_IDS, HEAD_RESPONSE };
+
+enum { STATE_BYTES = offsetof(struct http1, target) }; /* of struct http1, as far as it depends on the head */
+
+/* What servers and services write is kept, what browsers do mostly is too long. */
+enum { HEAD_BYTES = ENTRY_BYTES - 8 - STATE_BYTES };
 
 struct head {
 	uint16_t bytes;  /* 0 = none */
 	uint8_t kind;
 	uint8_t target;  /* where the target begins */
 	uint32_t target_bytes;
-	char state[offsetof(struct http1, target)]; /* of struct http1, as far as it depends on the head */
+	char state[STATE_BYTES];
 	char text[HEAD_BYTES];
 };
+_Static_assert(sizeof(struct head) == ENTRY_BYTES, "as many as fit a page");
 
 static struct head (*heads)[HEADS]; /* by thread slot; NULL = none */
 
@@ -52,9 +58,9 @@ static struct head *place_of(const char *bytes, size_t n, enum head_kind kind)
 		return NULL;
 	memcpy(&word, bytes + HEAD_BYTES_MIN - sizeof(word), sizeof(word));
 	uint64_t mixed = (word + n * 4 + kind) * 0x9e3779b97f4a7c15ULL; /* 2^64 by the golden ratio: Fibonacci hashing */
-	return &heads[self.slot - seg.threads][mixed >> 61];
+	return &heads[self.slot - seg.threads][mixed >> 62];
 }
-_Static_assert(HEADS == 1 << 3, "the place is the three highest bits");
+_Static_assert(HEADS == 1 << 2, "the place is the two highest bits");
 
 size_t heads_find(struct http1 *http, const char *bytes, size_t n)
 {

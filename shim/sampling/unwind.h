@@ -24,7 +24,7 @@
 #include <ucontext.h>
 
 enum {
-	UNWIND_RULES = 256,  /* remembered by each thread; a power of two */
+	UNWIND_RULES = 128,  /* remembered by each thread; a power of two */
 	UNWIND_TLS_BYTES = 128,
 	UNWIND_STACK_BYTES = 16384, /* libunwind takes 5500 of them on a walk that meets new addresses */
 	UNWIND_HELD_MAX = 4, /* mutexes at once: libunwind needs 2 */
@@ -38,15 +38,15 @@ struct unwind_known {
 };
 
 /* W, R: the thread that has it, in its handler. State 0 is for those that found none, one sample at a time.
- * In this order a thread whose stacks are not deep uses four pages of it. */
+ * In this order and at the beginning of a page a thread whose stacks are not deep uses two pages of it. */
 struct unwind_state {
+	_Alignas(4096) struct unwind_known known[UNWIND_RULES]; /* half a page */
 	_Atomic uint32_t is_busy; /* a sample is being taken with it */
 	uint32_t path_epoch;      /* of the modules' map when path was found */
 	uint64_t rules_epoch;     /* of the modules' map and of the tables: what is known, below, holds as long as it does */
 	uint32_t frame_count;     /* of the last walk, from the start of frames; 0 = there is none to go by */
 	uint32_t end;             /* how that walk ended: enum unwind_end */
 	uint32_t tagged;          /* see sig_stack_shown */
-	struct unwind_known known[UNWIND_RULES];
 	struct sig_frame frames[2 * SIG_FRAMES_MAX]; /* root first; new ones are laid down from the end, leaf first */
 	struct sig_path path;
 

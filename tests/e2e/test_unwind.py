@@ -12,7 +12,7 @@ from real_servers import Nginx, Redis
 SAMPLES = 5000 if FULL else 300
 SECONDS_MAX = 60  # for so many samples
 ROOTS = {"_start", "__libc_start_main", "__libc_start_call_main", "clone3", "__clone3", "clone", "__clone", "start_thread"}
-STEPS = 6000 if FULL else 400  # millions; a second or so
+STEPS = 30000 if FULL else 2000  # millions; a second or so
 
 
 def frame_name(frame):
@@ -212,7 +212,7 @@ def a_library_that_is_opened_has_its_table_within_100_ms(scene):
 @test
 def the_handler_makes_no_system_call(scene):
     for unwind in ("auto", "tables", "fp"):
-        program = scene.start([own_server("silent_handler"), str(STEPS)], "silent-" + unwind, unwind=unwind)
+        program = scene.start([own_server("silent_handler"), str(STEPS)], "silent-" + unwind, unwind=unwind, hz=1000, budget=0)
         program.wait_ready()
         program.wait_for_output("computed", 120)
         metrics = program.metrics()

@@ -63,6 +63,7 @@ struct thread {
 	uint64_t stack_high;
 	uint32_t random;          /* of what is merged */
 	uint32_t is_interrupted;  /* the call that is on got a signal of ours, and no handler of the program's has run since */
+	uint32_t handlers_run;    /* of the program's signal handlers, on this thread */
 	struct thread_wait wait;  /* W: the hook; R: the handler */
 	struct timespec wait_left; /* its time-out, where the handler had to shorten it */
 	uint64_t pending_ns;      /* sum of the weights of what is pending */

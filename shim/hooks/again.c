@@ -42,6 +42,13 @@ static int wait_until_ready(int fd, short events, uint64_t end_ns)
 	return result;
 }
 
+int again_left_ms(int timeout_ms)
+{
+	enum { NS_PER_MS = 1000000 };
+
+	return timeout_ms > 0 ? (int)((left_until(self.wait.end_ns) + NS_PER_MS - 1) / NS_PER_MS) : timeout_ms;
+}
+
 bool again_waits(int fd, int flags)
 {
 	int saved_errno = errno;
@@ -84,10 +91,13 @@ bool again_is_wanted(uint64_t start_ns, int fd, short events, int flags)
 
 static int connect_once(const struct hook *hook, int fd, const struct sockaddr *address, socklen_t bytes)
 {
+	uint32_t handlers_run = self.handlers_run;
+
 	self.is_interrupted = 0;
 	again_expect(hook, THREAD_WAIT_HOOK, 0);
 	int result = real.connect(fd, address, bytes);
 	again_done();
+	self.is_interrupted |= result < 0 && again_was_for_nobody(handlers_run);
 	return result;
 }
 

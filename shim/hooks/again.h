@@ -14,10 +14,15 @@
  *
  *	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.recv(fd, buffer, bytes, flags));
  *
+ * A signal that wakes a thread and is then taken by another one (disposition.h, disposition_is_shared) ends some calls, too:
+ * epoll_wait with EINTR, which AGAIN_IF_NOBODY mends, and those with time-outs of sockets.
+ *
  * A handler of the program's that runs in the midst of that is told of by self.is_interrupted, and ends the call; one that
  * comes in the few instructions between the look at that word and the call is taken to have come before the call.
  */
 #include "hook.h"
+
+#include "../sampling/disposition.h"
 
 #include <poll.h>
 #include <sys/syscall.h>
@@ -34,6 +39,25 @@ static inline void again_done(void)
 {
 	self.wait.frame = 0;
 }
+
+/* Before the call as many of the program's handlers had run on this thread: what ended it was for nobody. */
+static inline bool again_was_for_nobody(uint32_t handlers_run)
+{
+	return atomic_load_explicit(&disposition_is_shared, memory_order_relaxed) && self.handlers_run == handlers_run;
+}
+
+/* What is left of a time-out in milliseconds, whose end was told by again_expect. */
+int again_left_ms(int timeout_ms);
+
+/* call, and then rest, the same with what is left of its time, as often as it must be. */
+#define AGAIN_IF_NOBODY(call, rest)                                                                                        \
+	__extension__({                                                                                                \
+		uint32_t handlers_run_ = self.handlers_run;                                                            \
+		int result_ = (call);                                                                                  \
+		while (__builtin_expect(result_ < 0 && errno == EINTR, 0) && again_was_for_nobody(handlers_run_))      \
+			result_ = (rest);                                                                              \
+		result_;                                                                                               \
+	})
 
 static inline uint64_t again_end_ms(uint64_t start_ns, int timeout_ms)
 {
@@ -57,10 +81,12 @@ bool again_is_wanted(uint64_t start_ns, int fd, short events, int flags);
 	__extension__({                                                                                                \
 		__typeof__(call) result_;                                                                              \
 		do {                                                                                                   \
+			uint32_t handlers_run_ = self.handlers_run;                                                    \
 			self.is_interrupted = 0;                                                                       \
 			again_expect(hook, THREAD_WAIT_HOOK, 0);                                                       \
 			result_ = (call);                                                                              \
 			again_done();                                                                                  \
+			self.is_interrupted |= result_ == -1 && again_was_for_nobody(handlers_run_);                   \
 		} while (__builtin_expect(result_ == -1 && self.is_interrupted, 0) &&                                  \
 			 again_is_wanted((hook)->start_ns, fd, events, flags));                                        \
 		result_;                                                                                               \

@@ -113,7 +113,8 @@ HOOK int epoll_wait(int epoll, struct epoll_event *events, int max, int timeout_
 		return real.epoll_wait(epoll, events, max, timeout_ms);
 	wait_for_epoll(&hook, epoll);
 	expect_ms(&hook, SYS_epoll_wait, timeout_ms);
-	return leave(&hook, real.epoll_wait(epoll, events, max, timeout_ms));
+	return leave(&hook, AGAIN_IF_NOBODY(real.epoll_wait(epoll, events, max, timeout_ms),
+					    real.epoll_wait(epoll, events, max, again_left_ms(timeout_ms))));
 }
 
 HOOK int epoll_pwait(int epoll, struct epoll_event *events, int max, int timeout_ms, const sigset_t *mask)
@@ -125,6 +126,9 @@ HOOK int epoll_pwait(int epoll, struct epoll_event *events, int max, int timeout
 		return real.epoll_pwait(epoll, events, max, timeout_ms, mask);
 	wait_for_epoll(&hook, epoll);
 	expect_ms(&hook, SYS_epoll_pwait, timeout_ms);
+	if (!mask)
+		return leave(&hook, AGAIN_IF_NOBODY(real.epoll_pwait(epoll, events, max, timeout_ms, NULL),
+						    real.epoll_pwait(epoll, events, max, again_left_ms(timeout_ms), NULL)));
 	return leave(&hook, real.epoll_pwait(epoll, events, max, timeout_ms, mask_for_kernel(mask, &room)));
 }
 

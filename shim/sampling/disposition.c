@@ -33,6 +33,8 @@ struct kept {
 
 static struct kept kept_prof = { .next = 1 }, kept_deputy = { .next = 1 };
 
+_Atomic bool disposition_is_shared;
+
 static siginfo_t letters[LETTERS];
 static _Atomic uint32_t next_letter;
 static _Atomic uint32_t bare; /* sent without one, since the kernel had no room (RLIMIT_SIGPENDING) */
@@ -226,6 +228,7 @@ static bool act(int number, siginfo_t *info, ucontext_t *context)
 
 bool sig_disposition_do(siginfo_t *info, ucontext_t *context)
 {
+	atomic_store_explicit(&disposition_is_shared, true, memory_order_relaxed);
 	if (!(deputy_context_mask(context) & deputy_bit_of(deputy_signal)))
 		return act(SIGPROF, info, context);
 	send_on(info);

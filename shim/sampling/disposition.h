@@ -5,6 +5,7 @@
  * Overlap: any calls with each other. number: SIGPROF or deputy_signal.
  */
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <ucontext.h>
 
@@ -21,6 +22,10 @@ void disposition_thread_begin(void);
 void disposition_thread_end(void);
 void disposition_mask_pause(void);
 void disposition_exec(void);
+
+/* A SIGPROF that is not ours has come to some thread. Sent to the process, such a one may wake a thread that would not have
+ * been woken by it, because it blocks or ignores it, and then be taken by another: its call ends, and no handler runs. */
+extern _Atomic bool disposition_is_shared __attribute__((visibility("hidden")));
 
 /* Does with a SIGPROF that is not ours what would have been done with it without us. False: that is nothing. */
 bool sig_disposition_do(siginfo_t *info, ucontext_t *context);

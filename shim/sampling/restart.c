@@ -431,6 +431,7 @@ void sig_restart_interrupted(ucontext_t *context, bool restarts)
 	uint64_t mark = reg(context, REG_R11);
 
 	self.is_interrupted = 0;
+	self.handlers_run++;
 	if (is_interrupted(context))
 		set_reg(context, REG_R11, THEIRS);
 	else if ((mark == AGAIN || (mark == WOUND_BACK && !restarts)) && is_wound_back(context))

@@ -219,7 +219,7 @@ class Poll:
     def __init__(self, program):
         self.program, self.is_ending = program, False
         self.answers = []  # (when, server's pid)
-        self.thread = threading.Thread(target=self._run)
+        self.thread = threading.Thread(target=self._run, daemon=True)  # a test that fails does not finish it
         self.thread.start()
 
     def _run(self):

@@ -111,12 +111,21 @@ def free_ports():
 def open_files(pid):
     """What the descriptors of a process lead to, by the links in /proc: those of each table that its threads have, since
     profshim's has one of its own. A file in a table that threads share comes once. OSError: it is gone, or another's."""
-    tables = {}
+    tables = set()
     for task in os.listdir("/proc/%s/task" % pid):
         folder = "/proc/%s/task/%s/fd" % (pid, task)
-        numbers = os.listdir(folder)
-        tables[tuple(sorted((number, os.readlink("%s/%s" % (folder, number))) for number in numbers))] = True
+        try:
+            tables.add(frozenset((number, _link(os.path.join(folder, number))) for number in os.listdir(folder)))
+        except FileNotFoundError:
+            continue  # the thread has ended meanwhile
     return [link for table in tables for _, link in table]
+
+
+def _link(path):
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:
+        return ""  # closed meanwhile
 
 
 def listening_pids(port):

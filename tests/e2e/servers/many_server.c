@@ -28,7 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SIBLINGS_MAX = 64, LOOK_MS = 10, EXEC_EVERY = 10, DOOM_EVERY = 10, COSTS_MAX = 100000 };
+enum { SIBLINGS_MAX = 64, LOOK_MS = 10, LOOK_EVERY = 16, EXEC_EVERY = 10, DOOM_EVERY = 10, COSTS_MAX = 100000 };
 
 static struct {
 	_Atomic unsigned long answered;
@@ -113,16 +113,17 @@ static void replace_the_dead(void)
 static void be_sibling(unsigned place)
 {
 	struct pollfd wanted = { .fd = listener, .events = POLLIN };
+	unsigned turns = 0;
 
 	atomic_store(&shared->siblings[place], getpid());
 	while (!is_ending) {
-		if (poll(&wanted, 1, LOOK_MS) > 0) {
-			int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-			if (fd >= 0)
-				answer(fd);
-		} else if (!is_ending) {
+		bool is_idle = poll(&wanted, 1, LOOK_MS) <= 0;
+		int fd = is_idle ? -1 : accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		if (fd >= 0)
+			answer(fd);
+		/* Also where there is always work: else all of them may be killed before anybody looks. */
+		if ((is_idle || ++turns % LOOK_EVERY == 0) && !is_ending)
 			replace_the_dead();
-		}
 	}
 	if (place)
 		exit(0);

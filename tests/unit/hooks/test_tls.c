@@ -217,6 +217,27 @@ START_TEST(the_rest_of_a_record_is_no_plain_text)
 }
 END_TEST
 
+/* kTLS: the library passes plain bytes to the socket, and files by sendfile; the kernel makes records of them. */
+START_TEST(plain_bytes_that_the_kernel_encrypts_are_told_once)
+{
+	_Alignas(16) static struct session session = { .fd = FD, .written = FD };
+	static const char head[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+	struct tls_call call = begin(&session, TLS_RECEIVES);
+
+	socket_receives(FD, request, REQUEST_BYTES);
+	end_received(&call, request);
+	call = begin(&session, TLS_SENDS);
+	socket_sends(FD, head, sizeof(head) - 1);
+	end_sent(&call, head);
+	call = begin(&session, TLS_SENDS);
+	ck_assert(tls_takes(FD, NULL, 0, 2));
+	tls_returned(&call, true);
+	tls_sent_unseen(&call, 2);
+	hook_leave(&call.hook);
+	expect_requests(1);
+}
+END_TEST
+
 START_TEST(other_connections_within_a_call_are_told_as_always)
 {
 	_Alignas(16) static struct session session = { .fd = FD, .written = FD }, unknowing = { .fd = -1, .written = -1 };
@@ -458,6 +479,7 @@ int main(void)
 	tcase_add_test(tests, plain_bytes_are_told_and_the_encrypted_ones_under_them_not);
 	tcase_add_test(tests, a_transport_is_learned_from_the_records_that_it_passes);
 	tcase_add_test(tests, the_rest_of_a_record_is_no_plain_text);
+	tcase_add_test(tests, plain_bytes_that_the_kernel_encrypts_are_told_once);
 	tcase_add_test(tests, other_connections_within_a_call_are_told_as_always);
 	tcase_add_test(tests, a_session_without_a_transport_is_known_by_the_clients_greeting);
 	tcase_add_test(tests, plain_bytes_may_be_the_first_sign_of_a_finished_handshake);

@@ -53,7 +53,7 @@ class Shim:
 
     def environment(self, mode, directory, listen):
         os.mkdir(directory, 0o700)
-        environment = {"LD_PRELOAD": self.library, "PROFSHIM_HZ": str(self.hz), "PROFSHIM_DIR": directory,
+        environment = {"LD_PRELOAD": self.library, "PROFSHIM_HZ": str(self.hz), "PROFSHIM_BUDGET": "0", "PROFSHIM_DIR": directory,
                        "PROFSHIM_LISTEN": listen}
         if mode == EVERY:
             # SIGUSR1 asks a profiled program for a report, by contract; the tests expect to die of it.

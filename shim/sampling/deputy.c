@@ -8,7 +8,15 @@
 /* Programs count from SIGRTMIN (34) up and from SIGRTMAX (64) down. */
 enum { FIRST_CHOICE = 50, LAST_CHOICE = 62, KERNEL_MASK_BYTES = 8 };
 
+/* Of an alternate stack, for a handler and below it a tick with its 3.3 KiB of frame and 2 of ours. */
+enum { ROOM_BYTES = 16384 };
+
 int deputy_signal;
+
+/* The stretch of stack on which the calling thread's shield is up. */
+static __thread struct {
+	uintptr_t low, high;
+} shield __attribute__((tls_model("initial-exec")));
 
 /* What rt_sigaction(2) takes: not libc's struct sigaction. */
 struct kernel_action {
@@ -30,6 +38,26 @@ int deputy_choose(uint64_t blocked)
 	return blocked & deputy_bit_of(FIRST_CHOICE) ? deputy_choose(0) : -1;
 }
 
+bool deputy_is_shielded(void)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+
+	return here >= shield.low && here < shield.high;
+}
+
+uint64_t deputy_raise_shield(const ucontext_t *context)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0), low = (uintptr_t)context->uc_stack.ss_sp;
+
+	if (!deputy_signal || here < low || here - low >= context->uc_stack.ss_size || here - low >= ROOM_BYTES)
+		return 0;
+	if (!deputy_is_shielded()) {
+		shield.low = low;
+		shield.high = (uintptr_t)context;
+	}
+	return deputy_bit_of(SIGPROF);
+}
+
 uint64_t deputy_kernel_mask(uint64_t program)
 {
 	const uint64_t prof = deputy_bit_of(SIGPROF), deputy = deputy_bit_of(deputy_signal);
@@ -47,7 +75,7 @@ uint64_t deputy_program_mask(uint64_t kernel)
 	if (!deputy)
 		return kernel;
 	uint64_t program = kernel & ~(prof | deputy);
-	if (kernel & (prof | deputy))
+	if (kernel & deputy || (kernel & prof && !deputy_is_shielded()))
 		program |= prof;
 	if ((kernel & neighbours) == neighbours)
 		program |= deputy;

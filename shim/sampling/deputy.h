@@ -25,10 +25,20 @@ static inline uint64_t deputy_bit_of(int number)
 	return number ? 1ULL << (number - 1) : 0;
 }
 
+/* The shield: SIGPROF blocked in the kernel while a handler of the program's runs on a small alternate stack. That has room
+ * for what the program does there (of 8 KiB a signal's frame takes 3.3 where registers are wide), and the kernel ends a
+ * program whose signal finds none. A tick that is due comes when the handler returns, with its weight.
+ *
+ * For a handler that is about to run on context: SIGPROF's bit, and noted for this stretch of stack; 0 = there is room. */
+uint64_t deputy_raise_shield(const ucontext_t *context);
+
+/* The caller is on such a stretch: SIGPROF in the kernel's mask is no word of the program's. */
+bool deputy_is_shielded(void);
+
 /* A signal that nobody handles or blocks; -1 = there is none left. Not yet in force. */
 int deputy_choose(uint64_t blocked);
 
-/* The mask for the kernel of one that the program has made, and back. */
+/* The mask for the kernel of one that the program has made, and back for one of the calling thread. */
 uint64_t deputy_kernel_mask(uint64_t program);
 uint64_t deputy_program_mask(uint64_t kernel);
 

@@ -51,7 +51,7 @@ void disposition_thread_begin(void)
 {
 	uint64_t mask = change_mask(SIG_BLOCK, 0);
 
-	if (deputy_signal && mask & deputy_bit_of(SIGPROF))
+	if (deputy_signal && mask & deputy_bit_of(SIGPROF) && !deputy_is_shielded())
 		change_mask(SIG_SETMASK, deputy_kernel_mask(mask));
 }
 
@@ -69,7 +69,7 @@ static void show_program_mask(uint64_t deputy)
 {
 	uint64_t mask = change_mask(SIG_BLOCK, 0);
 
-	if (deputy_signal && mask & deputy_bit_of(deputy_signal))
+	if (deputy_signal && mask & (deputy_bit_of(SIGPROF) | deputy_bit_of(deputy_signal)))
 		change_mask(SIG_SETMASK, deputy_program_mask(mask) | deputy);
 }
 
@@ -199,7 +199,7 @@ static void mask_as_for(const struct sigaction *action, int number, const uconte
 	uint64_t added = deputy_mask_of(&action->sa_mask);
 
 	added |= action->sa_flags & SA_NODEFER ? 0 : deputy_bit_of(number);
-	change_mask(SIG_SETMASK, deputy_context_mask(context) | deputy_kernel_mask(added));
+	change_mask(SIG_SETMASK, deputy_context_mask(context) | deputy_kernel_mask(added) | deputy_raise_shield(context));
 }
 
 static void call_handler(const struct sigaction *action, int number, siginfo_t *info, ucontext_t *context)

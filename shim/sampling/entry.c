@@ -4,19 +4,24 @@
 #include "entry.h"
 
 #include "deputy.h"
+#include "handler.h"
 #include "restart.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define ENTRY_COUNT 512 /* handlers, each with or without SA_RESTART; programs have a dozen */
 #define ENTRY_BYTES 16
+#define KERNEL_MASK_BYTES 8
 
 /* Above the 56 bits that an address has at most (five-level page tables). */
 #define RESTARTS (1ULL << 56)
 #define MASKS_PROF (1ULL << 57)
 #define MASKS_DEPUTY (1ULL << 58)
+#define SHIELDED (1ULL << 59)
 #define ADDRESS ((1ULL << 56) - 1)
 
 #define TEXT_OF(x) #x
@@ -72,19 +77,19 @@ extern const char sig_entries[] __attribute__((visibility("hidden")));
 
 typedef void handler_of_three(int, siginfo_t *, void *);
 
-static bool is_handler(uintptr_t handler)
+static bool is_handler(uintptr_t address)
 {
-	return handler != (uintptr_t)SIG_DFL && handler != (uintptr_t)SIG_IGN && handler != (uintptr_t)SIG_ERR;
+	return address != (uintptr_t)SIG_DFL && address != (uintptr_t)SIG_IGN && address != (uintptr_t)SIG_ERR;
 }
 
-/* The entry's word, 0 = handler is no entry of ours. */
-static uint64_t word_of(uintptr_t handler)
+/* The entry's word, 0 = at address is no entry of ours. */
+static uint64_t word_of(uintptr_t address)
 {
 	uintptr_t first = (uintptr_t)sig_entries;
 
-	if (handler < first || handler >= first + (uintptr_t)ENTRY_COUNT * ENTRY_BYTES)
+	if (address < first || address >= first + (uintptr_t)ENTRY_COUNT * ENTRY_BYTES)
 		return 0;
-	return atomic_load_explicit(&handlers[(handler - first) / ENTRY_BYTES], memory_order_relaxed);
+	return atomic_load_explicit(&handlers[(address - first) / ENTRY_BYTES], memory_order_relaxed);
 }
 
 /* The entry of this word; its own address where there is no room. */
@@ -99,12 +104,12 @@ static uintptr_t entry_of(uint64_t word)
 	return word & ADDRESS;
 }
 
-static uintptr_t kernel_handler(uintptr_t handler, int flags, uint64_t mask)
+static uintptr_t kernel_handler(uintptr_t address, int flags, uint64_t mask)
 {
-	if (!is_handler(handler) || handler & ~ADDRESS || word_of(handler))
-		return handler;
-	return entry_of(handler | (flags & SA_RESTART ? RESTARTS : 0) | (mask & deputy_bit_of(SIGPROF) ? MASKS_PROF : 0) |
-			(mask & deputy_bit_of(deputy_signal) ? MASKS_DEPUTY : 0));
+	if (!is_handler(address) || address & ~ADDRESS || word_of(address))
+		return address;
+	return entry_of(address | (flags & SA_RESTART ? RESTARTS : 0) | (flags & SA_ONSTACK ? SHIELDED : 0) |
+			(mask & deputy_bit_of(SIGPROF) ? MASKS_PROF : 0) | (mask & deputy_bit_of(deputy_signal) ? MASKS_DEPUTY : 0));
 }
 
 static void set_mask(struct sigaction *action, uint64_t mask)
@@ -117,7 +122,10 @@ struct sigaction entry_kernel_action(const struct sigaction *action)
 	struct sigaction kernel = *action;
 
 	kernel.sa_handler = (void (*)(int))kernel_handler((uintptr_t)action->sa_handler, action->sa_flags, deputy_mask_of(&action->sa_mask));
-	set_mask(&kernel, deputy_kernel_mask(deputy_mask_of(&action->sa_mask)));
+	uint64_t mask = deputy_kernel_mask(deputy_mask_of(&action->sa_mask));
+	if (deputy_signal && word_of((uintptr_t)kernel.sa_handler) & SHIELDED)
+		mask |= deputy_bit_of(SIGPROF);
+	set_mask(&kernel, mask);
 	return kernel;
 }
 
@@ -134,35 +142,50 @@ void entry_program_action(struct sigaction *action)
 	action->sa_handler = entry_program_handler(action->sa_handler);
 }
 
-void (*entry_kernel_handler(void (*handler)(int), int flags))(int)
+void (*entry_kernel_handler(void (*program)(int), int flags))(int)
 {
-	return (void (*)(int))kernel_handler((uintptr_t)handler, flags, 0);
+	return (void (*)(int))kernel_handler((uintptr_t)program, flags, 0);
 }
 
-void (*entry_program_handler(void (*handler)(int)))(int)
+void (*entry_program_handler(void (*program)(int)))(int)
 {
-	uint64_t word = word_of((uintptr_t)handler);
+	uint64_t word = word_of((uintptr_t)program);
 
-	return word ? (void (*)(int))(word & ADDRESS) : handler;
+	return word ? (void (*)(int))(word & ADDRESS) : program;
 }
 
 /* A handler sees in its context the mask that the program set, and may change it. Only where that is not the kernel's do
  * we stay on the stack below it. */
-static void call_with_mask(handler_of_three *handler, int number, siginfo_t *info, ucontext_t *context)
+static void call_with_mask(handler_of_three *program, int number, siginfo_t *info, ucontext_t *context)
 {
-	deputy_set_context_mask(context, deputy_program_mask(deputy_context_mask(context)));
-	handler(number, info, context);
-	deputy_set_context_mask(context, deputy_kernel_mask(deputy_context_mask(context)));
+	uint64_t interrupted = deputy_context_mask(context);
+	uint64_t shield = deputy_is_shielded() ? interrupted & deputy_bit_of(SIGPROF) : 0;
+
+	deputy_set_context_mask(context, deputy_program_mask(interrupted));
+	program(number, info, context);
+	deputy_set_context_mask(context, deputy_kernel_mask(deputy_context_mask(context)) | shield);
+}
+
+/* Where the shield is not needed it is lowered, but not if a handler below this one keeps its own up. */
+static void keep_shield(const ucontext_t *context)
+{
+	uint64_t prof = deputy_bit_of(SIGPROF);
+	bool is_kept = deputy_context_mask(context) & prof && deputy_is_shielded();
+
+	if (!is_kept && !deputy_raise_shield(context) && !atomic_load_explicit(&handler.is_paused, memory_order_relaxed))
+		syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &prof, NULL, KERNEL_MASK_BYTES);
 }
 
 uintptr_t sig_entry(int number, siginfo_t *info, ucontext_t *context, unsigned index)
 {
 	uint64_t word = atomic_load_explicit(&handlers[index], memory_order_relaxed);
-	uintptr_t handler = word & ADDRESS;
+	uintptr_t program = word & ADDRESS;
 
 	sig_restart_interrupted(context, word & RESTARTS);
-	if (!(deputy_context_mask(context) & deputy_bit_of(deputy_signal)))
-		return handler;
-	call_with_mask((handler_of_three *)handler, number, info, context);
+	if (word & SHIELDED && deputy_signal)
+		keep_shield(context);
+	if (!deputy_signal || !(deputy_context_mask(context) & (deputy_bit_of(SIGPROF) | deputy_bit_of(deputy_signal))))
+		return program;
+	call_with_mask((handler_of_three *)program, number, info, context);
 	return 0;
 }

@@ -6,12 +6,14 @@
  * handler, with the same registers on the same stack: no return passes by us, no backtrace shows us. The kernel keeps the
  * program's own flags and mask beside it, so that there is no disposition of ours that could differ from it. An entry
  * belongs to its handler for good. Overlap: any calls with each other.
+ * Handlers that ask for the alternate stack begin behind a shield (deputy.h), since only the kernel can raise it in time;
+ * the entry lowers it where there is room.
  */
 #include <signal.h>
 #include <stdint.h>
 #include <ucontext.h>
 
-/* action as the kernel shall have it: its handler entered by us, its mask without SIGPROF (deputy.h). SIG_DFL, SIG_IGN,
+/* action as the kernel shall have it: its handler entered by us, its mask without SIGPROF (deputy.h) but for the shield. SIG_DFL, SIG_IGN,
  * and what is one handler too many stay as they are. */
 struct sigaction entry_kernel_action(const struct sigaction *action);
 

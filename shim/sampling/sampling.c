@@ -233,9 +233,10 @@ static uint64_t waits_a_second(void)
 	return new_us > 0 && new_waits >= 0 ? (uint64_t)new_waits * 1000000 / (uint64_t)new_us : UINT64_MAX;
 }
 
+/* Who has set no cap on what sampling costs has the rate that was asked for, on threads that wait often, too. */
 static void look_at_thread(uint32_t hz)
 {
-	uint64_t waits = waits_a_second();
+	uint64_t waits = seg.head->config.budget_ppm ? waits_a_second() : 0;
 
 	if (hz <= sampling.tick_hz || waits > RESTLESS)
 		perf_end();

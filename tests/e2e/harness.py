@@ -382,10 +382,12 @@ class Scene:
         return environment
 
     def shim_environment(self, **settings):
-        """With the shim and these PROFSHIM_ variables: listen="off", hz=1000; None leaves one out."""
+        """With the shim and these PROFSHIM_ variables: listen="off", hz=1000; None leaves one out. A rate that is asked for
+        is kept to, whatever it costs."""
+        budget = {"budget": 0} if "hz" in settings else {}
         environment = self.plain_environment()
         environment.update(LD_PRELOAD=self.library)
-        for key, value in {"dir": self.session_dir, "listen": "off", **settings}.items():
+        for key, value in {"dir": self.session_dir, "listen": "off", **budget, **settings}.items():
             if value is not None:
                 environment["PROFSHIM_" + key.upper()] = str(value)
         return environment

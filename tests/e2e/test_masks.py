@@ -50,7 +50,7 @@ def samples_of(scene, act, function):
     scene.equal("%s: exit code" % act, result.returncode, 0)
     with open(scene.path(act)) as file:
         text = file.read()
-    seconds = [float(line.split()[1]) for line in text.splitlines() if "(%s)" % function in line and not line.startswith("#")]
+    seconds = [float(line.split()[3]) for line in text.splitlines() if "(%s)" % function in line and not line.startswith("#")]
     return sum(seconds)
 
 @test
@@ -61,7 +61,12 @@ def a_thread_that_blocks_everything_is_sampled_before_and_after_a_sigprof(scene)
 @test
 def an_alternate_stack_of_8_kib_is_enough(scene):
     same_with_and_without(scene, "small-stack")
-    scene.at_least("seconds of CPU in the handler on it", samples_of(scene, "small-stack", "burn_blocked"), 0.1)
+    scene.at_least("seconds of CPU where the handler on it returned to", samples_of(scene, "small-stack", "alternate_stack"), 0.1)
+
+@test
+def a_handler_on_a_stack_with_room_is_sampled(scene):
+    same_with_and_without(scene, "roomy-stack")
+    scene.at_least("seconds of CPU in the handler on it", samples_of(scene, "roomy-stack", "burn_blocked"), 0.1)
 
 if __name__ == "__main__":
     run_tests()

@@ -592,41 +592,66 @@ static int sampled(void)
 	return 0;
 }
 
-/* --- small stacks --- */
+/* --- alternate stacks --- */
 
+enum { SMALL_BYTES = 8192, ROOMY_BYTES = 65536, BELOW_BYTES = 65536 };
+
+static long used_in_handler;
+
+/* A handler that takes most of what a small stack has left: of 8 KiB the frame of its own signal takes 3.3. */
 static void burn_in_handler(int number)
 {
+	volatile char room[3584];
+
 	(void)number;
+	for (size_t i = 0; i < sizeof(room); i += 64)
+		room[i] = 1;
 	burn_blocked();
+	used_in_handler += room[64];
 }
 
-static int small_stack_of(size_t bytes)
+static void say_mask_in_handler(int number)
+{
+	(void)number;
+	say("in the handler");
+}
+
+static int alternate_stack(size_t bytes)
 {
 	struct sigaction action = { .sa_handler = burn_in_handler, .sa_flags = SA_ONSTACK };
 	stack_t stack = { .ss_size = bytes };
-	char *memory = aligned_alloc(4096, 4096 * 16);
+	char *memory = aligned_alloc(4096, BELOW_BYTES + bytes);
 
 	/* What lies below it must not be touched. */
-	memset(memory, 0x5a, 4096 * 8);
-	stack.ss_sp = memory + 4096 * 8;
+	memset(memory, 0x5a, BELOW_BYTES);
+	stack.ss_sp = memory + BELOW_BYTES;
 	if (sigaltstack(&stack, NULL) != 0) {
 		perror("sigaltstack");
 		return 1;
 	}
 	sigaction(SIGUSR2, &action, NULL);
 	raise(SIGUSR2);
-	for (size_t i = 4096 * 4; i < 4096 * 8; i++)
+	for (size_t i = 0; i < BELOW_BYTES; i++)
 		if (memory[i] != 0x5a) {
-			printf("written below the stack, %zu bytes\n", 4096 * 8 - i);
+			printf("written below the stack, %zu bytes\n", BELOW_BYTES - i);
 			return 1;
 		}
-	printf("nothing written below it\n");
+	printf("nothing written below it, handled %ld\n", used_in_handler);
+	action.sa_handler = say_mask_in_handler;
+	sigaction(SIGUSR2, &action, NULL);
+	raise(SIGUSR2);
+	say("behind the handler");
 	return 0;
 }
 
 static int small_stack(void)
 {
-	return small_stack_of(8192);
+	return alternate_stack(SMALL_BYTES);
+}
+
+static int roomy_stack(void)
+{
+	return alternate_stack(ROOMY_BYTES);
 }
 
 int main(int argc, char **argv)
@@ -638,6 +663,7 @@ int main(int argc, char **argv)
 		{ "descriptors", descriptors }, { "nothing-came", nothing_came }, { "letting-in", letting_in },
 		{ "goes-to-who-lets-it-in", goes_to_who_lets_it_in },           { "processes", processes }, { "say", say_all },
 		{ "sampled", sampled },         { "small-stack", small_stack },
+		{ "roomy-stack", roomy_stack },
 	};
 
 	for (size_t i = 0; argc == 2 && i < sizeof(acts) / sizeof(acts[0]); i++)

@@ -48,7 +48,9 @@ http {{
 """
 
 # How each variant is started: settings of the shim, or what is preloaded in its place.
-SHIM = {"everything_99": {"hz": 99}, "requests_only": {"hz": 0}, "everything_1000": {"hz": 1000},
+DEFAULT_BUDGET = "1%"
+SHIM = {"everything_99": {"hz": 99, "budget": DEFAULT_BUDGET}, "requests_only": {"hz": 0},
+        "everything_1000": {"hz": 1000, "budget": DEFAULT_BUDGET},
         "disabled": {"exe": "/no/such/program"}}
 GPERFTOOLS = {"gperftools_99": 99, "gperftools_1000": 1000}
 PERF = {"perf_99": 99, "perf_1000": 1000}

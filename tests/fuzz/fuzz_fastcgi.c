@@ -3,27 +3,9 @@
  * Input: side (1 byte), seed of the cuts (1 byte), bytes.
  */
 #include "../../shim/requests/fastcgi.h"
-
-#include <stdlib.h>
+#include "pieces.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* A hash over the events and all that they tell. */
-struct said {
-	uint64_t hash;
-	uint64_t events;
-};
-
-static void say_bytes(struct said *said, const void *bytes, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		said->hash = (said->hash ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3ULL;
-}
-
-static void say(struct said *said, uint64_t value)
-{
-	say_bytes(said, &value, sizeof(value));
-}
 
 /* A side, and the streams of the request whose record comes, ids taken together by fours. */
 struct parser {
@@ -36,10 +18,10 @@ struct parser {
 
 static void say_params(struct said *said, const struct fastcgi_params *params)
 {
-	say(said, params->method | (uint64_t)params->is_https << 8);
-	say_bytes(said, params->target, params->target_bytes);
-	say_bytes(said, params->trace->trace_id, sizeof(params->trace->trace_id));
-	say_bytes(said, params->trace->request_id, params->trace->request_id_bytes);
+	say_number(said, params->method | (uint64_t)params->is_https << 8);
+	say(said, params->target, params->target_bytes);
+	say(said, params->trace->trace_id, sizeof(params->trace->trace_id));
+	say(said, params->trace->request_id, params->trace->request_id_bytes);
 }
 
 static void on_event(struct parser *parser, struct fastcgi_step step, struct said *said)
@@ -56,17 +38,18 @@ static void on_event(struct parser *parser, struct fastcgi_step step, struct sai
 	if (step.event == FASTCGI_MORE || step.event == FASTCGI_CONTENT)
 		return;
 	said->events++;
-	say(said, (uint64_t)step.event << 32 | (uint64_t)parser->records.type << 16 | parser->records.id);
+	say_number(said, (uint64_t)step.event << 32 | (uint64_t)parser->records.type << 16 | parser->records.id);
 	if (step.event == FASTCGI_STREAM_END && parser->records.type == FASTCGI_PARAMS)
 		say_params(said, &parser->params[id]);
 	if (step.event == FASTCGI_END) {
-		say(said, (uint64_t)head->status << 2 | (uint64_t)head->is_over << 1 | head->is_event_stream);
-		say(said, head->body_bytes);
+		say_number(said, (uint64_t)head->status << 2 | (uint64_t)head->is_over << 1 | head->is_event_stream);
+		say_number(said, head->body_bytes);
 	}
 }
 
-static void feed(struct parser *parser, const char *bytes, size_t n, struct said *said)
+static void feed(void *reader, const char *bytes, size_t n, struct said *said)
 {
+	struct parser *parser = reader;
 	uint64_t steps_left = 16 + n;
 	struct fastcgi_step step;
 
@@ -89,25 +72,8 @@ static struct said read_pieces(bool is_response, const char *bytes, size_t n, ui
 
 	for (int i = 0; i < 4; i++)
 		parser.params[i].trace = &parser.traces[i];
-	while (n) {
-		size_t piece = n;
-		if (seed) {
-			seed = seed * 1664525 + 1013904223;
-			piece = 1 + (seed >> 24) % 16;
-			piece = piece < n ? piece : n;
-		}
-		/* A piece of its own, so that a sanitizer sees what reads beyond it. */
-		char *copy = malloc(piece);
-		if (!copy)
-			abort();
-		for (size_t i = 0; i < piece; i++)
-			copy[i] = bytes[i];
-		feed(&parser, copy, piece, &said);
-		free(copy);
-		bytes += piece;
-		n -= piece;
-	}
-	say(&said, parser.other_bytes);
+	feed_pieces(feed, &parser, bytes, n, seed, &said);
+	say_number(&said, parser.other_bytes);
 	return said;
 }
 
@@ -117,9 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	bool is_response = data[0] & 1;
 	const char *bytes = (const char *)data + 2;
-	struct said whole = read_pieces(is_response, bytes, size - 2, 0);
-	struct said pieces = read_pieces(is_response, bytes, size - 2, 1 + (uint32_t)data[1]);
-	if (whole.hash != pieces.hash || whole.events != pieces.events)
-		abort();
+	need_same(read_pieces(is_response, bytes, size - 2, 0),
+		  read_pieces(is_response, bytes, size - 2, 1 + (uint32_t)data[1]));
 	return 0;
 }

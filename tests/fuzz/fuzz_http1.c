@@ -3,22 +3,9 @@
  * Input: side (1 byte), seed of the cuts (1 byte), bytes.
  */
 #include "../../shim/requests/http1.h"
-
-#include <stdlib.h>
+#include "pieces.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* A hash over the events and all that they tell. */
-struct said {
-	uint64_t hash;
-	uint64_t events;
-};
-
-static void say(struct said *said, const void *bytes, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		said->hash = (said->hash ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3ULL;
-}
 
 static void say_event(struct said *said, const struct http1 *http, enum http1_event event)
 {
@@ -44,9 +31,10 @@ static void say_event(struct said *said, const struct http1 *http, enum http1_ev
 	}
 }
 
-static void feed(struct http1 *http, const char *bytes, size_t n, struct said *said)
+static void feed(void *reader, const char *bytes, size_t n, struct said *said)
 {
 	static char carry[HTTP1_CARRY_BYTES];
+	struct http1 *http = reader;
 	uint64_t steps_left = 16 + n * 4;
 	struct http1_step step;
 
@@ -75,24 +63,7 @@ static struct said read_pieces(bool is_response, const char *bytes, size_t n, ui
 	struct http1 http = { .is_response = is_response, .trace = is_response ? NULL : &trace };
 	struct said said = { 0 };
 
-	while (n) {
-		size_t piece = n;
-		if (seed) {
-			seed = seed * 1664525 + 1013904223;
-			piece = 1 + (seed >> 24) % 16;
-			piece = piece < n ? piece : n;
-		}
-		/* A piece of its own, so that a sanitizer sees what reads beyond it. */
-		char *copy = malloc(piece);
-		if (!copy)
-			abort();
-		for (size_t i = 0; i < piece; i++)
-			copy[i] = bytes[i];
-		feed(&http, copy, piece, &said);
-		free(copy);
-		bytes += piece;
-		n -= piece;
-	}
+	feed_pieces(feed, &http, bytes, n, seed, &said);
 	return said;
 }
 
@@ -102,9 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	bool is_response = data[0] & 1;
 	const char *bytes = (const char *)data + 2;
-	struct said whole = read_pieces(is_response, bytes, size - 2, 0);
-	struct said pieces = read_pieces(is_response, bytes, size - 2, 1 + (uint32_t)data[1]);
-	if (whole.hash != pieces.hash || whole.events != pieces.events)
-		abort();
+	need_same(read_pieces(is_response, bytes, size - 2, 0),
+		  read_pieces(is_response, bytes, size - 2, 1 + (uint32_t)data[1]));
 	return 0;
 }

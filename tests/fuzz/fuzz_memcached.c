@@ -3,21 +3,9 @@
  * Input: side (1 byte), seed of the cuts (1 byte), bytes.
  */
 #include "../../shim/requests/memcached.h"
-
-#include <stdlib.h>
+#include "pieces.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* A hash over the items and all that is told of them. */
-struct said {
-	uint64_t hash;
-	uint64_t items;
-};
-
-static void say(struct said *said, uint64_t value)
-{
-	said->hash = (said->hash ^ value) * 0x100000001b3ULL;
-}
 
 struct parser {
 	bool is_replies;
@@ -34,25 +22,27 @@ static struct memcached_step read_some(struct parser *parser, const char *bytes,
 
 	if (step.event == MEMCACHED_MORE)
 		return step;
-	said->items++;
-	say(said, step.event);
+	said->events++;
+	say_number(said, step.event);
 	if (step.event == MEMCACHED_BROKEN)
 		return step;
 	if (parser->is_replies) {
-		say(said, (uint64_t)reply->answer << 32 | (uint64_t)reply->error << 16 | (uint64_t)reply->operation << 1 | reply->is_quiet);
-		say(said, reply->tag);
+		say_number(said, (uint64_t)reply->answer << 32 | (uint64_t)reply->error << 16 |
+				 (uint64_t)reply->operation << 1 | reply->is_quiet);
+		say_number(said, reply->tag);
 	} else {
-		say(said, (uint64_t)command->asked.operation << 1 | command->asked.is_binary);
-		say(said, command->asked.is_quiet | command->has_no_answer << 1 | command->opens_stream << 2);
-		say(said, command->asked.tag);
+		say_number(said, (uint64_t)command->asked.operation << 1 | command->asked.is_binary);
+		say_number(said, command->asked.is_quiet | command->has_no_answer << 1 | command->opens_stream << 2);
+		say_number(said, command->asked.tag);
 		if (!command->is_named || command->asked.operation >= MEMCACHED_OPERATION_COUNT)
 			abort();
 	}
 	return step;
 }
 
-static void feed(struct parser *parser, const char *bytes, size_t n, struct said *said)
+static void feed(void *reader, const char *bytes, size_t n, struct said *said)
 {
+	struct parser *parser = reader;
 	uint64_t steps_left = 16 + n;
 	struct memcached_step step;
 
@@ -72,24 +62,7 @@ static struct said read_pieces(bool is_replies, const char *bytes, size_t n, uin
 	struct parser parser = { .is_replies = is_replies };
 	struct said said = { 0 };
 
-	while (n) {
-		size_t piece = n;
-		if (seed) {
-			seed = seed * 1664525 + 1013904223;
-			piece = 1 + (seed >> 24) % 16;
-			piece = piece < n ? piece : n;
-		}
-		/* A piece of its own, so that a sanitizer sees what reads beyond it. */
-		char *copy = malloc(piece);
-		if (!copy)
-			abort();
-		for (size_t i = 0; i < piece; i++)
-			copy[i] = bytes[i];
-		feed(&parser, copy, piece, &said);
-		free(copy);
-		bytes += piece;
-		n -= piece;
-	}
+	feed_pieces(feed, &parser, bytes, n, seed, &said);
 	return said;
 }
 
@@ -99,10 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	bool is_replies = data[0] & 1;
 	const char *bytes = (const char *)data + 2;
-	struct said whole = read_pieces(is_replies, bytes, size - 2, 0);
-	struct said pieces = read_pieces(is_replies, bytes, size - 2, 1 + (uint32_t)data[1]);
-	if (whole.hash != pieces.hash || whole.items != pieces.items)
-		abort();
+	need_same(read_pieces(is_replies, bytes, size - 2, 0),
+		  read_pieces(is_replies, bytes, size - 2, 1 + (uint32_t)data[1]));
 	memcached_may_begin(bytes, size - 2);
 	return 0;
 }

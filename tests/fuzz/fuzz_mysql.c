@@ -4,15 +4,9 @@
  * commands follow (modulo 8) and these: what is answered, one after the other, from the greeting on if there are none; bytes.
  */
 #include "../../shim/requests/mysql.h"
-
-#include <stdlib.h>
+#include "pieces.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct said {
-	uint64_t hash;
-	uint64_t events;
-};
 
 struct input {
 	bool is_server;
@@ -25,16 +19,11 @@ struct input {
 };
 
 struct sides {
+	const struct input *input;
 	struct mysql_client client;
 	struct mysql_server server;
 	size_t next_command;
 };
-
-static void say(struct said *said, const void *bytes, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		said->hash = (said->hash ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3ULL;
-}
 
 static void on_client(struct said *said, struct mysql_client *client, enum mysql_event event)
 {
@@ -69,8 +58,10 @@ static void on_server(struct said *said, struct mysql_server *server, enum mysql
 	say(said, server->sqlstate, sizeof(server->sqlstate));
 }
 
-static struct mysql_step step(const struct input *input, struct sides *sides, const char *bytes, size_t n)
+static struct mysql_step step(struct sides *sides, const char *bytes, size_t n)
 {
+	const struct input *input = sides->input;
+
 	if (!input->is_server)
 		return mysql_read_client(&sides->client, bytes, n);
 	if (sides->next_command < input->commands_count && mysql_server_is_idle(&sides->server))
@@ -78,13 +69,14 @@ static struct mysql_step step(const struct input *input, struct sides *sides, co
 	return mysql_read_server(&sides->server, bytes, n);
 }
 
-static void feed(const struct input *input, struct sides *sides, const char *bytes, size_t n, struct said *said)
+static void feed(void *reader, const char *bytes, size_t n, struct said *said)
 {
+	struct sides *sides = reader;
 	uint64_t steps_left = 16 + n;
 	struct mysql_step taken;
 
 	do {
-		taken = step(input, sides, bytes, n);
+		taken = step(sides, bytes, n);
 		if (taken.used_bytes > n || !steps_left--)
 			abort();
 		bytes += taken.used_bytes;
@@ -93,7 +85,7 @@ static void feed(const struct input *input, struct sides *sides, const char *byt
 			break;
 		said->events++;
 		say(said, &taken.event, sizeof(taken.event));
-		if (input->is_server)
+		if (sides->input->is_server)
 			on_server(said, &sides->server, taken.event);
 		else
 			on_client(said, &sides->client, taken.event);
@@ -102,8 +94,10 @@ static void feed(const struct input *input, struct sides *sides, const char *byt
 		abort();
 }
 
-static void begin(const struct input *input, struct sides *sides)
+static void begin(struct sides *sides)
 {
+	const struct input *input = sides->input;
+
 	sides->client.capabilities = input->capabilities;
 	sides->server.capabilities = input->capabilities;
 	mysql_agree(&sides->client, &sides->server);
@@ -115,30 +109,11 @@ static void begin(const struct input *input, struct sides *sides)
 
 static struct said read_pieces(const struct input *input, uint32_t seed)
 {
-	struct sides sides = { 0 };
+	struct sides sides = { .input = input };
 	struct said said = { 0 };
-	const char *bytes = input->bytes;
-	size_t n = input->n;
 
-	begin(input, &sides);
-	while (n) {
-		size_t piece = n;
-		if (seed) {
-			seed = seed * 1664525 + 1013904223;
-			piece = 1 + (seed >> 24) % 16;
-			piece = piece < n ? piece : n;
-		}
-		/* A piece of its own, so that a sanitizer sees what reads beyond it. */
-		char *copy = malloc(piece);
-		if (!copy)
-			abort();
-		for (size_t i = 0; i < piece; i++)
-			copy[i] = bytes[i];
-		feed(input, &sides, copy, piece, &said);
-		free(copy);
-		bytes += piece;
-		n -= piece;
-	}
+	begin(&sides);
+	feed_pieces(feed, &sides, input->bytes, input->n, seed, &said);
 	return said;
 }
 
@@ -159,9 +134,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	input.bytes = (const char *)data + FIXED_BYTES + input.commands_count;
 	input.n = size - FIXED_BYTES - input.commands_count;
-	struct said whole = read_pieces(&input, 0), pieces = read_pieces(&input, input.seed);
-	if (whole.hash != pieces.hash || whole.events != pieces.events)
-		abort();
+	need_same(read_pieces(&input, 0), read_pieces(&input, input.seed));
 	mysql_greets(input.bytes, input.n);
 	return 0;
 }

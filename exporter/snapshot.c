@@ -75,21 +75,17 @@ static int arrays_make(struct snapshot *snapshot, const struct seg_view *seg)
 	return snapshot->endpoints && snapshot->modules && snapshot->series && snapshot->processes ? 0 : -ENOMEM;
 }
 
+static void add_sums(uint64_t *sums, const _Atomic uint64_t *of_thread, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		sums[i] += load(&of_thread[i]);
+}
+
 static void thread_add_up(struct snapshot *snapshot, const struct seg_thread *thread)
 {
-	for (int i = 0; i < SEG_CALL_COUNT; i++) {
-		snapshot->call_counts[i] += load(&thread->call_counts[i]);
-		snapshot->call_ns[i] += load(&thread->call_ns[i]);
-	}
-	for (int i = 0; i < SEG_COUNTER_COUNT; i++)
-		snapshot->counters[i] += load(&thread->counters[i]);
-	for (int i = 0; i < SEG_PHASE_COUNT; i++)
-		snapshot->overhead_ns[i] += load(&thread->overhead_ns[i]);
-	for (int i = 0; i < SEG_PROTOCOL_COUNT; i++) {
-		snapshot->accepted[i] += load(&thread->accepted[i]);
-		snapshot->receive_bytes[i] += load(&thread->receive_bytes[i]);
-		snapshot->transmit_bytes[i] += load(&thread->transmit_bytes[i]);
-	}
+#define ADD_SUMS(name) add_sums(snapshot->name, thread->name, sizeof(snapshot->name) / sizeof(snapshot->name[0]));
+	SEG_THREAD_SUMS(ADD_SUMS)
+#undef ADD_SUMS
 }
 
 static void threads_copy(struct snapshot *snapshot, const struct seg_view *seg)
@@ -123,18 +119,12 @@ static void subtract_sums(uint64_t *sums, const _Atomic uint64_t *baseline, size
 		subtract(&sums[i], load(&baseline[i]));
 }
 
-#define SUBTRACT_BASELINE(snapshot, baseline, array) \
-	subtract_sums((snapshot)->array, (baseline)->array, sizeof((snapshot)->array) / sizeof((snapshot)->array[0]))
-
 static void baseline_subtract(struct snapshot *snapshot, const struct seg_baseline *baseline)
 {
-	SUBTRACT_BASELINE(snapshot, baseline, call_counts);
-	SUBTRACT_BASELINE(snapshot, baseline, call_ns);
-	SUBTRACT_BASELINE(snapshot, baseline, counters);
-	SUBTRACT_BASELINE(snapshot, baseline, overhead_ns);
-	SUBTRACT_BASELINE(snapshot, baseline, accepted);
-	SUBTRACT_BASELINE(snapshot, baseline, receive_bytes);
-	SUBTRACT_BASELINE(snapshot, baseline, transmit_bytes);
+#define SUBTRACT_SUMS(name) \
+	subtract_sums(snapshot->name, baseline->name, sizeof(snapshot->name) / sizeof(snapshot->name[0]));
+	SEG_THREAD_SUMS(SUBTRACT_SUMS)
+#undef SUBTRACT_SUMS
 }
 
 struct gauges {
@@ -441,13 +431,9 @@ void snapshot_subtract(struct snapshot *later, const struct snapshot *earlier)
 	if (later->created_mono_ns != earlier->created_mono_ns || later->created_real_ns != earlier->created_real_ns ||
 	    later->resets != earlier->resets)
 		return;
-	SUBTRACT_ARRAY(later, earlier, call_counts);
-	SUBTRACT_ARRAY(later, earlier, call_ns);
-	SUBTRACT_ARRAY(later, earlier, counters);
-	SUBTRACT_ARRAY(later, earlier, overhead_ns);
-	SUBTRACT_ARRAY(later, earlier, accepted);
-	SUBTRACT_ARRAY(later, earlier, receive_bytes);
-	SUBTRACT_ARRAY(later, earlier, transmit_bytes);
+#define SUBTRACT_SUMS(name) SUBTRACT_ARRAY(later, earlier, name);
+	SEG_THREAD_SUMS(SUBTRACT_SUMS)
+#undef SUBTRACT_SUMS
 	subtract_endpoints(later, earlier);
 	subtract_series(later, earlier);
 	subtract_cells(later, earlier);

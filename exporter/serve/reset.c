@@ -124,18 +124,14 @@ static void keep_sums(const struct seg_view *seg, _Atomic uint64_t *ret_sums, co
 		atomic_store_explicit(&ret_sums[i], sum_of(seg, &first[i]), memory_order_relaxed);
 }
 
-#define KEEP_SUMS(seg, array) \
-	keep_sums((seg), (seg)->head->baseline.array, (seg)->threads[0].array, sizeof((seg)->threads[0].array) / sizeof(uint64_t))
-
 static void take_baseline(const struct seg_view *seg)
 {
-	KEEP_SUMS(seg, call_counts);
-	KEEP_SUMS(seg, call_ns);
-	KEEP_SUMS(seg, counters);
-	KEEP_SUMS(seg, overhead_ns);
-	KEEP_SUMS(seg, accepted);
-	KEEP_SUMS(seg, receive_bytes);
-	KEEP_SUMS(seg, transmit_bytes);
+	struct seg_baseline *baseline = &seg->head->baseline;
+	const struct seg_thread *first = &seg->threads[0];
+
+#define KEEP_SUMS(name) keep_sums(seg, baseline->name, first->name, sizeof(first->name) / sizeof(first->name[0]));
+	SEG_THREAD_SUMS(KEEP_SUMS)
+#undef KEEP_SUMS
 }
 
 void reset_session(const struct seg_view *seg)

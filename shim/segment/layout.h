@@ -308,7 +308,11 @@ struct seg_config {
 enum seg_sort { SEG_SORT_TOTTIME, SEG_SORT_CUMTIME, SEG_SORT_NCALLS, SEG_SORT_NAME };
 enum seg_log_level { SEG_LOG_ERROR, SEG_LOG_WARN, SEG_LOG_INFO, SEG_LOG_DEBUG };
 
-/* What the sums over all threads were at the last reset: a thread's own counters can be cleared by nobody else, since it
+/* The arrays of struct seg_thread that readers sum over all threads, by name. */
+#define SEG_THREAD_SUMS(X) \
+	X(call_counts) X(call_ns) X(counters) X(overhead_ns) X(accepted) X(receive_bytes) X(transmit_bytes)
+
+/* What those sums were at the last reset: a thread's own counters can be cleared by nobody else, since it
  * adds to them with instructions that are not locked. W: the server; R: readers. */
 struct seg_baseline {
 	_Atomic uint64_t call_counts[SEG_CALL_COUNT];

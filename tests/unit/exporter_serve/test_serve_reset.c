@@ -41,13 +41,9 @@ static struct snapshot *take(void)
 
 static void assert_same_sums(const struct snapshot *a, const struct snapshot *b)
 {
-	ASSERT_SAME(a, b, call_counts);
-	ASSERT_SAME(a, b, call_ns);
-	ASSERT_SAME(a, b, counters);
-	ASSERT_SAME(a, b, overhead_ns);
-	ASSERT_SAME(a, b, accepted);
-	ASSERT_SAME(a, b, receive_bytes);
-	ASSERT_SAME(a, b, transmit_bytes);
+#define ASSERT_SAME_SUMS(name) ASSERT_SAME(a, b, name);
+	SEG_THREAD_SUMS(ASSERT_SAME_SUMS)
+#undef ASSERT_SAME_SUMS
 }
 
 START_TEST(after_a_reset_it_is_as_if_nothing_had_come_since)

@@ -3,40 +3,25 @@ import os
 import re
 
 from harness import Failure, free_ports
+from real_servers import nginx_argv
 
-NGINX_CONFIG = """
-daemon off;
-master_process on;
-worker_processes 2;
-worker_shutdown_timeout 5s;
-pid {dir}/nginx.pid;
-error_log {dir}/nginx-error.log warn;
-{user}
-events {{ worker_connections 1024; }}
-http {{
-    log_format counted "$request_method\\t$uri\\t$status\\t$bytes_sent\\t$request_length";
-    access_log {dir}/access.log counted;
-    client_body_temp_path {dir}/nginx-body;
-    proxy_temp_path {dir}/nginx-proxy;
-    fastcgi_temp_path {dir}/nginx-fastcgi;
-    uwsgi_temp_path {dir}/nginx-uwsgi;
-    scgi_temp_path {dir}/nginx-scgi;
-    keepalive_requests 1000000000;
-    http2_max_concurrent_streams 128;
-    sendfile on;
-    ssl_certificate {dir}/certificate.pem;
-    ssl_certificate_key {dir}/key.pem;
-    server {{
-        listen 127.0.0.1:{port} http2 backlog=2048;
-        listen 127.0.0.1:{tls_port} ssl http2 backlog=2048;
-        root {dir}/www;
-        location /empty {{ return 204; }}
-        location /users/ {{ return 200 "a user\\n"; }}
-        location /moved {{ return 301 /empty; }}
-        location /broken {{ return 500 "broken\\n"; }}
-        location /uploads/ {{ dav_methods PUT DELETE; create_full_put_path on; }}
-        location /pushed/ {{ http2_push /files/small.txt; return 200 "see there\\n"; }}
-    }}
+NGINX_SITE = """
+log_format counted "$request_method\\t$uri\\t$status\\t$bytes_sent\\t$request_length";
+access_log {dir}/access.log counted;
+http2_max_concurrent_streams 128;
+sendfile on;
+ssl_certificate {dir}/certificate.pem;
+ssl_certificate_key {dir}/key.pem;
+server {{
+    listen 127.0.0.1:{port} http2 backlog=2048;
+    listen 127.0.0.1:{tls_port} ssl http2 backlog=2048;
+    root {dir}/www;
+    location /empty {{ return 204; }}
+    location /users/ {{ return 200 "a user\\n"; }}
+    location /moved {{ return 301 /empty; }}
+    location /broken {{ return 500 "broken\\n"; }}
+    location /uploads/ {{ dav_methods PUT DELETE; create_full_put_path on; }}
+    location /pushed/ {{ http2_push /files/small.txt; return 200 "see there\\n"; }}
 }}
 """
 
@@ -69,11 +54,8 @@ class Http2Nginx:
         self.tls_port = self.port + 1
         make_site(scene)
         make_certificate(scene)
-        user = "user nobody nogroup;" if os.geteuid() == 0 else ""
-        config = scene.write("nginx.conf", NGINX_CONFIG.format(dir=scene.dir, port=self.port, tls_port=self.tls_port,
-                                                               user=user))
-        self.program = scene.start(["nginx", "-e", scene.path("nginx-error.log"), "-p", scene.dir, "-c", config],
-                                   "nginx", **settings)
+        site = NGINX_SITE.format(dir=scene.dir, port=self.port, tls_port=self.tls_port)
+        self.program = scene.start(nginx_argv(scene, site), "nginx", **settings)
         self.program.wait_for_port(self.port)
         if settings.get("shim", True):
             self.program.wait_ready()

@@ -8,44 +8,60 @@ import socket
 
 from harness import PATH, can_connect, children_of, Failure, free_ports, wait_until
 
-NGINX_CONFIG = """
+NGINX_FRAME = """
 daemon {daemon};
-master_process on;
-worker_processes {workers};
+{processes};
 worker_shutdown_timeout 5s;
-pid {dir}/nginx.pid;
-error_log {dir}/nginx-error.log warn;
+pid {dir}/{name}.pid;
+error_log {dir}/{name}-error.log {level};
 {user}
-events {{ worker_connections 1024; }}
+events {{ worker_connections {connections}; }}
 http {{
-    types {{ text/html html; text/plain txt; application/json json; }}
-    # Method, path and status as the client of profshim will see them, and the bytes in and out.
-    log_format counted "$request_method\\t$uri\\t$status\\t$bytes_sent\\t$request_length";
-    access_log {dir}/access.log counted;
-    client_body_temp_path {dir}/nginx-body;
-    proxy_temp_path {dir}/nginx-proxy;
-    fastcgi_temp_path {dir}/nginx-fastcgi;
-    uwsgi_temp_path {dir}/nginx-uwsgi;
-    scgi_temp_path {dir}/nginx-scgi;
-    keepalive_requests 1000000000;
-    sendfile on;
-    gzip_types text/plain;
-    gzip_min_length 100;
-    server {{
-        listen 127.0.0.1:{port} backlog=2048;
-        root {dir}/www;
-        location /empty {{ return 204; }}
-        location /hello {{ return 200 "hello\\n"; }}
-        location /users/ {{ return 200 "a user\\n"; }}
-        location /moved {{ return 301 /hello; }}
-        location /broken {{ return 500 "broken\\n"; }}
-        location /packed/ {{ gzip on; gzip_http_version 1.0; }}
-        location /marked/ {{ sub_filter word WORD; sub_filter_once off; sub_filter_types text/plain; }}
-        location /uploads/ {{ dav_methods PUT DELETE; create_full_put_path on; }}
-        location /proxied/ {{ proxy_pass http://127.0.0.1:{port}/users/; proxy_buffering off; }}
-    }}
+client_body_temp_path {dir}/{name}-body;
+proxy_temp_path {dir}/{name}-proxy;
+fastcgi_temp_path {dir}/{name}-fastcgi;
+uwsgi_temp_path {dir}/{name}-uwsgi;
+scgi_temp_path {dir}/{name}-scgi;
+keepalive_requests 1000000000;
+{http}}}
+"""
+
+NGINX_SITE = """
+types {{ text/html html; text/plain txt; application/json json; }}
+# Method, path and status as the client of profshim will see them, and the bytes in and out.
+log_format counted "$request_method\\t$uri\\t$status\\t$bytes_sent\\t$request_length";
+access_log {dir}/access.log counted;
+sendfile on;
+gzip_types text/plain;
+gzip_min_length 100;
+server {{
+    listen 127.0.0.1:{port} backlog=2048;
+    root {dir}/www;
+    location /empty {{ return 204; }}
+    location /hello {{ return 200 "hello\\n"; }}
+    location /users/ {{ return 200 "a user\\n"; }}
+    location /moved {{ return 301 /hello; }}
+    location /broken {{ return 500 "broken\\n"; }}
+    location /packed/ {{ gzip on; gzip_http_version 1.0; }}
+    location /marked/ {{ sub_filter word WORD; sub_filter_once off; sub_filter_types text/plain; }}
+    location /uploads/ {{ dav_methods PUT DELETE; create_full_put_path on; }}
+    location /proxied/ {{ proxy_pass http://127.0.0.1:{port}/users/; proxy_buffering off; }}
 }}
 """
+
+
+def nginx_argv(scene, http, name="nginx", workers=2, is_daemon=False, level="warn", connections=1024):
+    """The command line of an nginx below the scene's directory. http: what it serves, beside what every nginx here needs;
+    workers: 0 = the master serves itself."""
+    processes = "worker_processes %d" % workers if workers else "master_process off"
+    # What root starts gives its privileges up for its workers; they must still write below the scene's directory.
+    user = "user nobody nogroup;" if workers and os.geteuid() == 0 else ""
+    config = scene.write(name + ".conf", NGINX_FRAME.format(
+        dir=scene.dir, name=name, http=http.lstrip("\n"), processes=processes, user=user, level=level, connections=connections,
+        daemon="on" if is_daemon else "off"))
+    # By its path, which a successor is executed by.
+    return [shutil.which("nginx", path=PATH), "-e", scene.path(name + "-error.log"), "-p", scene.dir, "-c", config]
+
 
 LogLine = collections.namedtuple("LogLine", "method uri status bytes_sent request_length")
 
@@ -57,12 +73,7 @@ class Nginx:
         self.scene = scene
         self.port = free_ports()
         self._make_site()
-        # What root starts gives its privileges up for its workers; they must still write below the scene's directory.
-        user = "user nobody nogroup;" if os.geteuid() == 0 else ""
-        config = scene.write("nginx.conf", NGINX_CONFIG.format(dir=scene.dir, port=self.port, user=user, workers=workers,
-                                                                 daemon="on" if is_daemon else "off"))
-        # By its path, which a successor is executed by.
-        self.argv = [shutil.which("nginx", path=PATH), "-e", scene.path("nginx-error.log"), "-p", scene.dir, "-c", config]
+        self.argv = nginx_argv(scene, NGINX_SITE.format(dir=scene.dir, port=self.port), workers=workers, is_daemon=is_daemon)
         self.program = scene.start(self.argv, "nginx", **settings)
         if is_daemon:
             wait_until(lambda: can_connect(self.port), 10, "nginx listening")

@@ -8,74 +8,46 @@ import subprocess
 
 from harness import Failure, free_ports, requests_wanted, run_tests, test, wait_until
 from real_databases import Counted, Postgres
-from real_servers import HttpClient, LogLine, Redis, RespClient
+from real_servers import HttpClient, LogLine, Redis, RespClient, nginx_argv
 
 ASKED = "http_client_request_duration_seconds_count"
 SERVED = "http_server_request_duration_seconds_count"
 DB_ASKED = "db_client_operation_duration_seconds_count"
 
-UPSTREAM_CONFIG = """
-daemon off;
-master_process off;
-pid {dir}/upstream.pid;
-error_log {dir}/upstream-error.log warn;
-events {{ worker_connections 4096; }}
-http {{
-    log_format counted "$request_method\\t$uri\\t$status\\t$body_bytes_sent\\t$request_length";
-    access_log {dir}/upstream.log counted;
-    client_body_temp_path {dir}/upstream-body;
-    proxy_temp_path {dir}/upstream-proxy;
-    fastcgi_temp_path {dir}/upstream-fastcgi;
-    uwsgi_temp_path {dir}/upstream-uwsgi;
-    scgi_temp_path {dir}/upstream-scgi;
-    keepalive_requests 1000000000;
-    server {{
+UPSTREAM_SITE = """
+log_format counted "$request_method\\t$uri\\t$status\\t$body_bytes_sent\\t$request_length";
+access_log {dir}/upstream.log counted;
+server {{
 {listens}
-        root {dir}/www;
-        location /hello {{ return 200 "hello\\n"; }}
-        location /users/ {{ return 200 "a user\\n"; }}
-        location /empty {{ return 204; }}
-        location /moved {{ return 301 /hello; }}
-        location /broken {{ return 500 "broken\\n"; }}
-        location /away {{ return 503; }}
-        location /closed {{ return 444; }}
-        location /files/ {{ }}
-    }}
+    root {dir}/www;
+    location /hello {{ return 200 "hello\\n"; }}
+    location /users/ {{ return 200 "a user\\n"; }}
+    location /empty {{ return 204; }}
+    location /moved {{ return 301 /hello; }}
+    location /broken {{ return 500 "broken\\n"; }}
+    location /away {{ return 503; }}
+    location /closed {{ return 444; }}
+    location /files/ {{ }}
 }}
 """
 
-PROXY_CONFIG = """
-daemon off;
-master_process on;
-worker_processes 2;
-pid {dir}/proxy.pid;
-error_log {dir}/proxy-error.log crit;
-{user}
-events {{ worker_connections 4096; }}
-http {{
-    log_format counted "$request_method\\t$uri\\t$status\\t$body_bytes_sent\\t$request_length";
-    access_log {dir}/proxy.log counted;
-    client_body_temp_path {dir}/proxy-body;
-    proxy_temp_path {dir}/proxy-proxy;
-    fastcgi_temp_path {dir}/proxy-fastcgi;
-    uwsgi_temp_path {dir}/proxy-uwsgi;
-    scgi_temp_path {dir}/proxy-scgi;
-    keepalive_requests 1000000000;
-    proxy_next_upstream off;
-    upstream kept {{ server 127.0.0.1:{upstream}; keepalive 16; keepalive_requests 1000000000; }}
-    upstream unix_kept {{ server unix:{dir}/upstream.sock; keepalive 4; }}
-    server {{
-        listen 127.0.0.1:{port} backlog=2048;
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        location /kept/ {{ proxy_pass http://kept/; }}
-        location /new/ {{ proxy_set_header Connection close; proxy_pass http://127.0.0.1:{upstream}/; }}
-        location /old/ {{ proxy_http_version 1.0; proxy_set_header Connection close; proxy_pass http://127.0.0.1:{upstream}/; }}
-        location /unix/ {{ proxy_pass http://unix_kept/; }}
-        location /refused/ {{ proxy_pass http://127.0.0.1:{refused}/; }}
-        location /own {{ return 200 "own\\n"; }}
+PROXY_SITE = """
+log_format counted "$request_method\\t$uri\\t$status\\t$body_bytes_sent\\t$request_length";
+access_log {dir}/proxy.log counted;
+proxy_next_upstream off;
+upstream kept {{ server 127.0.0.1:{upstream}; keepalive 16; keepalive_requests 1000000000; }}
+upstream unix_kept {{ server unix:{dir}/upstream.sock; keepalive 4; }}
+server {{
+    listen 127.0.0.1:{port} backlog=2048;
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    location /kept/ {{ proxy_pass http://kept/; }}
+    location /new/ {{ proxy_set_header Connection close; proxy_pass http://127.0.0.1:{upstream}/; }}
+    location /old/ {{ proxy_http_version 1.0; proxy_set_header Connection close; proxy_pass http://127.0.0.1:{upstream}/; }}
+    location /unix/ {{ proxy_pass http://unix_kept/; }}
+    location /refused/ {{ proxy_pass http://127.0.0.1:{refused}/; }}
+    location /own {{ return 200 "own\\n"; }}
 {locations}
-    }}
 }}
 """
 
@@ -92,10 +64,8 @@ class Upstream:
         scene.write("www/files/large.txt", "a line of text\n" * 4000)
         listens = ["127.0.0.1:%d backlog=2048" % self.port, "unix:%s" % scene.path("upstream.sock")]
         listens += ["127.0.0.1:%d" % port for port in ports]
-        config = scene.write("upstream.conf", UPSTREAM_CONFIG.format(
-            dir=scene.dir, listens="\n".join("        listen %s;" % listen for listen in listens)))
-        self.program = scene.start(["nginx", "-e", scene.path("upstream-error.log"), "-p", scene.dir, "-c", config], "upstream",
-                                   shim=False)
+        site = UPSTREAM_SITE.format(dir=scene.dir, listens="\n".join("    listen %s;" % listen for listen in listens))
+        self.program = scene.start(nginx_argv(scene, site, "upstream", workers=0, connections=4096), "upstream", shim=False)
         self.program.wait_for_port(self.port)
         wait_until(lambda: os.path.exists(scene.path("upstream.sock")), 5, "the upstream's unix socket")
         os.chmod(scene.path("upstream.sock"), 0o777)
@@ -117,11 +87,10 @@ class Proxy:
         self.scene = scene
         self.port = free_ports()
         self.refused = free_ports() + 1
-        user = "user nobody nogroup;" if os.geteuid() == 0 else ""
-        config = scene.write("proxy.conf", PROXY_CONFIG.format(
-            dir=scene.dir, port=self.port, upstream=upstream.port, refused=self.refused, user=user,
-            locations="\n".join("        " + location for location in locations)))
-        self.program = scene.start(["nginx", "-e", scene.path("proxy-error.log"), "-p", scene.dir, "-c", config], "proxy", **settings)
+        site = PROXY_SITE.format(dir=scene.dir, port=self.port, upstream=upstream.port, refused=self.refused,
+                                 locations="\n".join("    " + location for location in locations))
+        argv = nginx_argv(scene, site, "proxy", level="crit", connections=4096)
+        self.program = scene.start(argv, "proxy", **settings)
         self.program.wait_for_port(self.port)
         self.program.wait_ready()
 

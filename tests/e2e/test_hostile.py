@@ -3,42 +3,26 @@
 and every request is counted exactly once. A million with --full."""
 import collections
 import multiprocessing
-import os
 import random
 import re
 import socket
 import time
 
 from harness import free_ports, requests_wanted, run_tests, test
-from real_servers import HttpClient
+from real_servers import HttpClient, nginx_argv
 
 DURATIONS = "http_server_request_duration_seconds_count"
 MAX_ROUTES = 256
 WORDS = ("users orders items products search list get api v1 files images pages account session team group role event log "
          "report tasks jobs login settings index default news people").split()
 
-NGINX_CONFIG = """
-daemon off;
-master_process on;
-worker_processes 2;
-pid {dir}/nginx.pid;
-error_log {dir}/nginx-error.log crit;
-{user}
-events {{ worker_connections 1024; }}
-http {{
-    access_log off;
-    client_body_temp_path {dir}/nginx-body;
-    proxy_temp_path {dir}/nginx-proxy;
-    fastcgi_temp_path {dir}/nginx-fastcgi;
-    uwsgi_temp_path {dir}/nginx-uwsgi;
-    scgi_temp_path {dir}/nginx-scgi;
-    keepalive_requests 1000000000;
-    large_client_header_buffers 4 32k;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{ return 200; }}
-        location ~ missing {{ return 404; }}
-    }}
+NGINX_SITE = """
+access_log off;
+large_client_header_buffers 4 32k;
+server {{
+    listen 127.0.0.1:{port};
+    location / {{ return 200; }}
+    location ~ missing {{ return 404; }}
 }}
 """
 
@@ -46,9 +30,7 @@ http {{
 def start_nginx(scene, **settings):
     """An nginx that knows every path, but for those with "missing" in them; its program and port."""
     port = free_ports()
-    user = "user nobody nogroup;" if os.geteuid() == 0 else ""
-    config = scene.write("nginx.conf", NGINX_CONFIG.format(dir=scene.dir, port=port, user=user))
-    program = scene.start(["nginx", "-e", scene.path("nginx-error.log"), "-p", scene.dir, "-c", config], "nginx", **settings)
+    program = scene.start(nginx_argv(scene, NGINX_SITE.format(port=port), level="crit"), "nginx", **settings)
     program.wait_for_port(port)
     program.wait_ready()
     return program, port

@@ -8,7 +8,7 @@ import socket
 import struct
 
 from harness import Failure, free_ports, requests_wanted, run_tests, test, wait_until
-from real_servers import HttpClient, route_of
+from real_servers import HttpClient, nginx_argv, route_of
 
 SERVED = "http_server_request_duration_seconds_count"
 ASKED = "http_client_request_duration_seconds_count"
@@ -29,40 +29,26 @@ access.log = {dir}/fpm-access.log
 access.format = "%m\t%{{REQUEST_URI}}e\t%s"
 """
 
-NGINX_CONFIG = """
-daemon off;
-worker_processes 1;
-pid {dir}/nginx.pid;
-error_log {dir}/nginx-error.log warn;
-{user}
-events {{ worker_connections 512; }}
-http {{
-    log_format counted "$request_method\\t$request_uri\\t$status";
-    access_log {dir}/access.log counted;
-    client_body_temp_path {dir}/nginx-body;
-    proxy_temp_path {dir}/nginx-proxy;
-    fastcgi_temp_path {dir}/nginx-fastcgi;
-    uwsgi_temp_path {dir}/nginx-uwsgi;
-    scgi_temp_path {dir}/nginx-scgi;
-    keepalive_requests 1000000000;
-    sendfile on;
-    client_max_body_size 100m;
-    upstream fpm {{ server {upstream}; {keepalive} }}
-    server {{
-        listen 127.0.0.1:{port} backlog=2048;
-        fastcgi_keep_conn {keep_conn};
-        fastcgi_param SCRIPT_FILENAME {dir}/index.php;
-        fastcgi_param QUERY_STRING $query_string;
-        fastcgi_param REQUEST_METHOD $request_method;
-        fastcgi_param CONTENT_TYPE $content_type;
-        fastcgi_param CONTENT_LENGTH $content_length;
-        fastcgi_param SCRIPT_NAME /index.php;
-        fastcgi_param REQUEST_URI $request_uri;
-        fastcgi_param DOCUMENT_URI $document_uri;
-        fastcgi_param HTTPS $https if_not_empty;
-        location / {{ fastcgi_pass fpm; }}
-        location /buffered/ {{ client_body_in_file_only clean; fastcgi_pass fpm; }}
-    }}
+NGINX_SITE = """
+log_format counted "$request_method\\t$request_uri\\t$status";
+access_log {dir}/access.log counted;
+sendfile on;
+client_max_body_size 100m;
+upstream fpm {{ server {upstream}; {keepalive} }}
+server {{
+    listen 127.0.0.1:{port} backlog=2048;
+    fastcgi_keep_conn {keep_conn};
+    fastcgi_param SCRIPT_FILENAME {dir}/index.php;
+    fastcgi_param QUERY_STRING $query_string;
+    fastcgi_param REQUEST_METHOD $request_method;
+    fastcgi_param CONTENT_TYPE $content_type;
+    fastcgi_param CONTENT_LENGTH $content_length;
+    fastcgi_param SCRIPT_NAME /index.php;
+    fastcgi_param REQUEST_URI $request_uri;
+    fastcgi_param DOCUMENT_URI $document_uri;
+    fastcgi_param HTTPS $https if_not_empty;
+    location / {{ fastcgi_pass fpm; }}
+    location /buffered/ {{ client_body_in_file_only clean; fastcgi_pass fpm; }}
 }}
 """
 
@@ -103,18 +89,15 @@ class Php:
         scene.write("fpm-access.log", "", mode=0o666)
         fpm = scene.write("fpm.conf", FPM_CONFIG.format(
             dir=scene.dir, listen=listen, user="user = nobody\ngroup = nogroup" if is_root else ""))
-        nginx = scene.write("nginx.conf", NGINX_CONFIG.format(
-            dir=scene.dir, port=self.port, upstream="unix:" + listen if is_unix else listen,
-            user="user nobody nogroup;" if is_root else "", keep_conn="on" if keep else "off",
-            keepalive="keepalive 4;" if keep else ""))
+        site = NGINX_SITE.format(dir=scene.dir, port=self.port, upstream="unix:" + listen if is_unix else listen,
+                                 keep_conn="on" if keep else "off", keepalive="keepalive 4;" if keep else "")
         os.mkdir(scene.path("tmp"))
         os.chmod(scene.path("tmp"), 0o777)
         self.fpm = scene.start([self.program_path(), "-n", "-d", "sys_temp_dir=" + scene.path("tmp"), "-y", fpm], "php-fpm",
                                **self.session("fpm", settings))
         self.socket_address = listen if is_unix else ("127.0.0.1", fpm_port)
         wait_until(self.is_up, 30, "php-fpm listening on %s" % listen)
-        self.nginx = scene.start(["nginx", "-e", scene.path("nginx-error.log"), "-p", scene.dir, "-c", nginx], "nginx",
-                                 **self.session("nginx", settings))
+        self.nginx = scene.start(nginx_argv(scene, site, workers=1), "nginx", **self.session("nginx", settings))
         self.nginx.wait_for_port(self.port)
         self.fpm.wait_ready()
         self.nginx.wait_ready()

@@ -9,7 +9,7 @@ import threading
 import time
 
 from harness import Failure, children_of, free_ports, own_server, requests_wanted, run_tests, test, wait_until
-from real_servers import HttpClient, Nginx, Redis, RespClient
+from real_servers import HttpClient, Nginx, Redis, RespClient, nginx_argv
 
 DURATIONS = "http_server_request_duration_seconds_count"
 ERRORS = "profshim_request_errors_total"
@@ -17,39 +17,24 @@ ERRORS = "profshim_request_errors_total"
 GONE_SECONDS = 1.0
 
 NGINX_STREAMS = """
-daemon off;
-master_process on;
-worker_processes {workers};
-pid {dir}/nginx.pid;
-error_log {dir}/nginx-error.log warn;
-{user}
-events {{ worker_connections 1024; }}
-http {{
-    log_format counted "$request_method\\t$uri\\t$status\\t$body_bytes_sent\\t$request_length";
-    access_log {dir}/access.log counted;
-    client_body_temp_path {dir}/nginx-body;
-    proxy_temp_path {dir}/nginx-proxy;
-    fastcgi_temp_path {dir}/nginx-fastcgi;
-    uwsgi_temp_path {dir}/nginx-uwsgi;
-    scgi_temp_path {dir}/nginx-scgi;
-    keepalive_requests 1000000000;
-    root {dir}/www;
-    server {{
-        listen 127.0.0.1:{port} backlog=2048;
-        proxy_http_version 1.1;
-        proxy_buffering off;
-        proxy_set_header Upgrade $http_upgrade;
-        proxy_set_header Connection $connection_of_upgrade;
-        location /hello {{ return 200 "hello\\n"; }}
-        location /broken {{ return 500 "broken\\n"; }}
-        location /away {{ return 503; }}
-        location /files/ {{ }}
-        location /uploads/ {{ dav_methods PUT DELETE; create_full_put_path on; client_max_body_size 100m; }}
-        location /slow {{ proxy_pass http://127.0.0.1:{upstream}; proxy_read_timeout 1s; }}
-        location / {{ proxy_pass http://127.0.0.1:{upstream}; }}
-    }}
-    map $http_upgrade $connection_of_upgrade {{ default upgrade; '' close; }}
+log_format counted "$request_method\\t$uri\\t$status\\t$body_bytes_sent\\t$request_length";
+access_log {dir}/access.log counted;
+root {dir}/www;
+server {{
+    listen 127.0.0.1:{port} backlog=2048;
+    proxy_http_version 1.1;
+    proxy_buffering off;
+    proxy_set_header Upgrade $http_upgrade;
+    proxy_set_header Connection $connection_of_upgrade;
+    location /hello {{ return 200 "hello\\n"; }}
+    location /broken {{ return 500 "broken\\n"; }}
+    location /away {{ return 503; }}
+    location /files/ {{ }}
+    location /uploads/ {{ dav_methods PUT DELETE; create_full_put_path on; client_max_body_size 100m; }}
+    location /slow {{ proxy_pass http://127.0.0.1:{upstream}; proxy_read_timeout 1s; }}
+    location / {{ proxy_pass http://127.0.0.1:{upstream}; }}
 }}
+map $http_upgrade $connection_of_upgrade {{ default upgrade; '' close; }}
 """
 
 
@@ -71,10 +56,8 @@ class ProxyNginx(Nginx):
         self.scene = scene
         self.port = free_ports()
         self._make_site()
-        user = "user nobody nogroup;" if os.geteuid() == 0 else ""
-        config = scene.write("nginx.conf", NGINX_STREAMS.format(dir=scene.dir, port=self.port, user=user, upstream=upstream,
-                                                                workers=workers))
-        self.argv = ["nginx", "-e", scene.path("nginx-error.log"), "-p", scene.dir, "-c", config]
+        site = NGINX_STREAMS.format(dir=scene.dir, port=self.port, upstream=upstream)
+        self.argv = nginx_argv(scene, site, workers=workers)
         self.program = scene.start(self.argv, "nginx", **settings)
         self.program.wait_for_port(self.port)
         self.program.wait_ready()

@@ -8,7 +8,7 @@ import subprocess
 import threading
 
 from harness import Failure, free_ports, own_server, requests_wanted, run_tests, test, wait_until
-from real_servers import HttpClient, Nginx, Redis, command_calls_of_metrics, counts_of_log
+from real_servers import HttpClient, Nginx, Redis, command_calls_of_metrics, counts_of_log, nginx_argv
 
 SERVED = "http_server_request_duration_seconds_count"
 
@@ -275,37 +275,22 @@ def run_client(argv, text):
 
 # real servers
 
-NGINX_CONFIG = """
-daemon off;
-worker_processes 2;
-worker_shutdown_timeout 5s;
-pid {dir}/nginx.pid;
-error_log {dir}/nginx-error.log warn;
-{user}
-events {{ worker_connections 1024; }}
-http {{
-    log_format counted "$request_method\\t$uri\\t$status\\t$bytes_sent\\t$request_length";
-    access_log {dir}/access.log counted;
-    client_body_temp_path {dir}/nginx-body;
-    proxy_temp_path {dir}/nginx-proxy;
-    fastcgi_temp_path {dir}/nginx-fastcgi;
-    uwsgi_temp_path {dir}/nginx-uwsgi;
-    scgi_temp_path {dir}/nginx-scgi;
-    keepalive_requests 1000000000;
-    sendfile on;
-    ssl_certificate {certificate};
-    ssl_certificate_key {key};
-    ssl_protocols TLSv1.2 TLSv1.3;
-    {options}
-    server {{
-        listen 127.0.0.1:{port} ssl backlog=2048;
-        root {dir}/www;
-        location /hello {{ return 200 "hello\\n"; }}
-        location /users/ {{ return 200 "a user\\n"; }}
-        location /broken {{ return 500 "broken\\n"; }}
-        location /uploads/ {{ dav_methods PUT; create_full_put_path on; }}
-        location /proxied/ {{ proxy_pass https://127.0.0.1:{port}/users/; }}
-    }}
+NGINX_SITE = """
+log_format counted "$request_method\\t$uri\\t$status\\t$bytes_sent\\t$request_length";
+access_log {dir}/access.log counted;
+sendfile on;
+ssl_certificate {certificate};
+ssl_certificate_key {key};
+ssl_protocols TLSv1.2 TLSv1.3;
+{options}
+server {{
+    listen 127.0.0.1:{port} ssl backlog=2048;
+    root {dir}/www;
+    location /hello {{ return 200 "hello\\n"; }}
+    location /users/ {{ return 200 "a user\\n"; }}
+    location /broken {{ return 500 "broken\\n"; }}
+    location /uploads/ {{ dav_methods PUT; create_full_put_path on; }}
+    location /proxied/ {{ proxy_pass https://127.0.0.1:{port}/users/; }}
 }}
 """
 
@@ -318,10 +303,8 @@ class TlsNginx(Nginx):
         self.port = free_ports()
         self._make_site()
         certificate, key = make_certificate(scene)
-        user = "user nobody nogroup;" if os.geteuid() == 0 else ""
-        config = scene.write("nginx.conf", NGINX_CONFIG.format(dir=scene.dir, port=self.port, user=user, options=options,
-                                                              certificate=certificate, key=key))
-        self.argv = ["nginx", "-e", scene.path("nginx-error.log"), "-p", scene.dir, "-c", config]
+        site = NGINX_SITE.format(dir=scene.dir, port=self.port, options=options, certificate=certificate, key=key)
+        self.argv = nginx_argv(scene, site)
         self.program = scene.start(self.argv, "nginx", **settings)
         self.program.wait_for_port(self.port)
 

@@ -7,7 +7,8 @@
  * that the thread waits, since the kernel sets a hardware timer for it whenever it gets a core (a message to and fro by
  * pipes: 2.3 us without, 8 us with it). It sees user mode only: without privileges more is not permitted, and what it
  * misses the timer tells anyway. Hence it is not for every thread: only where the rate asked for is above the tick, and the
- * thread neither short-lived nor one that waits often. Everywhere else the timer is better in every respect.
+ * thread neither short-lived nor one that waits often. Everywhere else the timer is better in every respect but one: where no
+ * budget caps the cost (config.budget_ppm is 0) threads that wait often have it, too, for the sake of the rate.
  *
  * It leaves no descriptor in the program: its file is kept by a mapping of two pages, which no fork inherits and no exec
  * keeps. Threads of a user without privileges may have as many as perf_event_mlock_kb and RLIMIT_MEMLOCK permit.

@@ -4,6 +4,7 @@
  *     clock_threads short COUNT        COUNT threads of 1 ms each, four at once
  *     clock_threads kernel SECONDS     one thread, half in system calls and half not
  *     clock_threads calling SECONDS    one thread that burns and makes a short call of libc now and then
+ *     clock_threads waiting SECONDS    one thread that burns and waits in turn, 2,500 times in a second of its CPU time
  *     clock_threads late SECONDS       a thread that libc makes by itself, by no call of pthread_create
  *     clock_threads raw SECONDS        a thread made by clone(2), without thread-local memory of its own
  *
@@ -114,6 +115,16 @@ static void *calling_thread(void *unused)
 	return unused;
 }
 
+static void *waiting_thread(void *unused)
+{
+	while (burn_clock_ns() < wanted_ns) {
+		burn(steps_per_us * 400);
+		pselect(0, NULL, NULL, NULL, &(struct timespec){ .tv_nsec = 1 }, NULL);
+	}
+	printf("waiting_thread %llu\n", (unsigned long long)burn_clock_ns());
+	return unused;
+}
+
 static void run_one(void *(*routine)(void *))
 {
 	pthread_t thread;
@@ -196,6 +207,8 @@ int main(int count, char **words)
 		run_one(kernel_thread);
 	else if (strcmp(what, "calling") == 0)
 		run_one(calling_thread);
+	else if (strcmp(what, "waiting") == 0)
+		run_one(waiting_thread);
 	else if (strcmp(what, "late") == 0)
 		run_late();
 	else if (strcmp(what, "raw") == 0)

@@ -1,6 +1,6 @@
 """cost - what profshim costs the programs it runs in: CPU time per request, beside the peers' at the same rate.
 
-Variants of each server, all of them running at once on one core, asked in turn from the other:
+Variants of each server, all of them running at once on one core, asked in turn from the other (measure.py says how):
     plain            without anything
     everything_99    under the shim as it is by default
     requests_only    under the shim without samples: what sampling at 1,000 Hz is compared with
@@ -8,21 +8,29 @@ Variants of each server, all of them running at once on one core, asked in turn 
     disabled         the library is loaded, and its program is none that PROFSHIM_EXE names
     gperftools_*     libprofiler preloaded, as CPUPROFILE_FREQUENCY says
     perf_*           perf record -g -F, for the time of the slice
+
+A slice is about a tenth of a second of the server's time. gperftools' timers end at a fork (setitimer(2)), so what it shows
+beside pgbench is what it costs a postmaster's children to have it loaded.
 """
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 
-from harness import Failure, Scene, free_ports, own_server, wait_until
-from measure import cpu_ns, median, rounds
-from real_databases import Postgres
+from harness import Failure, Scene, adopt_orphans, free_ports, own_server, wait_until
+from measure import TICKS_PER_SECOND, core_ticks, cpu_ns, median, tree_of, waited_ns
+from real_databases import Postgres, as_nobody
 from real_servers import Redis
 
 SERVER_CORE, CLIENT_CORE = "0", "1"
 LIBPROFILER = "/usr/lib/x86_64-linux-gnu/libprofiler.so.0"
+
+# What a block may have had of others and still counts, as shares of its time or, the last, of the server's.
+TICKS_SLACK, OTHERS_MAX, STOLEN_MAX, WAITED_MAX = 4, 0.05, 0.01, 0.02
 
 NGINX_CONFIG = """
 daemon off;
@@ -63,7 +71,8 @@ def settings_of(scene, variant):
         return dict(SHIM[variant])
     environment = scene.plain_environment()
     if variant in GPERFTOOLS:
-        environment.update(LD_PRELOAD=LIBPROFILER, CPUPROFILE=scene.path(variant + ".prof"),
+        # Into the folder that is given to whom the server runs as; it opens the file once more where it has started.
+        environment.update(LD_PRELOAD=LIBPROFILER, CPUPROFILE=os.path.join(scene.session_dir, variant + ".prof"),
                            CPUPROFILE_FREQUENCY=str(GPERFTOOLS[variant]))
     return {"shim": False, "environment": environment}
 
@@ -73,14 +82,25 @@ def on_core(core, argv):
 
 
 class Server:
-    """One variant of one server: a program, and a slice of load on it."""
+    """One variant of one server: a program, and a slice of load on it, which ask() brings; it gives the number of requests."""
 
-    def __init__(self, scene, variant, program, ask):
+    def __init__(self, scene, variant, program, ask, is_single=True):
         self.scene, self.variant, self.program, self.ask = scene, variant, program, ask
+        self.is_single = is_single  # one thread works: then what it waits for its core is other programs' doing
+        self.at_end = []
         subprocess.run(["taskset", "-a", "-p", "-c", SERVER_CORE, str(program.pid)], check=True, stdout=subprocess.DEVNULL)
 
-    def cpu_per_request_ns(self):
-        """Of one slice: ask() makes the requests and gives their number."""
+    def ready(self):
+        """What profshim has to do once it has started is done."""
+        if self.variant in SHIM and self.variant != "disabled":
+            self.program.wait_ready()
+
+    def close(self):
+        for end in self.at_end:
+            end()
+
+    def slice(self):
+        """CPU nanoseconds of the server, and requests."""
         perf = self._start_perf() if self.variant in PERF else None
         before = cpu_ns(self.program.pid)
         requests = self.ask()
@@ -88,14 +108,40 @@ class Server:
         if perf:
             perf.send_signal(signal.SIGINT)
             perf.wait()
-        return spent / requests
+        return spent, requests
 
     def _start_perf(self):
         path = self.scene.path(self.variant + ".data")
-        argv = ["perf", "record", "-q", "-g", "-F", str(PERF[self.variant]), "-o", path, "-p", str(self.program.pid)]
+        pids = ",".join(str(pid) for pid in tree_of(self.program.pid))
+        argv = ["perf", "record", "-q", "-B", "-N", "-g", "-F", str(PERF[self.variant]), "-o", path, "-p", pids]
+        if os.path.exists(path):
+            os.unlink(path)
         perf = subprocess.Popen(on_core(CLIENT_CORE, argv), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(lambda: os.path.exists(path) and os.path.getsize(path), 10, "perf record's beginning")
         return perf
+
+
+class Watch:
+    """Whether a stretch of time was the bench's own: what else ran on the server's core, and what the machine's owner took."""
+
+    def __init__(self, servers):
+        self.servers = servers
+        self.began, self.before = time.monotonic(), self._look()
+
+    def _look(self):
+        busy, stolen = core_ticks(SERVER_CORE)
+        return {"busy": busy, "stolen": stolen + core_ticks(CLIENT_CORE)[1],
+                "own": sum(cpu_ns(server.program.pid) for server in self.servers),
+                "waited": sum(waited_ns(server.program.pid) for server in self.servers)}
+
+    def is_disturbed(self):
+        """/proc/stat counts by the tick, hence its wide limit; what a server waited for its core is exact."""
+        after = self._look()
+        passed = {key: after[key] - self.before[key] for key in after}
+        ticks = (time.monotonic() - self.began) * TICKS_PER_SECOND
+        others = passed["busy"] - passed["own"] * TICKS_PER_SECOND / 1e9
+        waited = passed["waited"] / max(1, passed["own"]) if all(server.is_single for server in self.servers) else 0
+        return others > TICKS_SLACK + OTHERS_MAX * ticks or passed["stolen"] > 1 + STOLEN_MAX * ticks or waited > WAITED_MAX
 
 
 def run_client(scene, argv):
@@ -145,7 +191,67 @@ def grpc_server(scene, variant, requests):
         client.stdin.close()
         client.wait()
         return requests
-    return Server(scene, variant, program, ask)
+    return Server(scene, variant, program, ask, is_single=False)
+
+
+class FilledPostgres(Postgres):
+    """With pgbench's tables from the start: they are made once."""
+
+    def _make(self, data):
+        super()._make(data)
+        port, folder = free_ports(), os.path.dirname(data)
+        pg_ctl = [self.tool("pg_ctl"), "-s", "-w", "-D", data]
+        options = "-p %d -k %s -c fsync=off -c listen_addresses=127.0.0.1" % (port, folder)
+        # What it starts would hold on to a pipe.
+        self.scene.run_ok(as_nobody([*pg_ctl, "-l", os.path.join(folder, "log"), "-o", options, "start"]), shim=False)
+        self.scene.run_ok([self.tool("pgbench"), "-q", "-i", "-s", "1", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", "postgres"],
+                          shim=False)
+        self.scene.run_ok(as_nobody([*pg_ctl, "-m", "fast", "stop"]), shim=False)
+
+
+# pgbench -S, and a gate after each slice: its session lasts, since what ended is known by the tick only.
+PGBENCH_SCRIPT = r"""\set aid random(1, 100000)
+SELECT abalance FROM pgbench_accounts WHERE aid = :aid;
+\set done :done + 1
+\if :done = :slice
+\set done 0
+\shell {gate}
+\endif
+"""
+GATE = """#!/bin/sh
+echo done >{dir}/ended
+read -r word <{dir}/begin
+"""
+
+
+class Gate:
+    """Slices of one lasting pgbench."""
+
+    def __init__(self, scene, postgres, transactions):
+        self.transactions = transactions
+        gate = scene.write("gate", GATE.format(dir=scene.dir), 0o755)
+        for name in ("begin", "ended"):
+            os.mkfifo(scene.path(name))
+        # Both ends of both, so that nobody waits for anybody to open one.
+        self.begin, self.ended = (os.open(scene.path(name), os.O_RDWR) for name in ("begin", "ended"))
+        scene.start(on_core(CLIENT_CORE, [postgres.tool("pgbench"), "-n", "-M", "prepared", "-c", "1", "-t", "2000000000",
+                                          "-D", "done=0", "-D", "slice=%d" % transactions,
+                                          "-f", scene.write("select.sql", PGBENCH_SCRIPT.format(gate=gate)),
+                                          *postgres.where(), "postgres"]), "pgbench", shim=False)
+        self._wait()
+
+    def _wait(self):
+        while b"\n" not in os.read(self.ended, 64):
+            pass
+
+    def ask(self):
+        os.write(self.begin, b"go\n")
+        self._wait()
+        return self.transactions
+
+    def close(self):
+        os.close(self.begin)
+        os.close(self.ended)
 
 
 def postgres_server(scene, variant, transactions):
@@ -153,35 +259,33 @@ def postgres_server(scene, variant, transactions):
     settings.pop("shim", None)
     if variant == "disabled":  # there is no profshim to wait for, either
         settings = {"environment": scene.shim_environment(**settings)}
-    postgres = Postgres(scene, **settings)
-    run_client(scene, [postgres.tool("pgbench"), "-q", "-i", "-s", "1", *postgres.where(), "postgres"])
-
-    def ask():
-        run_client(scene, [postgres.tool("pgbench"), "-n", "-S", "-M", "prepared", "-c", "1", "-t", str(transactions),
-                           *postgres.where(), "postgres"])
-        return transactions
-    return Server(scene, variant, postgres.program, ask)
+    postgres = FilledPostgres(scene, "shared_preload_libraries=", **settings)
+    gate = Gate(scene, postgres, transactions)
+    server = Server(scene, variant, postgres.program, gate.ask)
+    server.at_end += [gate.close]
+    return server
 
 
-# name: how a variant is started, and the variants that make sense for it.
+# name: how a variant is started, and how many requests a slice is.
 WORKLOADS = {
-    "nginx_return": lambda scene, variant: nginx_server(scene, variant, "/hello", 60000),
-    "nginx_1k_file": lambda scene, variant: nginx_server(scene, variant, "/1k.txt", 50000),
-    "redis_get": lambda scene, variant: redis_server(scene, variant, 1, 50000),
-    "redis_get_p16": lambda scene, variant: redis_server(scene, variant, 16, 400000),
-    "pgbench_select": lambda scene, variant: postgres_server(scene, variant, 20000),
-    "grpc_echo": lambda scene, variant: grpc_server(scene, variant, 8000),
+    "nginx_return": lambda scene, variant: nginx_server(scene, variant, "/hello", 16000),
+    "nginx_1k_file": lambda scene, variant: nginx_server(scene, variant, "/1k.txt", 12000),
+    "redis_get": lambda scene, variant: redis_server(scene, variant, 1, 12000),
+    "redis_get_p16": lambda scene, variant: redis_server(scene, variant, 16, 120000),
+    "pgbench_select": lambda scene, variant: postgres_server(scene, variant, 2500),
+    "grpc_echo": lambda scene, variant: grpc_server(scene, variant, 1600),
 }
 
-# What one variant costs beside another: the name of the figure, the two, and what it must not exceed, in percent.
+# What one variant costs beside another: the name of the figure, the two, what it must not exceed, in percent, and how many
+# blocks a round has of it.
 COMPARED = [
-    ("everything_99", "everything_99", "plain", 3.0),
-    ("sampling_1000", "everything_1000", "requests_only", 1.0),
-    ("disabled", "disabled", "plain", 0.3),
-    ("gperftools_99", "gperftools_99", "plain", None),
-    ("gperftools_1000", "gperftools_1000", "plain", None),
-    ("perf_99", "perf_99", "plain", None),
-    ("perf_1000", "perf_1000", "plain", None),
+    ("everything_99", "everything_99", "plain", 3.0, 2),
+    ("sampling_1000", "everything_1000", "requests_only", 1.0, 2),
+    ("disabled", "disabled", "plain", 0.3, 3),
+    ("gperftools_99", "gperftools_99", "plain", None, 1),
+    ("gperftools_1000", "gperftools_1000", "plain", None, 1),
+    ("perf_99", "perf_99", "plain", None, 1),
+    ("perf_1000", "perf_1000", "plain", None, 1),
 ]
 BOUND_OF_PIPELINES = 6.0  # of everything, for Redis at pipeline 16: a command is half a microsecond there
 
@@ -190,18 +294,79 @@ def bound_of(workload, name, bound):
     return BOUND_OF_PIPELINES if (workload, name) == ("redis_get_p16", "everything_99") else bound
 
 
-def measure(figures, workload, pairs):
-    """All variants of a workload, in so many rounds."""
+def block(variant, base):
+    """One A B B A, or B A A B: by how many percent the variant is dearer, what the base took, and whether it was disturbed."""
+    watch = Watch([variant, base])
+    spent, requests = {variant: 0, base: 0}, {variant: 0, base: 0}
+    for server in (base, variant, variant, base) if dice.random() < 0.5 else (variant, base, base, variant):
+        ns, count = server.slice()
+        spent[server] += ns
+        requests[server] += count
+    cost = {server: spent[server] / requests[server] for server in spent}
+    return {"percent": 100 * (cost[variant] / cost[base] - 1), "base_ns": cost[base], "is_disturbed": watch.is_disturbed()}
+
+
+dice = random.Random(1)
+
+
+def one_round(workload, tally):
+    """All blocks in an order of their own, of servers that were started for it; those that were disturbed are tried once
+    more at the end. {name of the figure: blocks that count}."""
     scenes = {variant: Scene("bench-%s-%s" % (workload, variant)) for variant in VARIANTS}
+    servers = {}
     try:
-        servers = {variant: WORKLOADS[workload](scenes[variant], variant) for variant in VARIANTS}
-        results = rounds(VARIANTS, lambda variant: servers[variant].cpu_per_request_ns(), pairs)
+        for variant in dice.sample(VARIANTS, len(VARIANTS)):
+            servers[variant] = WORKLOADS[workload](scenes[variant], variant)
+            servers[variant].ready()
+        for server in servers.values():
+            server.ask()  # everything is cold
+        blocks = {name: [] for name, *_ in COMPARED}
+        left = [compared for compared in COMPARED for _ in range(compared[4])]
+        dice.shuffle(left)
+        for tries_left in (1, 0):
+            again = []
+            for compared in left:
+                result = block(servers[compared[1]], servers[compared[2]])
+                tally["blocks"] += 1
+                tally["disturbed"] += result["is_disturbed"]
+                if not result["is_disturbed"] or tally["keeps_disturbed"]:
+                    blocks[compared[0]].append(result)
+                elif tries_left:
+                    again.append(compared)
+            left = again
+        for name, variant in (("everything_99", "everything_99"), ("sampling_1000", "everything_1000")):
+            tally["rates"].setdefault(name, []).append(rate_in_force(servers[variant]))
+        return blocks
     finally:
+        for server in servers.values():
+            server.close()
         for scene in scenes.values():
             scene.close(False, False)
-    figures.add("cost_%s_plain" % workload, median([each["plain"] for each in results]), "ns")
-    for name, variant, base, bound in COMPARED:
-        bound = bound_of(workload, name, bound)
-        figures.add_ratio("cost_%s_%s" % (workload, name), results, variant, base)
+
+
+def rate_in_force(server):
+    """Of what was asked for the budget may have left less."""
+    return server.program.json("/self")["sampling"]["hz"]
+
+
+def measure(figures, workload, pairs):
+    """All variants of a workload, in so many rounds."""
+    tally = {"blocks": 0, "disturbed": 0, "keeps_disturbed": figures.keeps_disturbed, "rates": {}}
+    adopt_orphans()
+    results = [one_round(workload, tally) for _ in range(pairs)]
+    plain = [result["base_ns"] for each in results for name, _, base, *_ in COMPARED if base == "plain" for result in each[name]]
+    if plain:
+        figures.add("cost_%s_plain" % workload, median(plain), "ns")
+    for name, _, _, bound, _ in COMPARED:
+        figure, bound = "cost_%s_%s" % (workload, name), bound_of(workload, name, bound)
+        percents = [median([result["percent"] for result in each[name]]) for each in results if each[name]]
+        if percents:
+            figures.add_median(figure, percents, "%")
+        else:
+            figures.miss(figure, "the machine had other things to do during each of its blocks")
         if bound is not None:
-            figures.add("cost_%s_%s_bound" % (workload, name), bound, "%")
+            figures.add(figure + "_bound", bound, "%")
+        if name in tally["rates"]:
+            figures.add(figure + "_rate", median(tally["rates"][name]), "Hz")
+    figures.add("cost_%s_blocks" % workload, tally["blocks"], "blocks")
+    figures.add("cost_%s_blocks_disturbed" % workload, tally["disturbed"], "blocks")

@@ -1,12 +1,17 @@
-"""measure - CPU time of programs, medians of pairs, and figures as lines "name value unit".
+"""measure - CPU time of programs, ratios of neighbours in time, medians, and figures as lines "name value unit".
 
-Two cores and neighbours make clocks lie. So what is measured is CPU time per operation, on one core that the server has
-for itself, in rounds: each round asks every variant for the same, in an order of its own, and what counts is the ratio
-within the round. The median of the rounds is given with its 95 % interval by ranks (binomial, no assumption on shapes).
+Two cores and neighbours make clocks lie. So what is measured is CPU time per operation, on one core that the server has for
+itself, and what counts is the ratio between slices that lie beside each other in time: a block asks A B B A for the same, so
+that what drifts slowly hits both alike. Programs are started anew for each round, since where the loader and the allocator
+happen to put things is worth a per cent, which no repetition within one process averages away. A round's ratio is the median
+of its blocks; the figure is the median of the rounds with its 95 % interval by ranks (binomial, no assumption on shapes). A
+block in which others had a part of the cores is not counted, and how many those were is a figure, too.
 """
 import math
 import os
 import random
+import sys
+import time
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -18,7 +23,7 @@ def median(values):
 
 
 def median_interval(values):
-    """Low and high end of the 95 % interval of the median: ranks n/2 -+ 0.98 sqrt(n)."""
+    """Low and high end of the 95 % interval of the median: ranks n/2 -+ 0.98 sqrt(n); of fewer than six all there is."""
     values = sorted(values)
     reach = 0.98 * math.sqrt(len(values))
     low = max(0, math.floor(len(values) / 2 - reach))
@@ -39,21 +44,45 @@ def tree_of(pid):
     return pids
 
 
+def process_clock_ns(pid):
+    """CPU time of a process, ended threads included, exactly: the clock that clock_getcpuclockid(3) names."""
+    by_scheduler = 2  # include/linux/posix-timers_types.h: CPUCLOCK_SCHED of a process
+    return time.clock_gettime_ns((~pid << 3) | by_scheduler)
+
+
 def cpu_ns(pid):
-    """CPU time of a process, its threads and its children, also of those that ended and were waited for (these by the
-    tick: proc(5))."""
+    """CPU time of a process and its children, also of those that ended and were waited for (these by the tick: proc(5))."""
     total = 0
     for member in tree_of(pid):
         try:
-            for task in os.listdir("/proc/%d/task" % member):
-                with open("/proc/%d/task/%s/schedstat" % (member, task)) as file:
-                    total += int(file.read().split()[0])
+            total += process_clock_ns(member)
             with open("/proc/%d/stat" % member) as file:
                 fields = file.read().rpartition(")")[2].split()
             total += (int(fields[13]) + int(fields[14])) * 1000000000 // TICKS_PER_SECOND
         except OSError:
             continue
     return total
+
+
+def waited_ns(pid):
+    """For how long its threads were ready to run while something else had the core: schedstat's second number."""
+    total = 0
+    for member in tree_of(pid):
+        try:
+            for task in os.listdir("/proc/%d/task" % member):
+                with open("/proc/%d/task/%s/schedstat" % (member, task)) as file:
+                    total += int(file.read().split()[1])
+        except OSError:
+            continue
+    return total
+
+
+def core_ticks(core):
+    """(busy, stolen) of one core, in ticks: proc(5), /proc/stat."""
+    with open("/proc/stat") as file:
+        fields = next(line.split()[1:] for line in file if line.startswith("cpu%s " % core))
+    user, nice, system, _, _, irq, softirq, steal = (int(field) for field in fields[:8])
+    return user + nice + system + irq + softirq, steal
 
 
 def rounds(variants, measure, count):
@@ -67,11 +96,18 @@ def rounds(variants, measure, count):
 
 
 class Figures:
-    """What was measured, in order; printed as it comes. Plots go into a folder, if there is one."""
+    """What was measured, in order; printed as it comes. Plots go into a folder, if there is one. keeps_disturbed: what was
+    measured beside other load counts, too, to try the benches themselves."""
 
-    def __init__(self, folder=None):
-        self.lines = []
+    def __init__(self, folder=None, keeps_disturbed=False):
+        self.lines, self.missing = [], []
         self.folder = folder
+        self.keeps_disturbed = keeps_disturbed
+
+    def miss(self, name, reason):
+        """There is no such figure this time."""
+        self.missing.append(name)
+        print("%s: not measured: %s" % (name, reason), file=sys.stderr, flush=True)
 
     def add_plot(self, name, text):
         if self.folder:
@@ -83,10 +119,9 @@ class Figures:
         self.lines.append((name, text, unit))
         print("%s %s %s" % (name, text, unit), flush=True)
 
-    def add_ratio(self, name, results, variant, base):
-        """By how many percent the variant is dearer than the base in the same round: median, and its interval."""
-        percents = [100 * (each[variant] / each[base] - 1) for each in results]
-        low, high = median_interval(percents)
-        self.add(name, median(percents), "%")
-        self.add(name + "_low", low, "%")
-        self.add(name + "_high", high, "%")
+    def add_median(self, name, values, unit):
+        """The median of rounds, and its interval."""
+        low, high = median_interval(values)
+        self.add(name, median(values), unit)
+        self.add(name + "_low", low, unit)
+        self.add(name + "_high", high, unit)

@@ -31,6 +31,7 @@ def wanted_parts(words):
 def main():
     parser = argparse.ArgumentParser(prog="bench", description="Measures what profshim costs; see scripts/bench.")
     parser.add_argument("--pairs", type=int, default=15, help="rounds of each comparison (default: 15)")
+    parser.add_argument("--keep-disturbed", action="store_true", help="count also what was measured beside other load")
     parser.add_argument("--out", help="a folder that gets the lines, as figures.txt, and the plots")
     parser.add_argument("sections", nargs="*", help="SECTION or SECTION:PART: " + ", ".join(
         "%s:%s" % (section, part) for section, (parts, _) in SECTIONS.items() for part in parts))
@@ -42,7 +43,7 @@ def main():
         parser.error("there is no section \"%s\"" % unknown[0])
     if options.out:
         os.makedirs(options.out, exist_ok=True)
-    figures = Figures(options.out)
+    figures = Figures(options.out, options.keep_disturbed)
     for section, part in parts:
         SECTIONS[section][1](figures, part, options.pairs)
     if options.out:

@@ -22,7 +22,7 @@ def _give_away(folder):
         subprocess.run(["chown", "-R", ":".join(NOBODY), folder], check=True)
 
 
-def _as_nobody(argv, *assignments):
+def as_nobody(argv, *assignments):
     """The program without root's rights. The variables are for it alone, not for what starts it."""
     if os.geteuid() == 0:
         argv = ["setpriv", "--reuid=" + NOBODY[0], "--regid=" + NOBODY[1], "--clear-groups", "env", *assignments, *argv]
@@ -39,7 +39,7 @@ def _start(scene, argv, name, settings, environment=None):
     environment = environment or scene.shim_environment(**settings)
     preload = environment.pop("LD_PRELOAD", None)
     _give_away(scene.session_dir)
-    argv = _as_nobody(argv, *(["LD_PRELOAD=" + preload] if preload else []))
+    argv = as_nobody(argv, *(["LD_PRELOAD=" + preload] if preload else []))
     program = scene.start(argv, name, shim=False, environment=environment)
     program.profiler_port = port
     return program
@@ -133,7 +133,7 @@ class Postgres:
 
     def _make(self, data):
         argv = [self.tool("initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
-        self.scene.run_ok(_as_nobody(argv), shim=False)
+        self.scene.run_ok(as_nobody(argv), shim=False)
 
     def _is_up(self):
         self.program.need_running()
@@ -297,7 +297,7 @@ class MariaDb:
     def _make(self, data):
         argv = ["mariadb-install-db", "--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal",
                 "--tmpdir=" + os.path.dirname(data), "--skip-test-db", *self.SETTINGS]
-        self.scene.run_ok(_as_nobody(argv), shim=False)
+        self.scene.run_ok(as_nobody(argv), shim=False)
 
     def _is_up(self):
         self.program.need_running()

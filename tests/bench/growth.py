@@ -1,6 +1,7 @@
 """growth - how the cost of a sample grows with the depth of the stack, the number of modules and the number of threads:
 CPU time of the handler per sample, as profshim counts it itself, and a plot of each.
 """
+import math
 import os
 import sys
 
@@ -39,6 +40,12 @@ def cost_of_sample_ns(scene, **changed):
     return 1e9 * metrics.sum("profshim_overhead_seconds_total", phase="sampling") / metrics.sum("profshim_samples_total")
 
 
+def tell_bound(figures, part, points):
+    """What the last point may come to: logarithmic growth is the first one's cost once more for each doubling."""
+    (first, cost), (last, _) = points[0], points[-1]
+    figures.add("growth_%s_%d_bound" % (part, last), cost * (1 + math.log2(last / first)), "ns")
+
+
 def measure(figures, part, _pairs):
     points = []
     for value in VALUES[part]:
@@ -48,4 +55,5 @@ def measure(figures, part, _pairs):
         finally:
             scene.close(False, False)
         figures.add("growth_%s_%d" % (part, value), points[-1][1], "ns")
+    tell_bound(figures, part, points)
     figures.add_plot("growth_%s.svg" % part, plot("CPU time of a sample by %s" % part, part, "ns", points))

@@ -96,10 +96,11 @@ def rounds(variants, measure, count):
 
 
 class Figures:
-    """What was measured, in order; printed as it comes. Plots go into a folder, if there is one. keeps_disturbed: what was
+    """What was measured, in order; printed as it comes. Plots go into a folder. What a figure NAME must not exceed is a
+    figure itself, NAME_bound, and what it must reach is NAME_least. keeps_disturbed: what was
     measured beside other load counts, too, to try the benches themselves."""
 
-    def __init__(self, folder=None, keeps_disturbed=False):
+    def __init__(self, folder, keeps_disturbed=False):
         self.lines, self.missing = [], []
         self.folder = folder
         self.keeps_disturbed = keeps_disturbed
@@ -110,9 +111,8 @@ class Figures:
         print("%s: not measured: %s" % (name, reason), file=sys.stderr, flush=True)
 
     def add_plot(self, name, text):
-        if self.folder:
-            with open(os.path.join(self.folder, name), "w") as file:
-                file.write(text)
+        with open(os.path.join(self.folder, name), "w") as file:
+            file.write(text)
 
     def add(self, name, value, unit):
         text = "%.4g" % value if isinstance(value, float) else str(value)

@@ -1,0 +1,131 @@
+"""readme - the figures as tables of the README, between two markers, and the plots beside it.
+
+What is asked stands in the figures themselves: NAME_bound is what NAME must not exceed, NAME_least what it must reach. A figure
+that misses its mark is set in bold. What was not measured is not shown.
+"""
+import os
+import re
+import shutil
+
+BEGIN, END = "<!-- figures: written by scripts/bench --readme -->", "<!-- end of figures -->"
+PLOTS = "doc"  # folder of the tree
+
+WORKLOADS = {"nginx_return": "nginx, `return 200`", "nginx_1k_file": "nginx, a file of 1 KiB", "redis_get": "Redis GET, pipeline 1",
+             "redis_get_p16": "Redis GET, pipeline 16", "pgbench_select": "pgbench -S", "grpc_echo": "gRPC echo"}
+COSTS = {"everything_99": "everything, 99 Hz", "sampling_1000": "sampling, 1,000 Hz", "disabled": "loaded, disabled",
+         "gperftools_99": "gperftools, 99 Hz", "gperftools_1000": "gperftools, 1,000 Hz",
+         "perf_99": "perf -g, 99 Hz", "perf_1000": "perf -g, 1,000 Hz"}
+LABELS = {"startup_true_later": "`true` under the shim ends later by",
+          "startup_hundred_modules_later": "a server of 100 libraries listens later by",
+          "scrape_1000_label_sets": "a scrape of 1,000 label sets, CPU"}
+GROWTH = re.compile(r"^growth_([a-z]+)_(\d+)$")
+
+
+class Measured:
+    """figures.txt: lines "name value unit", and those that begin with "#", which tell of the machine."""
+
+    def __init__(self, path):
+        self.values, self.units, self.notes = {}, {}, []
+        with open(path) as file:
+            for line in file:
+                if line.startswith("#"):
+                    self.notes.append(line[1:].strip())
+                    continue
+                name, value, unit = line.rstrip("\n").split(" ", 2)
+                self.values[name], self.units[name] = float(value), unit
+
+    def asked(self, name):
+        """"≤ 3 %", or nothing."""
+        for suffix, sign in (("_bound", "≤"), ("_least", "≥")):
+            if name + suffix in self.values:
+                return "%s %s" % (sign, self.told(name + suffix))
+        return ""
+
+    def is_met(self, name):
+        value = self.values[name]
+        return value <= self.values.get(name + "_bound", value) and value >= self.values.get(name + "_least", value)
+
+    def told(self, name):
+        value = self.values[name]
+        return "%s %s" % ("%.0f" % value if abs(value) >= 100 else "%.3g" % value, self.units[name])
+
+    def got(self, name):
+        """"+1.2 % (0.9 to 1.5)", in bold where it misses what is asked."""
+        text = self.told(name)
+        if not self.is_met(name):
+            text = "**%s**" % text
+        if name + "_low" in self.values:
+            text += " (%.2g to %.2g)" % (self.values[name + "_low"], self.values[name + "_high"])
+        return text
+
+
+def table(head, rows):
+    return ["| %s |" % " | ".join(head), "|%s" % ("---|" * len(head)), *("| %s |" % " | ".join(row) for row in rows), ""]
+
+
+def costs(measured):
+    """Ours with what is asked in a first table, ratios side by side with the peers' in a second one."""
+    names = [name for name in WORKLOADS if "cost_%s_plain" % name in measured.values]
+    if not names:
+        return []
+
+    def cell(workload, cost, has_asked):
+        name = "cost_%s_%s" % (workload, cost)
+        if name not in measured.values:
+            return ""
+        asked = measured.asked(name) if has_asked else ""
+        return measured.got(name) + (", asked " + asked if asked else "")
+    ours, peers = list(COSTS)[:3], list(COSTS)[3:]
+    lines = ["CPU time per request, and by how much it rises: median of rounds, in parentheses its 95 % interval.", ""]
+    lines += table(["server", "without", *(COSTS[cost] for cost in ours)],
+                   [[WORKLOADS[name], measured.told("cost_%s_plain" % name), *(cell(name, cost, True) for cost in ours)] for name in names])
+    lines += ["The peers beside it, in the same rounds:", ""]
+    lines += table(["server", COSTS["everything_99"], *(COSTS[cost] for cost in peers)],
+                   [[WORKLOADS[name], *(cell(name, cost, False) for cost in ["everything_99", *peers])] for name in names])
+    rates = sorted({measured.told(name) for name in measured.values if name.endswith("sampling_1000_rate")}, key=lambda told: float(told.split()[0]))
+    if rates:
+        lines += ["Of 1,000 Hz asked for, `PROFSHIM_BUDGET` left %s in these runs. gperftools' timers end at a fork, so it takes no"
+                  % (rates[0] if len(rates) == 1 else "%s to %s" % (rates[0], rates[-1])), "samples of PostgreSQL's sessions.", ""]
+    return lines
+
+
+def others(measured):
+    """Whatever else has a mark to reach."""
+    names = [name for name in measured.values if measured.asked(name) and not name.startswith(("cost_", "growth_"))]
+    rows = [[LABELS.get(name, name.replace("_", " ")), measured.asked(name), measured.got(name)] for name in names]
+    return table(["what", "asked", "got"], rows) if rows else []
+
+
+def growth(measured, plots):
+    """A row of each kind, its largest beside what logarithmic growth from the smallest would come to."""
+    points = {}
+    for name in measured.values:
+        match = GROWTH.match(name)
+        if match:
+            points.setdefault(match.group(1), []).append((int(match.group(2)), name))
+    rows = []
+    for kind, found in points.items():
+        plot = "growth_%s.svg" % kind
+        title = "[%s](%s/%s)" % (kind, PLOTS, plot) if plot in plots else kind
+        rows.append([title, ", ".join("%s: %s" % (format(value, ","), measured.got(name)) for value, name in sorted(found)),
+                     measured.asked(max(found)[1])])
+    return ["CPU time of a sample:", "", *table(["by", "got", "asked of the last"], rows)] if rows else []
+
+
+def write(tree, folder):
+    """The figures of a folder, and its plots, into the tree."""
+    measured = Measured(os.path.join(folder, "figures.txt"))
+    plots = [name for name in sorted(os.listdir(folder)) if name.endswith(".svg")]
+    os.makedirs(os.path.join(tree, PLOTS), exist_ok=True)
+    for name in plots:
+        shutil.copyfile(os.path.join(folder, name), os.path.join(tree, PLOTS, name))
+    lines = [*("Measured by `scripts/bench` on %s." % note for note in measured.notes), "", *costs(measured), *others(measured),
+             *growth(measured, plots)]
+    path = os.path.join(tree, "README.md")
+    with open(path) as file:
+        before, begin, rest = file.read().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit("bench: README.md lacks the lines %s and %s" % (BEGIN, END))
+    with open(path, "w") as file:
+        file.write(before + "\n".join([BEGIN, "", *lines, END]) + after)

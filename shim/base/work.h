@@ -135,10 +135,15 @@ void work_disinherit(uint32_t heir);
 extern _Atomic uint32_t work_heir_count __attribute__((visibility("hidden")));
 void work_end_inheritances(uint64_t request);
 
+static inline bool work_has_heirs(void)
+{
+	return __builtin_expect(atomic_load_explicit(&work_heir_count, memory_order_relaxed) != 0, 0);
+}
+
 /* This request is answered, or never will be: what its heirs do from now on is not for it. */
 static inline void work_request_ended(uint64_t request)
 {
-	if (__builtin_expect(atomic_load_explicit(&work_heir_count, memory_order_relaxed), 0))
+	if (work_has_heirs())
 		work_end_inheritances(request);
 }
 

@@ -575,7 +575,7 @@ uint32_t endpoint_of_rpc(const char *path, uint32_t path_bytes, uint32_t *ret_ca
 }
 
 /* SEG_NOT_FOUND: it would be one too many. */
-static uint32_t find_operation(enum seg_protocol protocol, uint32_t operation, const char *text)
+uint32_t endpoint_find_operation(enum seg_protocol protocol, uint32_t operation, const char *text)
 {
 	_Atomic uint32_t *place = &of_operation[protocol][operation];
 	uint32_t known = atomic_load_explicit(place, memory_order_relaxed);
@@ -597,14 +597,14 @@ static uint32_t find_operation(enum seg_protocol protocol, uint32_t operation, c
 
 uint32_t endpoint_of_operation(enum seg_protocol protocol, uint32_t operation, const char *name)
 {
-	uint32_t endpoint = find_operation(protocol, operation, name);
+	uint32_t endpoint = endpoint_find_operation(protocol, operation, name);
 
 	return endpoint == SEG_NOT_FOUND ? count_overflow(protocol, SEG_METHOD_OTHER) : endpoint;
 }
 
 uint32_t endpoint_peek_operation(enum seg_protocol protocol, uint32_t operation, const char *name)
 {
-	uint32_t endpoint = find_operation(protocol, operation, name);
+	uint32_t endpoint = endpoint_find_operation(protocol, operation, name);
 
 	return endpoint == SEG_NOT_FOUND ? overflow_of(protocol, SEG_METHOD_OTHER) : endpoint;
 }

@@ -47,5 +47,8 @@ uint32_t endpoint_of_operation(enum seg_protocol protocol, uint32_t operation, c
 /* The same for one that is not complete, so that it is counted in no counter yet. */
 uint32_t endpoint_peek_operation(enum seg_protocol protocol, uint32_t operation, const char *name);
 
+/* SEG_NOT_FOUND where endpoint_of_operation would count it as overflow. */
+uint32_t endpoint_find_operation(enum seg_protocol protocol, uint32_t operation, const char *name);
+
 /* The overflow entry of endpoint's protocol and method. */
 uint32_t endpoint_overflow_of(uint32_t endpoint);

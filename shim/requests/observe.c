@@ -12,22 +12,23 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
 
 /* The overflow label set of endpoint's protocol and method: no status, error _OTHER. It must be found whatever the
  * table's load, so its place is the first free one and not the one of its hash. */
-static uint32_t overflow_series(uint32_t endpoint, uint32_t peer)
+static uint32_t overflow_series(uint32_t endpoint, uint32_t peer, uint32_t count)
 {
 	uint64_t key = seg_series_key(endpoint_overflow_of(endpoint), 0, SEG_ERROR_OTHER, SEG_SCHEME_PLAIN);
 
 	key = seg_series_key_asked(key, peer);
-	thread_count(SEG_COUNTER_OVERFLOW_SERIES);
+	for (uint32_t i = 0; i < count; i++)
+		thread_count(SEG_COUNTER_OVERFLOW_SERIES);
 	return seg_table_append(&seg.slots[SEG_TABLE_SERIES], 0, key, NULL);
 }
 
-/* Index of the histogram in this thread's shard. */
-static uint32_t histogram_of(uint64_t key, uint32_t endpoint)
+/* Index of the histogram in this thread's shard, for count requests. */
+static uint32_t histogram_of(uint64_t key, uint32_t endpoint, uint32_t count)
 {
 	uint32_t series = seg_table_insert(&seg.slots[SEG_TABLE_SERIES], key, NULL);
 
 	if (series == SEG_NOT_FOUND)
-		series = overflow_series(endpoint, seg_series_peer(key));
+		series = overflow_series(endpoint, seg_series_peer(key), count);
 	return series == SEG_NOT_FOUND ? SEG_NOT_FOUND : self.shard * seg.slots[SEG_TABLE_SERIES].count + series;
 }
 
@@ -67,7 +68,7 @@ static bool histogram_is_of(uint32_t histogram, uint64_t key)
 	return atomic_load_explicit(&seg.series[series].key, memory_order_relaxed) == key;
 }
 
-void observe_run_add(struct observe_run *run, const struct observation *observation)
+void observe_run_add(struct observe_run *run, const struct observation *observation, uint32_t count)
 {
 	const struct seg_config *config = &seg.head->config;
 	uint64_t key = key_of(observation);
@@ -75,22 +76,22 @@ void observe_run_add(struct observe_run *run, const struct observation *observat
 
 	if (key != run->key) {
 		observe_run_flush(run);
-		run->histogram = histogram_of(key, observation->endpoint);
+		run->histogram = histogram_of(key, observation->endpoint, count);
 		/* The overflow label set is looked for each time, so that each time is counted. */
 		run->key = histogram_is_of(run->histogram, key) ? key : 0;
 	} else if (bucket != run->bucket) {
 		observe_run_flush(run);
 	}
 	run->bucket = bucket;
-	run->count++;
-	run->sum_ns += observation->duration_ns;
+	run->count += count;
+	run->sum_ns += count * observation->duration_ns;
 }
 
 void observe_request(const struct observation *observation)
 {
 	struct observe_run run = { 0 };
 
-	observe_run_add(&run, observation);
+	observe_run_add(&run, observation, 1);
 	observe_run_flush(&run);
 }
 
@@ -156,14 +157,14 @@ void observe_exemplar(const struct observation *observation, const uint8_t *trac
 	atomic_store_explicit(&exemplar->sequence, sequence + 2, memory_order_release);
 }
 
-void observe_first_byte(uint32_t endpoint, uint64_t duration_ns)
+void observe_first_byte(uint32_t endpoint, uint64_t duration_ns, uint32_t count)
 {
 	const struct seg_config *config = &seg.head->config;
 	uint32_t index = self.shard * seg.slots[SEG_TABLE_ENDPOINTS].count + endpoint;
 	struct seg_histogram *histogram = &seg.first_bytes[index];
 
-	add(&histogram->buckets[bucket_of(config->bounds_ns, config->bound_count, duration_ns)], 1);
-	add(&histogram->sum_ns, duration_ns);
+	add(&histogram->buckets[bucket_of(config->bounds_ns, config->bound_count, duration_ns)], count);
+	add(&histogram->sum_ns, count * duration_ns);
 }
 
 void observe_stream_moved(enum seg_protocol protocol, int delta)

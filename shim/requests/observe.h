@@ -19,8 +19,8 @@ struct observation {
  * and OVERFLOW_SERIES counts it. */
 void observe_request(const struct observation *observation);
 
-/* The same for a run of requests whose label set is the same as the one before more often than not: holds sums back until
- * another label set comes. Flush before the connection's lock is given back. */
+/* The same for a run of requests whose label set is the same as the one before more often than not, count at a time: holds
+ * sums back until another label set comes. Flush before the connection's lock is given back. */
 struct observe_run {
 	uint64_t key;       /* of the series; 0 = nothing held */
 	uint32_t histogram; /* index; SEG_NOT_FOUND = it found no place */
@@ -28,14 +28,14 @@ struct observe_run {
 	uint64_t count;
 	uint64_t sum_ns;
 };
-void observe_run_add(struct observe_run *run, const struct observation *observation);
+void observe_run_add(struct observe_run *run, const struct observation *observation, uint32_t count);
 void observe_run_flush(struct observe_run *run);
 
 /* The trace id and the span id of a request as the exemplar of its label set. */
 void observe_exemplar(const struct observation *observation, const uint8_t *trace_id, const uint8_t *span_id);
 
-/* From the first byte of a request to the first byte of its answer. */
-void observe_first_byte(uint32_t endpoint, uint64_t duration_ns);
+/* From the first byte of a request to the first byte of its answer; count requests with the same duration. */
+void observe_first_byte(uint32_t endpoint, uint64_t duration_ns, uint32_t count);
 
 /* A stream of endpoint begins; it ends after duration_ns. */
 void observe_stream_opened(enum seg_protocol protocol, uint32_t endpoint);

@@ -85,9 +85,24 @@ static void drop_oldest_block(struct request_queue *queue)
 	pool_give(&blocks, block);
 }
 
-void request_pop(struct request_queue *queue)
+/* The next one has what the oldest had before its answer began. */
+static void shorten(struct request *oldest, uint32_t count)
 {
-	queue->count--;
+	oldest->copies -= count;
+	oldest->ordinal += count;
+	oldest->first_byte_ns = 0;
+	oldest->is_answered = false;
+}
+
+void request_pop_copies(struct request_queue *queue, uint32_t count)
+{
+	struct request *oldest = request_oldest(queue);
+
+	queue->count -= count;
+	if (count <= oldest->copies) {
+		shorten(oldest, count);
+		return;
+	}
 	if (queue->has_lone) {
 		queue->has_lone = false;
 		return;

@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #define REQUEST_NO_ENDPOINT UINT32_MAX
+#define REQUEST_COPIES_MAX (1u << 20) /* as many as a client may pipeline in 16 MiB, without an answer */
 
 struct request {
 	uint64_t begin_ns;      /* when its first byte passed */
@@ -20,6 +21,7 @@ struct request {
 	uint32_t endpoint;      /* REQUEST_NO_ENDPOINT: its head is not known yet, or broken */
 	uint32_t candidate;     /* endpoint.h: its route was never answered before; 0 = endpoint is final */
 	uint32_t ordinal;       /* tells it from all other requests of its connection */
+	uint32_t copies;        /* so many follow that are like it in all but the ordinal, which counts on: one entry for all */
 	uint32_t trace;         /* number of its request_trace, 0 = it brought no ids */
 	uint32_t detail;        /* the protocol's own */
 	uint16_t status;        /* SQL: of an error that passed before its end, as in the key of a series; 0 = none */
@@ -66,10 +68,33 @@ static inline struct request *request_oldest(struct request_queue *queue)
 	return queue->oldest ? &queue->oldest->items[queue->oldest->first] : NULL;
 }
 
-/* Drops the oldest, which must exist. */
-void request_pop(struct request_queue *queue);
+/* The newest, whose copies new ones may be; NULL if there is none. */
+static inline struct request *request_newest(struct request_queue *queue)
+{
+	if (queue->newest)
+		return &queue->newest->items[queue->newest->end - 1];
+	return queue->has_lone ? &queue->lone : NULL;
+}
 
-/* Calls visit with each request, the oldest first, and with argument. */
+/* count more like the newest, request. False: there are too many. */
+static inline bool request_repeat(struct request_queue *queue, struct request *request, uint32_t count)
+{
+	if (count > REQUEST_COPIES_MAX - request->copies)
+		return false;
+	request->copies += count;
+	queue->count += count;
+	return true;
+}
+
+/* Drops the count oldest: 1, or the oldest and copies of it. They must exist. */
+void request_pop_copies(struct request_queue *queue, uint32_t count);
+
+static inline void request_pop(struct request_queue *queue)
+{
+	request_pop_copies(queue, 1);
+}
+
+/* Calls visit with each request, the oldest first, and with argument; with one for all copies. */
 void request_each(struct request_queue *queue, void (*visit)(struct request *, void *), void *argument);
 
 /* Keeps a copy of what trace says with the request until request_drop_trace; nothing if the pool is exhausted. */

@@ -214,8 +214,25 @@ static enum resp_event eat_inline(struct resp_command *command, const char **nex
 	return RESP_MORE;
 }
 
+/* So many arguments, whole and plain, are taken. False: they are not so. */
+static inline bool take_arguments(const char **next, const char *end, int64_t count)
+{
+	for (; count > 0; count--)
+		if (*next == end || *(*next)++ != '$' || take_plain_string(next, end) < 0)
+			return false;
+	return true;
+}
+
+/* What commands alike begin with: up to the line end of the name. */
+struct head {
+	const char *bytes;
+	size_t n; /* HEAD_BYTES_MIN or more */
+	int64_t arguments;
+};
+enum { HEAD_BYTES_MIN = 11 }; /* *1 $1 X, each with a line end */
+
 /* Takes a command of one plain word and its arguments, whole and plain; its state is not touched. 0: it is none. */
-static size_t whole_command(struct resp_command *command, const char *bytes, const char *end)
+static inline size_t whole_command(struct resp_command *command, const char *bytes, const char *end, struct head *ret_head)
 {
 	const char *next = bytes + 1;
 	int64_t count = *bytes == '*' ? take_plain_number(&next, end) : -1;
@@ -231,22 +248,45 @@ static size_t whole_command(struct resp_command *command, const char *bytes, con
 	end_word(command, count == 1);
 	if (!command->is_named)
 		return 0;
-	for (int64_t i = 1; i < count; i++)
-		if (next == end || *next++ != '$' || take_plain_string(&next, end) < 0)
-			return 0;
-	return (size_t)(next - bytes);
+	*ret_head = (struct head){ bytes, (size_t)(next - bytes), count - 1 };
+	return take_arguments(&next, end, count - 1) ? (size_t)(next - bytes) : 0;
 }
 
-struct resp_step resp_read_command(struct resp_command *command, const char *bytes, size_t n)
+/* n is 8 or more: the last words compared may overlap. */
+static inline bool is_same(const char *a, const char *b, size_t n)
+{
+	uint64_t of_a, of_b;
+
+	for (size_t i = 0;; i = i + 16 <= n ? i + 8 : n - 8) {
+		memcpy(&of_a, a + i, 8);
+		memcpy(&of_b, b + i, 8);
+		if (of_a != of_b)
+			return false;
+		if (i == n - 8)
+			return true;
+	}
+}
+
+/* How many whole and plain commands with this head come next; *next is then behind them. */
+static uint32_t count_alike(const struct head *head, const char **next, const char *end)
+{
+	uint32_t count = 0;
+
+	while ((size_t)(end - *next) >= head->n && is_same(*next, head->bytes, head->n)) {
+		const char *at = *next + head->n;
+		if (!take_arguments(&at, end, head->arguments))
+			break;
+		*next = at;
+		count++;
+	}
+	return count;
+}
+
+/* By the machine, from whatever state. */
+static struct resp_step read_command(struct resp_command *command, const char *bytes, size_t n)
 {
 	const char *next = bytes, *end = bytes + n;
 	enum resp_event event = RESP_MORE;
-
-	if (command->state == COMMAND_START && n) {
-		size_t whole = whole_command(command, bytes, end);
-		if (whole)
-			return (struct resp_step){ RESP_ITEM, whole };
-	}
 
 	while (next < end && event == RESP_MORE) {
 		switch (command->state) {
@@ -289,6 +329,28 @@ struct resp_step resp_read_command(struct resp_command *command, const char *byt
 		command->is_named = false;
 	}
 	return (struct resp_step){ event, (size_t)(next - bytes) };
+}
+
+struct resp_step resp_read_command(struct resp_command *command, const char *bytes, size_t n)
+{
+	struct head head;
+	size_t whole = command->state == COMMAND_START && n ? whole_command(command, bytes, bytes + n, &head) : 0;
+
+	return whole ? (struct resp_step){ RESP_ITEM, whole } : read_command(command, bytes, n);
+}
+
+struct resp_run resp_read_commands(struct resp_command *command, const char *bytes, size_t n)
+{
+	struct head head;
+	size_t whole = command->state == COMMAND_START && n ? whole_command(command, bytes, bytes + n, &head) : 0;
+
+	if (whole) {
+		const char *next = bytes + whole;
+		uint32_t more = count_alike(&head, &next, bytes + n);
+		return (struct resp_run){ RESP_ITEM, 1 + more, (size_t)(next - bytes) };
+	}
+	struct resp_step step = read_command(command, bytes, n);
+	return (struct resp_run){ step.event, 1, step.used_bytes };
 }
 
 /* replies */
@@ -439,8 +501,8 @@ static enum resp_event eat_string(struct resp_reply *reply, const char **next, c
 
 enum { PLAIN_LINE_BYTES = 24 }; /* +OK, +QUEUED, any integer */
 
-/* Takes a plain string, a short line or an integer; the state is not touched. 0: it is none of these. */
-static size_t whole_reply(struct resp_reply *reply, const char *bytes, const char *end)
+/* The bytes of a plain string, a short line or an integer, which begins here. 0: it is none of these. */
+static inline size_t whole_reply(const char *bytes, const char *end)
 {
 	const char *next = bytes + 1, *line_end;
 
@@ -460,21 +522,13 @@ static size_t whole_reply(struct resp_reply *reply, const char *bytes, const cha
 	default:
 		return 0;
 	}
-	reply->top = *bytes;
-	reply->word_bytes = 0;
 	return (size_t)(next - bytes);
 }
 
-struct resp_step resp_read_reply(struct resp_reply *reply, const char *bytes, size_t n)
+static struct resp_step read_reply(struct resp_reply *reply, const char *bytes, size_t n)
 {
 	const char *next = bytes, *end = bytes + n;
 	enum resp_event event = RESP_MORE;
-
-	if (reply->state == REPLY_START && n) {
-		size_t whole = whole_reply(reply, bytes, end);
-		if (whole)
-			return (struct resp_step){ RESP_ITEM, whole };
-	}
 
 	while (next < end && event == RESP_MORE) {
 		switch (reply->state) {
@@ -514,6 +568,34 @@ struct resp_step resp_read_reply(struct resp_reply *reply, const char *bytes, si
 	if (event == RESP_BROKEN)
 		reply->state = REPLY_BROKEN;
 	return (struct resp_step){ event, (size_t)(next - bytes) };
+}
+
+struct resp_run resp_read_replies(struct resp_reply *reply, const char *bytes, size_t n, uint32_t max)
+{
+	const char *next = bytes, *end = bytes + n;
+	uint32_t count = 0;
+
+	while (reply->state == REPLY_START && count < max && next < end) {
+		size_t whole = whole_reply(next, end);
+		if (!whole)
+			break;
+		reply->top = *next;
+		next += whole;
+		count++;
+	}
+	if (count) {
+		reply->word_bytes = 0;
+		return (struct resp_run){ RESP_ITEM, count, (size_t)(next - bytes) };
+	}
+	struct resp_step step = read_reply(reply, bytes, n);
+	return (struct resp_run){ step.event, 1, step.used_bytes };
+}
+
+struct resp_step resp_read_reply(struct resp_reply *reply, const char *bytes, size_t n)
+{
+	struct resp_run run = resp_read_replies(reply, bytes, n, 1);
+
+	return (struct resp_step){ run.event, run.used_bytes };
 }
 
 bool resp_skip_reply(struct resp_reply *reply, size_t n)

@@ -23,6 +23,13 @@ struct resp_step {
 #define RESP_ARGUMENTS (1024u * 1024)
 #define RESP_INLINE_BYTES (64u * 1024)
 
+/* The same for a run: RESP_ITEM stands for count (1 or more) of them, alike. */
+struct resp_run {
+	enum resp_event event;
+	uint32_t count;
+	size_t used_bytes;
+};
+
 /* All zero: ready for the first byte. */
 struct resp_command {
 	uint8_t state;
@@ -39,6 +46,10 @@ struct resp_command {
 
 /* Goes on to the end of the next command. Call until RESP_MORE. */
 struct resp_step resp_read_command(struct resp_command *command, const char *bytes, size_t n);
+
+/* The same, and on to the end of the last of those behind it that have the same name, written alike, and as many
+ * arguments. */
+struct resp_run resp_read_commands(struct resp_command *command, const char *bytes, size_t n);
 
 static inline bool resp_command_is_within(const struct resp_command *command)
 {
@@ -64,6 +75,10 @@ struct resp_reply {
 
 /* Goes on to the end of the next reply. Call until RESP_MORE. */
 struct resp_step resp_read_reply(struct resp_reply *reply, const char *bytes, size_t n);
+
+/* The same, and on to the end of the last of those behind it that are plain like it, max (1 or more) in all. Plain is a
+ * reply without an error that is a string or a number, and not pushed. */
+struct resp_run resp_read_replies(struct resp_reply *reply, const char *bytes, size_t n, uint32_t max);
 
 static inline bool resp_reply_is_within(const struct resp_reply *reply)
 {

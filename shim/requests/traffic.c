@@ -330,40 +330,41 @@ void traffic_answer_begins(struct conn *conn, struct request *request, uint16_t 
 }
 
 static void keep_if_slow(struct conn *conn, const struct request *request, const struct observation *seen,
-			 const struct traffic_outcome *outcome)
+			 const struct traffic_outcome *outcome, uint32_t count)
 {
 	if (seen->duration_ns < seg.head->config.slow_ns)
 		return;
-	slow_keep(&(struct slow_request){
-		.request = request,
-		.seen = seen,
-		.number = request_number(conn, request),
-		.response_bytes = outcome->response_bytes,
-	});
+	for (uint32_t i = 0; i < count; i++)
+		slow_keep(&(struct slow_request){
+			.request = request,
+			.seen = seen,
+			.number = request_number(conn, request) + i,
+			.response_bytes = outcome->response_bytes,
+		});
 }
 
 static void observe_served(struct conn *conn, const struct request *request, const struct observation *seen,
-			   const struct traffic_outcome *outcome)
+			   const struct traffic_outcome *outcome, uint32_t count)
 {
 	const struct trace_context *trace = request_trace(request);
 
 	if (request->first_byte_ns)
-		observe_first_byte(seen->endpoint, request->first_byte_ns - request->begin_ns);
-	keep_if_slow(conn, request, seen, outcome);
+		observe_first_byte(seen->endpoint, request->first_byte_ns - request->begin_ns, count);
+	keep_if_slow(conn, request, seen, outcome, count);
 	if (trace && trace_is_known(trace))
 		observe_exemplar(seen, trace->trace_id, trace->span_id);
 }
 
 /* Its label set now counts it, so that an exemplar finds its place. */
 static void observe_duration(struct conn *conn, const struct request *request, const struct observation *seen,
-			     const struct traffic_outcome *outcome, struct traffic_call *call)
+			     const struct traffic_outcome *outcome, uint32_t count, struct traffic_call *call)
 {
-	observe_run_add(&call->run, seen);
-	if (seen->peer == SEG_PEER_OTHER)
+	observe_run_add(&call->run, seen, count);
+	for (uint32_t i = 0; seen->peer == SEG_PEER_OTHER && i < count; i++)
 		thread_count(SEG_COUNTER_OVERFLOW_PEERS);
 	if (conn->is_client)
 		return;
-	observe_served(conn, request, seen, outcome);
+	observe_served(conn, request, seen, outcome, count);
 }
 
 void traffic_stream_begins(struct conn *conn, struct request *request)
@@ -387,8 +388,8 @@ static bool has_bodies(const struct conn *conn, const struct request *request)
 	return !conn->is_client && seg.endpoints[request->endpoint].protocol == SEG_PROTOCOL_HTTP;
 }
 
-void traffic_finish(struct conn *conn, struct request *request, const struct traffic_outcome *outcome,
-		    struct traffic_call *call)
+void traffic_finish_copies(struct conn *conn, struct request *request, const struct traffic_outcome *outcome, uint32_t count,
+			   struct traffic_call *call)
 {
 	if (request->endpoint == REQUEST_NO_ENDPOINT)
 		request->endpoint = endpoint_of_broken_http();
@@ -404,7 +405,7 @@ void traffic_finish(struct conn *conn, struct request *request, const struct tra
 	if (outcome->is_stream || request->is_stream)
 		observe_stream(conn, request, &seen);
 	else
-		observe_duration(conn, request, &seen, outcome, call);
+		observe_duration(conn, request, &seen, outcome, count, call);
 	if (has_bodies(conn, request))
 		observe_response_body(request->endpoint, outcome->response_bytes);
 	if (request->is_active)
@@ -413,12 +414,14 @@ void traffic_finish(struct conn *conn, struct request *request, const struct tra
 	request->is_answered = true;
 	request_drop_trace(request);
 	if (conn->listing)
-		listing_add(&listing_entry(conn->listing)->requests, 1);
+		listing_add(&listing_entry(conn->listing)->requests, count);
 	if (conn->is_client)
 		return;
 	call->answered = traffic_work_of(conn, request);
-	call->answered_count++;
-	work_request_ended(call->answered.request);
+	call->answered.request += count - 1;
+	call->answered_count += count;
+	for (uint32_t i = 0; work_has_heirs() && i < count; i++)
+		work_end_inheritances(call->answered.request - i);
 }
 
 void traffic_retire(struct conn *conn, struct request *request)

@@ -228,9 +228,16 @@ struct traffic_outcome {
 /* The status of its answer is known, before its end: a route that was a candidate is one now, or is none. */
 void traffic_answer_begins(struct conn *conn, struct request *request, uint16_t status, struct traffic_call *call);
 
+/* count requests, request and so many copies less one that follow it, are over at once, alike. */
+void traffic_finish_copies(struct conn *conn, struct request *request, const struct traffic_outcome *outcome, uint32_t count,
+			   struct traffic_call *call);
+
 /* request is over: counts it. Leaves it where it is. HTTP: its body's size is counted by traffic_retire. */
-void traffic_finish(struct conn *conn, struct request *request, const struct traffic_outcome *outcome,
-		    struct traffic_call *call);
+static inline void traffic_finish(struct conn *conn, struct request *request, const struct traffic_outcome *outcome,
+				  struct traffic_call *call)
+{
+	traffic_finish_copies(conn, request, outcome, 1, call);
+}
 
 /* It is answered and read: counts its body, and gives back what it holds besides its place. */
 void traffic_retire(struct conn *conn, struct request *request);

@@ -25,13 +25,18 @@ void traffic_redis_begin(struct conn *conn)
 	conn->redis.random = (uint32_t)conn->first_ns | 1;
 }
 
-/* The n-th command of a call replaces the choice with a chance of 1 in n. */
-static void draw_work(struct conn *conn, const struct request *request, struct traffic_call *call)
+/* The n-th command of a call replaces the choice with a chance of 1 in n; here those of the newest count commands of the
+ * queue, which belong to request, all at once. */
+static void draw_work(struct conn *conn, const struct request *request, uint32_t count, struct traffic_call *call)
 {
-	call->commands++;
-	if (conn->is_client || !lot_falls(&conn->redis.random, call->commands))
+	call->commands += count;
+	if (conn->is_client)
+		return;
+	uint32_t lot = lot_draw(&conn->redis.random, call->commands);
+	if (lot >= count)
 		return;
 	conn->redis.work = traffic_work_of(conn, request);
+	conn->redis.work.request += conn->requests_count - request->ordinal - lot;
 	call->work = conn->redis.work;
 }
 
@@ -58,14 +63,14 @@ static void end_stream(struct conn *conn, struct traffic_call *call)
 	conn->stream = REQUEST_NO_ENDPOINT;
 }
 
-/* The oldest request is over. */
-static void finish(struct conn *conn, struct request *request, enum seg_error error, struct traffic_call *call)
+/* The oldest count requests, request and copies of it, are over. */
+static void finish(struct conn *conn, struct request *request, uint32_t count, enum seg_error error, struct traffic_call *call)
 {
 	bool opens_stream = request->opens_stream && error == SEG_ERROR_NONE;
 	uint32_t endpoint = request->endpoint;
 
-	traffic_finish(conn, request, &(struct traffic_outcome){ .error = (uint8_t)error }, call);
-	request_pop(&conn->queue);
+	traffic_finish_copies(conn, request, &(struct traffic_outcome){ .error = (uint8_t)error }, count, call);
+	request_pop_copies(&conn->queue, count);
 	if (opens_stream) {
 		end_stream(conn, call);
 		traffic_follow_bytes(conn, endpoint, call->now_ns);
@@ -79,7 +84,7 @@ static void finish_silent(struct conn *conn, struct traffic_call *call)
 
 	while (conn->as == &traffic_redis && (request = request_oldest(&conn->queue)) && request->has_no_answer) {
 		traffic_settle(conn, SEG_PROTOCOL_REDIS);
-		finish(conn, request, SEG_ERROR_NONE, call);
+		finish(conn, request, 1, SEG_ERROR_NONE, call);
 	}
 }
 
@@ -132,21 +137,62 @@ static uint32_t label_of(uint32_t command, uint32_t traits)
 	return command;
 }
 
-static void on_command(struct conn *conn, struct traffic_call *call)
+/* Nothing tells it from its copies but that they come later, and any answer is its answer but what is pushed. */
+static bool is_plain(const struct request *request)
 {
-	uint32_t command = conn->redis.command.command;
-	uint32_t traits = redis_command_traits(command);
+	return request->kind == KIND_PLAIN && !request->is_broken && !request->opens_stream && !request->has_no_answer;
+}
+
+/* count commands more that the program serves, without traits, are copies of the newest. False: they are not. */
+static bool repeat_newest(struct conn *conn, uint32_t command, uint32_t count, struct traffic_call *call)
+{
+	struct request *newest = conn->is_client ? NULL : request_newest(&conn->queue);
+
+	if (!newest || newest->begin_ns != conn->redis.begin_ns || !is_plain(newest) ||
+	    newest->endpoint != endpoint_find_operation(SEG_PROTOCOL_REDIS, command, redis_command_name(command)) ||
+	    !request_repeat(&conn->queue, newest, count))
+		return false;
+	conn->requests_count += count;
+	draw_work(conn, newest, count, call);
+	return true;
+}
+
+static void on_plain_command(struct conn *conn, uint32_t command, struct traffic_call *call)
+{
+	struct request *request = push(conn, command);
+
+	if (request)
+		draw_work(conn, request, 1, call);
+}
+
+static void on_special_command(struct conn *conn, uint32_t command, uint32_t traits, struct traffic_call *call)
+{
 	struct request *request = push(conn, label_of(command, traits));
 
 	if (!request)
 		return;
-	draw_work(conn, request, call);
-	if (!traits && !conn->redis.silence)
-		return;
+	draw_work(conn, request, 1, call);
 	request->kind = kind_of(traits);
 	request->opens_stream = traits & REDIS_OPENS_STREAM;
 	request->has_no_answer = hear_silence(conn, traits);
 	finish_silent(conn, call);
+}
+
+/* count commands, alike. */
+static void on_commands(struct conn *conn, uint32_t count, struct traffic_call *call)
+{
+	uint32_t command = conn->redis.command.command;
+	uint32_t traits = redis_command_traits(command);
+
+	for (; count && conn->as == &traffic_redis; count--) {
+		if (traits || conn->redis.silence)
+			on_special_command(conn, command, traits, call);
+		else if (repeat_newest(conn, command, count, call))
+			return;
+		else
+			on_plain_command(conn, command, call);
+		conn->redis.begin_ns = call->now_ns; /* of all but the connection's first */
+	}
 }
 
 static void on_broken_command(struct conn *conn)
@@ -179,12 +225,12 @@ static void redis_asked(struct conn *conn, const char *bytes, size_t n, struct t
 		/* The first command began with the connection. */
 		if (!resp_command_is_within(command) && (conn->queue.count || conn->is_settled))
 			conn->redis.begin_ns = call->now_ns;
-		struct resp_step step = resp_read_command(command, bytes, n);
-		bytes += step.used_bytes;
-		n -= step.used_bytes;
-		if (step.event == RESP_ITEM)
-			on_command(conn, call);
-		else if (step.event == RESP_BROKEN)
+		struct resp_run run = resp_read_commands(command, bytes, n);
+		bytes += run.used_bytes;
+		n -= run.used_bytes;
+		if (run.event == RESP_ITEM)
+			on_commands(conn, run.count, call);
+		else if (run.event == RESP_BROKEN)
 			on_broken_command(conn);
 	}
 	if (conn->as != &traffic_redis)
@@ -235,7 +281,16 @@ static bool is_answer(const struct conn *conn, const struct request *request)
 	return !may_be_pushed || (!is_of_channel(reply) && (request->kind == KIND_PLAIN || !is_message(reply)));
 }
 
-static void on_reply(struct conn *conn, struct traffic_call *call)
+/* So many plain replies at most are answers alike: to the oldest request and its copies. */
+static uint32_t answers_due(struct conn *conn)
+{
+	const struct request *request = request_oldest(&conn->queue);
+
+	return request && is_plain(request) ? 1 + request->copies : 1;
+}
+
+/* count replies: 1, or plain ones that answer the oldest request and its copies. */
+static void on_replies(struct conn *conn, uint32_t count, struct traffic_call *call)
 {
 	const struct resp_reply *reply = &conn->redis.reply;
 	struct request *request = request_oldest(&conn->queue);
@@ -251,7 +306,7 @@ static void on_reply(struct conn *conn, struct traffic_call *call)
 	else if (reply->top == '-' || reply->top == '!')
 		error = error_of(reply);
 	request->first_byte_ns = conn->redis.answer_ns;
-	finish(conn, request, error, call);
+	finish(conn, request, count, error, call);
 	if (subscribes && error == SEG_ERROR_NONE)
 		begin_stream(conn, endpoint, call);
 	finish_silent(conn, call);
@@ -292,16 +347,16 @@ static void redis_answered(struct conn *conn, const char *bytes, size_t n, struc
 	while (n && conn->as == &traffic_redis) {
 		if (!resp_reply_is_within(&conn->redis.reply))
 			conn->redis.answer_ns = call->now_ns;
-		struct resp_step step = resp_read_reply(&conn->redis.reply, bytes, n);
-		bytes += step.used_bytes;
-		n -= step.used_bytes;
-		if (step.event == RESP_BROKEN) {
+		struct resp_run run = resp_read_replies(&conn->redis.reply, bytes, n, answers_due(conn));
+		bytes += run.used_bytes;
+		n -= run.used_bytes;
+		if (run.event == RESP_BROKEN) {
 			on_broken_reply(conn, call);
 			return;
 		}
 		traffic_settle(conn, SEG_PROTOCOL_REDIS);
-		if (step.event == RESP_ITEM || is_dump_begun(conn))
-			on_reply(conn, call);
+		if (run.event == RESP_ITEM || is_dump_begun(conn))
+			on_replies(conn, run.count, call);
 	}
 }
 

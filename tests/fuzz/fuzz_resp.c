@@ -5,6 +5,8 @@
 #include "../../shim/requests/resp.h"
 #include "pieces.h"
 
+#include <string.h>
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct parser {
@@ -33,6 +35,30 @@ static void say_event(struct said *said, const struct parser *parser, enum resp_
 	}
 }
 
+static struct resp_step read_one(struct parser *parser, const char *bytes, size_t n)
+{
+	return parser->is_reply ? resp_read_reply(&parser->reply, bytes, n) : resp_read_command(&parser->command, bytes, n);
+}
+
+/* Whatever a run is said to be it is one by one, too. */
+static void check_run(struct parser parser, const char *bytes, size_t n)
+{
+	struct parser alone = parser;
+	struct resp_run run = parser.is_reply ? resp_read_replies(&parser.reply, bytes, n, 5) : resp_read_commands(&parser.command, bytes, n);
+	size_t used = 0;
+
+	for (uint32_t i = 0; i < run.count; i++) {
+		struct resp_step step = read_one(&alone, bytes + used, n - used);
+		bool is_other = parser.is_reply ? run.count > 1 && !strchr("$+:", alone.reply.top) :
+						  run.event == RESP_ITEM && alone.command.command != parser.command.command;
+		if (step.event != run.event || is_other)
+			abort();
+		used += step.used_bytes;
+	}
+	if (used != run.used_bytes || (run.event != RESP_ITEM && run.count != 1))
+		abort();
+}
+
 static void feed(void *reader, const char *bytes, size_t n, struct said *said)
 {
 	struct parser *parser = reader;
@@ -40,7 +66,8 @@ static void feed(void *reader, const char *bytes, size_t n, struct said *said)
 	struct resp_step step;
 
 	do {
-		step = parser->is_reply ? resp_read_reply(&parser->reply, bytes, n) : resp_read_command(&parser->command, bytes, n);
+		check_run(*parser, bytes, n);
+		step = read_one(parser, bytes, n);
 		if (step.used_bytes > n || !steps_left--)
 			abort();
 		bytes += step.used_bytes;

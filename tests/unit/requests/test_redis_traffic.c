@@ -1,3 +1,4 @@
+#include "../../../shim/requests/lot.h"
 #include "check_main.h"
 #include "room.h"
 
@@ -68,6 +69,124 @@ START_TEST(pipelines_of_16_and_64_are_counted_exactly)
 	room_close(5);
 	ck_assert_uint_eq(all_redis(), 500 * 80);
 	ck_assert(room_is_balanced());
+}
+END_TEST
+
+/* Commands and answers of all kinds, as they come by chance: what is told of runs of them must be the same. */
+START_TEST(pipelines_of_any_mixture_cut_anywhere_are_counted_exactly)
+{
+	static const struct {
+		const char *name, *command, *reply;
+		uint32_t error;
+	} kinds[] = {
+		{ "GET", "*2\r\n$3\r\nGET\r\n$2\r\naa\r\n", "$2\r\nxy\r\n", SEG_ERROR_NONE },
+		{ "GET", "*2\r\n$3\r\nGET\r\n$11\r\nlonger-name\r\n", "$-1\r\n", SEG_ERROR_NONE },
+		{ "GET", "*2\r\n$3\r\nGET\r\n$1\r\na\r\n", "-WRONGTYPE x\r\n", SEG_ERROR_REDIS_WRONGTYPE },
+		{ "GET", "get b\r\n", "$0\r\n\r\n", SEG_ERROR_NONE },
+		{ "INCR", "*2\r\n$4\r\nINCR\r\n$1\r\na\r\n", ":12\r\n", SEG_ERROR_NONE },
+		{ "INCR", "*2\r\n$4\r\nINCR\r\n$1\r\nb\r\n", "-ERR no integer\r\n", SEG_ERROR_REDIS_ERR },
+		{ "KEYS", "*2\r\n$4\r\nKEYS\r\n$1\r\n*\r\n", "*2\r\n$1\r\na\r\n:1\r\n", SEG_ERROR_NONE },
+	};
+	enum { KINDS = sizeof(kinds) / sizeof(kinds[0]), ROUNDS = 3000, DEPTH_MAX = 40 };
+	static char commands[DEPTH_MAX * 64], replies[DEPTH_MAX * 64];
+	uint64_t counts[KINDS] = { 0 }, count = 0;
+	uint32_t random = 1;
+
+	begin();
+	for (int round = 0; round < ROUNDS; round++) {
+		size_t asked = 0, answered = 0, kind = 0;
+		size_t depth = 1 + lot_draw(&random, DEPTH_MAX);
+		for (size_t i = 0; i < depth; i++) {
+			if (lot_draw(&random, 4) == 0)
+				kind = lot_draw(&random, KINDS);
+			asked += (size_t)sprintf(commands + asked, "%s", kinds[kind].command);
+			answered += (size_t)sprintf(replies + answered, "%s", kinds[kind].reply);
+			counts[kind]++;
+		}
+		size_t cut = lot_draw(&random, (uint32_t)asked), reply_cut = lot_draw(&random, (uint32_t)answered);
+		room_receive_n(5, commands, asked - cut);
+		if (cut)
+			room_receive_n(5, commands + asked - cut, cut);
+		room_send_n(5, replies, answered - reply_cut);
+		if (reply_cut)
+			room_send_n(5, replies + answered - reply_cut, reply_cut);
+	}
+	for (size_t i = 0; i < KINDS; i++)
+		count += counts[i];
+	ck_assert_uint_eq(all_redis(), count);
+	ck_assert_uint_eq(redis("GET", SEG_ERROR_NONE), counts[0] + counts[1] + counts[3]);
+	ck_assert_uint_eq(redis("GET", SEG_ERROR_REDIS_WRONGTYPE), counts[2]);
+	ck_assert_uint_eq(redis("INCR", SEG_ERROR_NONE), counts[4]);
+	ck_assert_uint_eq(redis("INCR", SEG_ERROR_REDIS_ERR), counts[5]);
+	ck_assert_uint_eq(redis("KEYS", SEG_ERROR_NONE), counts[6]);
+	room_close(5);
+	ck_assert(room_is_balanced());
+}
+END_TEST
+
+START_TEST(commands_alike_answered_in_pieces_have_times_of_their_own)
+{
+	static const char get[] = "*2\r\n$3\r\nGET\r\n$1\r\na\r\n", reply[] = "$1\r\nx\r\n";
+	char text[512] = "";
+
+	begin();
+	for (int i = 0; i < 4; i++)
+		strcat(text, get);
+	room_receive(5, text);                   /* t: four */
+	room_receive(5, get);                    /* t + 1 us: one */
+	room_send(5, reply);                     /* t + 2 us: of 2 us */
+	room_send(5, "$1\r\nx\r\n$1\r\nx\r\n$1"); /* t + 3 us: two of 3 us */
+	room_receive(5, get);                    /* t + 4 us */
+	room_send(5, "\r\nx\r\n$1\r\nx\r\n");    /* t + 5 us: of 5 us and of 4 us */
+	ck_assert_uint_eq(redis("GET", SEG_ERROR_NONE), 5);
+	ck_assert_uint_eq(room_sum_ns("GET"), 17000);
+	room_close(5);
+	ck_assert_uint_eq(redis("GET", SEG_ERROR_RESET), 1);
+	ck_assert(room_is_balanced());
+}
+END_TEST
+
+START_TEST(commands_alike_are_reset_one_by_one_at_close)
+{
+	begin();
+	room_receive(5, "PING\r\n");
+	room_send(5, "+PONG\r\n");
+	for (int i = 0; i < 3; i++)
+		room_receive(5, "*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n");
+	room_send(5, "+PONG\r\n+PONG\r\n");
+	room_close(5);
+	ck_assert_uint_eq(redis("PING", SEG_ERROR_NONE), 3);
+	ck_assert_uint_eq(redis("PING", SEG_ERROR_RESET), 10);
+	ck_assert(room_is_balanced());
+}
+END_TEST
+
+/* A command's number tells its samples from those of others, in /requests/slow. */
+START_TEST(of_commands_alike_each_is_worked_for_as_often)
+{
+	enum { DEPTH = 8, ROUNDS = 8000 };
+	char text[DEPTH * 32] = "", replies[DEPTH * 8] = "";
+	uint32_t chosen[DEPTH] = { 0 };
+
+	begin();
+	room_receive(5, "PING\r\n");
+	uint64_t first = self.work.request + 1;
+	room_send(5, "+PONG\r\n");
+	for (int i = 0; i < DEPTH; i++) {
+		strcat(text, "*2\r\n$3\r\nGET\r\n$1\r\na\r\n");
+		strcat(replies, ":1\r\n");
+	}
+	for (uint64_t i = 0; i < ROUNDS; i++) {
+		room_receive_n(5, text, strlen(text));
+		uint64_t offset = self.work.request - first - i * DEPTH;
+		ck_assert_uint_lt(offset, DEPTH);
+		chosen[offset]++;
+		room_send(5, replies);
+		ck_assert_uint_eq(self.work.request, first + i * DEPTH + offset);
+	}
+	/* 1000 +- 6 standard deviations of a fair lot, 30 */
+	for (int i = 0; i < DEPTH; i++)
+		ck_assert_msg(chosen[i] >= 820 && chosen[i] <= 1180, "%d: %u", i, chosen[i]);
 }
 END_TEST
 
@@ -445,6 +564,10 @@ static void add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, a_command_is_a_request);
 	tcase_add_test(tcase, pipelines_of_16_and_64_are_counted_exactly);
+	tcase_add_test(tcase, pipelines_of_any_mixture_cut_anywhere_are_counted_exactly);
+	tcase_add_test(tcase, commands_alike_answered_in_pieces_have_times_of_their_own);
+	tcase_add_test(tcase, commands_alike_are_reset_one_by_one_at_close);
+	tcase_add_test(tcase, of_commands_alike_each_is_worked_for_as_often);
 	tcase_add_test(tcase, each_command_of_a_pipeline_has_a_beginning_of_its_own);
 	tcase_add_test(tcase, inline_commands_are_commands);
 	tcase_add_test(tcase, the_first_command_may_come_byte_by_byte);

@@ -19,24 +19,42 @@ static void say(struct log *log, const char *text, size_t n)
 	log->text[log->n] = '\0';
 }
 
+/* What a run of commands was one by one: so many, with the same name, in the same bytes. */
+static void check_commands(const struct resp_command *last, const char *bytes, const struct resp_run *run)
+{
+	size_t used = 0;
+
+	for (uint32_t i = 0; i < run->count; i++) {
+		struct resp_command command = { 0 };
+		struct resp_step step = resp_read_command(&command, bytes + used, run->used_bytes - used);
+		ck_assert_int_eq(step.event, RESP_ITEM);
+		ck_assert_uint_eq(command.command, last->command);
+		used += step.used_bytes;
+	}
+	ck_assert_uint_eq(used, run->used_bytes);
+}
+
 static void feed_commands(struct resp_command *command, const char *bytes, size_t n, struct log *log)
 {
 	const char *copy = guarded(bytes, n);
-	struct resp_step step;
+	struct resp_run run;
 
 	do {
-		step = resp_read_command(command, copy, n);
-		ck_assert_uint_le(step.used_bytes, n);
-		copy += step.used_bytes;
-		n -= step.used_bytes;
-		if (step.event == RESP_ITEM) {
+		run = resp_read_commands(command, copy, n);
+		ck_assert_uint_le(run.used_bytes, n);
+		if (run.event == RESP_ITEM && run.count > 1)
+			check_commands(command, copy, &run);
+		copy += run.used_bytes;
+		n -= run.used_bytes;
+		if (run.event == RESP_ITEM) {
 			const char *name = redis_command_name(command->command);
 			ck_assert(command->is_named);
-			say(log, name, strlen(name));
-		} else if (step.event == RESP_BROKEN) {
+			for (uint32_t i = 0; i < run.count; i++)
+				say(log, name, strlen(name));
+		} else if (run.event == RESP_BROKEN) {
 			say(log, "broken", 6);
 		}
-	} while (step.event != RESP_MORE);
+	} while (run.event != RESP_MORE);
 	ck_assert_uint_eq(n, 0);
 }
 
@@ -51,21 +69,42 @@ static void say_reply(struct log *log, const struct resp_reply *reply)
 	say(log, text + is_error, 1u + reply->word_bytes - is_error);
 }
 
+enum { RUN_MAX = 3 };
+
+/* A run one by one: so many plain replies, in the same bytes. */
+static void say_replies(struct log *log, const char *bytes, const struct resp_run *run)
+{
+	size_t used = 0;
+
+	for (uint32_t i = 0; i < run->count; i++) {
+		struct resp_reply reply = { 0 };
+		struct resp_step step = resp_read_reply(&reply, bytes + used, run->used_bytes - used);
+		ck_assert_int_eq(step.event, RESP_ITEM);
+		ck_assert_ptr_nonnull(strchr("$+:", reply.top));
+		say_reply(log, &reply);
+		used += step.used_bytes;
+	}
+	ck_assert_uint_eq(used, run->used_bytes);
+}
+
 static void feed_replies(struct resp_reply *reply, const char *bytes, size_t n, struct log *log)
 {
 	const char *copy = guarded(bytes, n);
-	struct resp_step step;
+	struct resp_run run;
 
 	do {
-		step = resp_read_reply(reply, copy, n);
-		ck_assert_uint_le(step.used_bytes, n);
-		copy += step.used_bytes;
-		n -= step.used_bytes;
-		if (step.event == RESP_ITEM)
+		run = resp_read_replies(reply, copy, n, RUN_MAX);
+		ck_assert_uint_le(run.used_bytes, n);
+		ck_assert_uint_le(run.count, RUN_MAX);
+		if (run.event == RESP_ITEM && run.count > 1)
+			say_replies(log, copy, &run);
+		else if (run.event == RESP_ITEM)
 			say_reply(log, reply);
-		else if (step.event == RESP_BROKEN)
+		else if (run.event == RESP_BROKEN)
 			say(log, "broken", 6);
-	} while (step.event != RESP_MORE);
+		copy += run.used_bytes;
+		n -= run.used_bytes;
+	} while (run.event != RESP_MORE);
 	ck_assert_uint_eq(n, 0);
 }
 
@@ -128,6 +167,12 @@ static const struct {
 	{ false, "PING\r\n\r\nget key\r\n  \r\n config  get save\r\nCONFIG\r\nconfig \nnope nope\n", "PING;GET;CONFIG GET;CONFIG;CONFIG;_OTHER;" },
 	{ false, "PING\r\n*1\r\n$4\r\nECHO\r\nPING\r\n", "PING;ECHO;PING;" },
 	{ false, "*2\n$4\nECHO\r\n$2\n\r\n\r\n", "ECHO;" },
+	{ false, "*2\r\n$3\r\nGET\r\n$1\r\na\r\n*2\r\n$3\r\nGET\r\n$2\r\nbb\r\n*2\r\n$3\r\nGET\r\n$12\r\n*2\r\n$3\r\nGET\r\n\r\n*2\r\n$3\r\nSET\r\n$1\r\na\r\n",
+	  "GET;GET;GET;SET;" },
+	{ false, "*1\r\n$1\r\nX\r\n*1\r\n$1\r\nX\r\n*1\r\n$1\r\nY\r\n*1\r\n$1\r\nY\r\nPING\r\n", "_OTHER;_OTHER;_OTHER;_OTHER;PING;" },
+	{ false, "*2\r\n$3\r\nGET\r\n$1\r\na\r\n*2\r\n$3\r\nGET\r\n$01\r\nb\r\n*2\r\n$3\r\nGET\r\n$x\r\n", "GET;GET;broken;" },
+	{ false, "*2\r\n$7\r\nHGETALL\r\n$1\r\na\r\n*2\r\n$7\r\nHGETALX\r\n$1\r\na\r\n*2\r\n$7\r\nhgetall\r\n$1\r\na\r\n*3\r\n$7\r\nHGETALL\r\n$1\r\na\r\n$0\r\n\r\n",
+	  "HGETALL;_OTHER;HGETALL;HGETALL;" },
 	{ false, "*1\r\nPING\r\n", "broken;" },
 	{ false, "*x\r\n", "broken;" },
 	{ false, "*\r\n", "broken;" },
@@ -142,6 +187,7 @@ static const struct {
 	{ true, "-ERR unknown command\r\n-WRONGTYPE Operation\r\n-MOVED 3999 127.0.0.1:6381\r\n-OOM\r\n", "ERR;WRONGTYPE;MOVED;OOM;" },
 	{ true, "-THISISALONGERWORDTHANISKEPT x\r\n+OK\r\n", "THISISALONGERWOR;+;" },
 	{ true, "-\r\n", "-;" },
+	{ true, "$1\r\na\r\n$-1\r\n:1\r\n+OK\r\n:2\r\n:3\r\n-ERR x\r\n:4\r\n$2\r\n:5\r\n:6\r\n", "$;$;:;+;:;:;ERR;:;$;:;" },
 	{ true, "*3\r\n$1\r\na\r\n*2\r\n:1\r\n*1\r\n+x\r\n-ERR inside\r\n:2\r\n", "*a;:;" },
 	{ true, "*2\r\n*0\r\n*-1\r\n+OK\r\n", "*;+;" },
 	{ true, "%2\r\n+a\r\n:1\r\n+b\r\n~2\r\n#t\r\n#f\r\n_\r\n,1.5\r\n(123456789012345678901234567890\r\n=5\r\ntxt:x\r\n", "%;_;,;(;=;" },

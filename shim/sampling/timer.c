@@ -137,8 +137,13 @@ static struct place *claim(uint32_t tid)
 	return NULL;
 }
 
-static void give_back(struct place *place)
+/* By the thread at its end, or by who finds it gone, once: meanwhile the place is that of no thread, and not free. */
+static void give_back(struct place *place, uint32_t tid)
 {
+	uint64_t owner = owner_of(tid);
+
+	if (!atomic_compare_exchange_strong_explicit(&place->owner, &owner, owner_of(0), memory_order_acquire, memory_order_relaxed))
+		return;
 	disarm(place);
 	atomic_store_explicit(&place->owner, 0, memory_order_release);
 	atomic_fetch_sub_explicit(&place_count, 1, memory_order_relaxed);
@@ -223,7 +228,7 @@ bool timer_stop(void)
 	bool had_one = drop();
 
 	if (own)
-		give_back(own);
+		give_back(own, (uint32_t)syscall(SYS_gettid));
 	own = NULL;
 	return had_one;
 }
@@ -241,7 +246,7 @@ static void arm_for(struct place *place, uint32_t tid, uint32_t hz)
 
 	if (timer >= 0)
 		arm(place, timer, hz);
-	else if (errno != EINVAL /* the thread has ended meanwhile */ && !hz_of(place))
+	else if (errno != EINVAL && errno != ESRCH /* the thread has ended meanwhile */ && !hz_of(place))
 		fail(place, has_failed(place), errno);
 }
 
@@ -307,17 +312,28 @@ static void delete_ended(uint32_t own_tid)
 	for (struct place *place = places; place < places + PLACES; place++) {
 		uint32_t tid = other_thread(place, own_tid);
 		if (tid && syscall(SYS_tgkill, pid, tid, 0) != 0 && errno == ESRCH)
-			give_back(place);
+			give_back(place, tid);
 	}
 }
 
+/* Threads that libc makes by itself end without a word, many at once; their places are all next to each other. */
+static struct place *claim_for(uint32_t tid, uint32_t own_tid)
+{
+	struct place *place = claim(tid);
+
+	if (place)
+		return place;
+	delete_ended(own_tid);
+	return claim(tid);
+}
+
 /* False: it was met for the first time. */
-static bool adopt(uint32_t tid, uint32_t hz, bool is_first)
+static bool adopt(uint32_t tid, uint32_t own_tid, uint32_t hz, bool is_first)
 {
 	struct place *place = find(tid);
 	bool is_known = place != NULL;
 
-	if (!is_known && !(place = claim(tid))) {
+	if (!is_known && !(place = claim_for(tid, own_tid))) {
 		report_failure(ENOSPC);
 		return true;
 	}
@@ -364,7 +380,7 @@ bool timer_adopt_all(uint32_t hz, bool is_first)
 		for (long at = 0; at < bytes; at += ((const struct entry *)(buffer + at))->bytes) {
 			uint32_t tid = number_of(((const struct entry *)(buffer + at))->name);
 			if (tid && tid != own_tid)
-				are_known &= adopt(tid, hz, is_first);
+				are_known &= adopt(tid, own_tid, hz, is_first);
 		}
 	close(fd);
 	return are_known;

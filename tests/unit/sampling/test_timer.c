@@ -4,6 +4,7 @@
 #include "../../../shim/sampling/perf.h"
 #include "../../../shim/sampling/pulse.h"
 #include "../../../shim/sampling/sampling.h"
+#include "../../../shim/sampling/timer.h"
 #include "fixture.h"
 
 #include <pthread.h>
@@ -148,6 +149,42 @@ START_TEST(thread_churn_leaves_no_timers)
 		ck_assert_ptr_nonnull(result);
 	}
 	ck_assert_int_eq(count_timers(), before);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_TIMER_FAILED), 0);
+}
+END_TEST
+
+static void *brief_thread(void *unused)
+{
+	(void)unused;
+	thread_attach();
+	sampling_thread_start();
+	sampling_thread_stop();
+	thread_detach();
+	return NULL;
+}
+
+static void *brief_threads(void *unused)
+{
+	for (int i = 0; i < 2000; i++) {
+		pthread_t thread;
+		ck_assert_int_eq(pthread_create(&thread, NULL, brief_thread, NULL), 0);
+		pthread_join(thread, NULL);
+	}
+	return unused;
+}
+
+START_TEST(threads_that_end_while_they_are_looked_for_are_counted_off_once)
+{
+	pthread_t makers[2];
+
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(pthread_create(&makers[i], NULL, brief_threads, NULL), 0);
+	while (pthread_tryjoin_np(makers[0], NULL) != 0)
+		timer_adopt_all(100, false);
+	pthread_join(makers[1], NULL);
+	timer_adopt_all(100, false);
+	/* Who has a place is met, and only who lives has one. */
+	ck_assert_uint_eq(timer_count(), 0);
 	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_TIMER_FAILED), 0);
 }
 END_TEST
@@ -334,6 +371,7 @@ int main(void)
 	tcase_add_test(cases[0], two_threads_together_sum_to_their_cpu_time);
 	tcase_add_test(cases[0], two_equally_busy_threads_get_equal_weights);
 	tcase_add_test(cases[0], thread_churn_leaves_no_timers);
+	tcase_add_test(cases[0], threads_that_end_while_they_are_looked_for_are_counted_off_once);
 	tcase_add_test(cases[0], threads_shorter_than_a_period_are_met_in_proportion);
 	tcase_add_test(cases[0], a_thread_from_before_the_start_is_sampled_too);
 	tcase_add_test(cases[0], a_pause_deletes_the_timers_of_adopted_threads);

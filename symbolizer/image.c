@@ -1,24 +1,30 @@
-/* The only user of libelf. It reads headers, symbols and notes through libelf, which checks them against the file's size,
- * and plain sections by pread straight into our own memory, so that big ones are not held twice.
+/* ELF-64 (System V ABI, "Object Files"; elf(5)), in this machine's byte order, as every module of a process is that runs on it.
+ * Header and sections' headers are kept while an image is open; whatever else is asked for is read by pread into memory of its
+ * own, so that it goes back when it has been looked at. Each place and size is held against the file's size first, and what is
+ * cut off by a section's end is cut off there.
  */
 #include "image.h"
+#include "cursor.h"
+#include "unpack.h"
 
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <gelf.h>
-#include <libelf.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Deflate makes no more of a byte (zlib's documentation): what claims to unpack to more than that is damaged. */
+enum { UNPACKED_RATIO_MAX = 1032, NAMES_BYTES_MAX = 64 * 1024 * 1024 };
+
 struct image {
-	Elf *elf;
 	int descriptor;        /* -1 = in memory */
 	const uint8_t *memory; /* borrowed */
-	GElf_Ehdr header;
-	size_t names_index; /* the section of section names */
+	Elf64_Ehdr header;
+	Elf64_Shdr *sections;  /* owned */
+	uint64_t section_count;
+	struct image_section names; /* of sections; without bytes = they have none */
 	struct image_identity identity;
 };
 
@@ -29,70 +35,30 @@ const struct image_identity *image_identity(const struct image *image)
 
 bool image_is_x86_64(const struct image *image)
 {
-	return image->header.e_machine == EM_X86_64 && image->header.e_ident[EI_CLASS] == ELFCLASS64;
+	return image->header.e_machine == EM_X86_64;
 }
 
-static bool has_contents(const struct image *image, const GElf_Shdr *section)
+/* --- bytes --- */
+
+static bool is_inside(const struct image *image, uint64_t offset, uint64_t n)
 {
 	uint64_t file_bytes = (uint64_t)image->identity.size_bytes;
 
-	return section->sh_type != SHT_NOBITS && section->sh_type != SHT_NULL && section->sh_size > 0 &&
-	       section->sh_offset < file_bytes && section->sh_size <= file_bytes - section->sh_offset;
+	return offset <= file_bytes && n <= file_bytes - offset;
 }
 
-/* Is the section called name, or .zdebug_x where .debug_x is asked for? */
-static bool is_named(const char *name, const char *asked, bool *ret_is_zdebug)
-{
-	*ret_is_zdebug = name[0] == '.' && name[1] == 'z';
-	if (*ret_is_zdebug)
-		return strncmp(asked, ".debug_", 7) == 0 && strcmp(name + 2, asked + 1) == 0;
-	return strcmp(name, asked) == 0;
-}
-
-static Elf_Scn *find_section(const struct image *image, const char *asked, GElf_Shdr *ret_header, bool *ret_is_zdebug)
-{
-	Elf_Scn *section = NULL;
-
-	while ((section = elf_nextscn(image->elf, section)) != NULL) {
-		const char *name;
-
-		if (!gelf_getshdr(section, ret_header))
-			continue;
-		name = elf_strptr(image->elf, image->names_index, ret_header->sh_name);
-		if (name && is_named(name, asked, ret_is_zdebug))
-			return has_contents(image, ret_header) ? section : NULL;
-	}
-	return NULL;
-}
-
-static Elf_Scn *find_section_of_type(const struct image *image, uint32_t type, Elf_Scn *after, GElf_Shdr *ret_header)
-{
-	Elf_Scn *section = after;
-
-	while ((section = elf_nextscn(image->elf, section)) != NULL)
-		if (gelf_getshdr(section, ret_header) && ret_header->sh_type == type && has_contents(image, ret_header))
-			return section;
-	return NULL;
-}
-
-bool image_has_section(const struct image *image, const char *name)
-{
-	GElf_Shdr header;
-	bool is_zdebug;
-
-	return find_section(image, name, &header, &is_zdebug) != NULL;
-}
-
-static int read_bytes(const struct image *image, uint64_t offset, uint8_t *bytes, uint64_t n)
+static int read_bytes(const struct image *image, uint64_t offset, void *ret_bytes, uint64_t n)
 {
 	uint64_t done = 0;
 
+	if (!is_inside(image, offset, n))
+		return -ENOEXEC;
 	if (image->descriptor < 0) {
-		memcpy(bytes, image->memory + offset, n);
+		memcpy(ret_bytes, image->memory + offset, n);
 		return 0;
 	}
 	while (done < n) {
-		ssize_t got = pread(image->descriptor, bytes + done, n - done, (off_t)(offset + done));
+		ssize_t got = pread(image->descriptor, (uint8_t *)ret_bytes + done, n - done, (off_t)(offset + done));
 
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -114,109 +80,200 @@ static uint8_t *alloc_with_slack(uint64_t n)
 	return bytes;
 }
 
-/* The size that a compressed section claims to have when unpacked; 0 = damaged or of an unknown kind. */
-static uint64_t unpacked_bytes(Elf_Scn *section, bool is_zdebug)
-{
-	GElf_Chdr header;
-	Elf_Data *raw;
-	uint64_t size = 0;
+/* --- sections --- */
 
-	if (!is_zdebug)
-		return gelf_getchdr(section, &header) && header.ch_type == ELFCOMPRESS_ZLIB ? header.ch_size : 0;
-	/* "ZLIB" and the size as eight bytes, highest first (binutils' own format before gABI had one). */
-	raw = elf_rawdata(section, NULL);
-	if (!raw || raw->d_size < 12 || memcmp(raw->d_buf, "ZLIB", 4) != 0)
-		return 0;
-	for (uint32_t i = 4; i < 12; i++)
-		size = size << 8 | ((const uint8_t *)raw->d_buf)[i];
-	return size;
+static bool has_contents(const struct image *image, const Elf64_Shdr *section)
+{
+	return section->sh_type != SHT_NOBITS && section->sh_type != SHT_NULL && section->sh_size > 0 &&
+	       is_inside(image, section->sh_offset, section->sh_size);
 }
 
-static int read_compressed(Elf_Scn *section, bool is_zdebug, uint64_t max_bytes, struct image_section *ret_section)
+/* "" where there is none. */
+static const char *name_of(const struct image *image, const Elf64_Shdr *section)
 {
-	uint64_t size = unpacked_bytes(section, is_zdebug);
-	Elf_Data *data;
-
-	if (size == 0)
-		return -ENOEXEC;
-	if (size > max_bytes)
-		return -EFBIG;
-	if ((is_zdebug ? elf_compress_gnu(section, 0, 0) : elf_compress(section, 0, 0)) < 0)
-		return -ENOEXEC;
-	data = elf_rawdata(section, NULL);
-	if (!data || !data->d_buf)
-		return -ENOEXEC;
-	ret_section->bytes = alloc_with_slack(data->d_size);
-	if (!ret_section->bytes)
-		return -ENOMEM;
-	memcpy(ret_section->bytes, data->d_buf, data->d_size);
-	ret_section->size = data->d_size;
-	return 0;
+	return section->sh_name < image->names.size ? (const char *)image->names.bytes + section->sh_name : "";
 }
 
-static int read_plain(const struct image *image, const GElf_Shdr *header, uint64_t max_bytes, struct image_section *ret_section)
+/* Is the section called name, or .zdebug_x where .debug_x is asked for? */
+static bool is_named(const char *name, const char *asked, bool *ret_is_zdebug)
 {
-	uint8_t *bytes;
-	int failed;
+	*ret_is_zdebug = name[0] == '.' && name[1] == 'z';
+	if (*ret_is_zdebug)
+		return strncmp(asked, ".debug_", 7) == 0 && strcmp(name + 2, asked + 1) == 0;
+	return strcmp(name, asked) == 0;
+}
 
+/* The first section of that name, if it has contents; the one at index 0 stands for none (elf(5)). */
+static const Elf64_Shdr *find_section(const struct image *image, const char *asked, bool *ret_is_zdebug)
+{
+	for (uint64_t i = 1; i < image->section_count; i++) {
+		const Elf64_Shdr *section = &image->sections[i];
+		if (is_named(name_of(image, section), asked, ret_is_zdebug))
+			return has_contents(image, section) ? section : NULL;
+	}
+	return NULL;
+}
+
+/* The next after `after`, NULL = the first. */
+static const Elf64_Shdr *find_section_of_type(const struct image *image, uint32_t type, const Elf64_Shdr *after)
+{
+	for (uint64_t i = after ? (uint64_t)(after - image->sections) + 1 : 1; i < image->section_count; i++)
+		if (image->sections[i].sh_type == type && has_contents(image, &image->sections[i]))
+			return &image->sections[i];
+	return NULL;
+}
+
+bool image_has_section(const struct image *image, const char *name)
+{
+	bool is_zdebug;
+
+	return find_section(image, name, &is_zdebug) != NULL;
+}
+
+static int read_plain(const struct image *image, const Elf64_Shdr *header, uint64_t max_bytes, struct image_section *ret_section)
+{
 	if (header->sh_size > max_bytes)
 		return -EFBIG;
-	bytes = alloc_with_slack(header->sh_size);
+	uint8_t *bytes = alloc_with_slack(header->sh_size);
 	if (!bytes)
 		return -ENOMEM;
-	failed = read_bytes(image, header->sh_offset, bytes, header->sh_size);
+	int failed = read_bytes(image, header->sh_offset, bytes, header->sh_size);
 	if (failed) {
 		free(bytes);
 		return failed;
 	}
-	ret_section->bytes = bytes;
-	ret_section->size = header->sh_size;
+	*ret_section = (struct image_section){ bytes, header->sh_size, header->sh_addr, header->sh_entsize };
+	return 0;
+}
+
+/* Where a compressed section says how large it is unpacked: gABI's header, or binutils' own of before, "ZLIB" and the size as
+ * eight bytes, highest first. ret_n 0 = of an unknown kind. */
+static int read_unpacked_size(const struct image *image, const Elf64_Shdr *header, bool is_zdebug, uint64_t *ret_n, uint64_t *ret_head)
+{
+	Elf64_Chdr chdr;
+	uint8_t zdebug[12];
+	int failed;
+
+	*ret_n = 0;
+	*ret_head = is_zdebug ? sizeof(zdebug) : sizeof(chdr);
+	if (header->sh_size < *ret_head)
+		return 0;
+	failed = is_zdebug ? read_bytes(image, header->sh_offset, zdebug, sizeof(zdebug)) :
+			     read_bytes(image, header->sh_offset, &chdr, sizeof(chdr));
+	if (failed)
+		return failed;
+	if (!is_zdebug)
+		*ret_n = chdr.ch_type == ELFCOMPRESS_ZLIB ? chdr.ch_size : 0;
+	else if (memcmp(zdebug, "ZLIB", 4) == 0)
+		for (uint32_t i = 4; i < 12; i++)
+			*ret_n = *ret_n << 8 | zdebug[i];
+	return 0;
+}
+
+static int read_compressed(const struct image *image, const Elf64_Shdr *header, bool is_zdebug, uint64_t max_bytes,
+			   struct image_section *ret_section)
+{
+	uint64_t n, head;
+	int failed = read_unpacked_size(image, header, is_zdebug, &n, &head);
+
+	if (failed)
+		return failed;
+	if (!n || n / UNPACKED_RATIO_MAX > header->sh_size)
+		return -ENOEXEC;
+	if (n > max_bytes)
+		return -EFBIG;
+	uint8_t *bytes = alloc_with_slack(n);
+	if (!bytes)
+		return -ENOMEM;
+	failed = unpack(image->descriptor, image->memory, header->sh_offset + head, header->sh_size - head, bytes, n);
+	if (failed) {
+		free(bytes);
+		return failed;
+	}
+	*ret_section = (struct image_section){ bytes, n, header->sh_addr, header->sh_entsize };
 	return 0;
 }
 
 int image_read_section(struct image *image, const char *name, uint64_t max_bytes, struct image_section *ret_section)
 {
-	GElf_Shdr header;
 	bool is_zdebug;
-	Elf_Scn *section = find_section(image, name, &header, &is_zdebug);
+	const Elf64_Shdr *header = find_section(image, name, &is_zdebug);
 
-	if (!section)
+	if (!header)
 		return -ENOENT;
-	ret_section->address = header.sh_addr;
-	ret_section->entry_size = header.sh_entsize;
-	if (is_zdebug || (header.sh_flags & SHF_COMPRESSED))
-		return read_compressed(section, is_zdebug, max_bytes, ret_section);
-	return read_plain(image, &header, max_bytes, ret_section);
+	if (is_zdebug || (header->sh_flags & SHF_COMPRESSED))
+		return read_compressed(image, header, is_zdebug, max_bytes, ret_section);
+	return read_plain(image, header, max_bytes, ret_section);
 }
 
 /* In a debug file the code's sections have addresses but no contents; that is as good here. */
 int image_read_code(struct image *image, struct spans *ret_code)
 {
-	Elf_Scn *section = NULL;
-	GElf_Shdr header;
-
-	while ((section = elf_nextscn(image->elf, section)) != NULL) {
-		if (!gelf_getshdr(section, &header))
-			continue;
-		if ((header.sh_flags & SHF_EXECINSTR) && (header.sh_flags & SHF_ALLOC) &&
-		    spans_add(ret_code, header.sh_addr, header.sh_addr + header.sh_size, 0) != 0)
+	for (uint64_t i = 1; i < image->section_count; i++) {
+		const Elf64_Shdr *header = &image->sections[i];
+		if ((header->sh_flags & SHF_EXECINSTR) && (header->sh_flags & SHF_ALLOC) &&
+		    spans_add(ret_code, header->sh_addr, header->sh_addr + header->sh_size, 0) != 0)
 			return -ENOMEM;
 	}
 	spans_sort(ret_code);
 	return 0;
 }
 
-/* False: not a function or label defined here. */
-static bool symbol_of(const struct image *image, const GElf_Sym *entry, size_t strings_index, struct image_symbol *ret_symbol)
+/* --- symbols --- */
+
+/* A table of symbols and the names that it refers to; owned. */
+struct symbols {
+	struct image_section table, names;
+};
+
+static void free_symbols(struct symbols *symbols)
 {
-	uint32_t type = GELF_ST_TYPE(entry->st_info), binding = GELF_ST_BIND(entry->st_info);
+	free(symbols->table.bytes);
+	free(symbols->names.bytes);
+}
+
+/* 0 or -ENOENT: there is no such table that could be read. */
+static int read_symbols(const struct image *image, const Elf64_Shdr *header, struct symbols *ret_symbols)
+{
+	struct symbols symbols = { 0 };
+	const Elf64_Shdr *names = header->sh_link < image->section_count ? &image->sections[header->sh_link] : NULL;
+
+	if (!names || names->sh_type != SHT_STRTAB || !has_contents(image, names) || (header->sh_flags & SHF_COMPRESSED) ||
+	    (names->sh_flags & SHF_COMPRESSED))
+		return -ENOENT;
+	if (read_plain(image, header, UINT64_MAX, &symbols.table) || read_plain(image, names, UINT64_MAX, &symbols.names)) {
+		free_symbols(&symbols);
+		return -ENOENT;
+	}
+	*ret_symbols = symbols;
+	return 0;
+}
+
+/* False: the table has no such entry. */
+static bool get_symbol(const struct symbols *symbols, uint64_t index, Elf64_Sym *ret_symbol)
+{
+	if (index >= symbols->table.size / sizeof(*ret_symbol))
+		return false;
+	memcpy(ret_symbol, symbols->table.bytes + index * sizeof(*ret_symbol), sizeof(*ret_symbol));
+	return true;
+}
+
+static const char *get_name(const struct symbols *symbols, const Elf64_Sym *symbol)
+{
+	return symbol->st_name < symbols->names.size ? (const char *)symbols->names.bytes + symbol->st_name : "";
+}
+
+/* False: not a function or label defined here. */
+static bool symbol_of(const struct symbols *symbols, const Elf64_Sym *entry, struct image_symbol *ret_symbol)
+{
+	uint32_t type = ELF64_ST_TYPE(entry->st_info), binding = ELF64_ST_BIND(entry->st_info);
 
 	if (entry->st_shndx == SHN_UNDEF || entry->st_shndx == SHN_ABS || entry->st_shndx == SHN_COMMON)
 		return false;
 	if (type != STT_FUNC && type != STT_GNU_IFUNC && type != STT_NOTYPE)
 		return false;
-	ret_symbol->name = elf_strptr(image->elf, strings_index, entry->st_name);
-	if (!ret_symbol->name || !ret_symbol->name[0])
+	ret_symbol->name = get_name(symbols, entry);
+	if (!ret_symbol->name[0])
 		return false;
 	ret_symbol->start = entry->st_value;
 	ret_symbol->size = entry->st_size;
@@ -228,101 +285,121 @@ static bool symbol_of(const struct image *image, const GElf_Sym *entry, size_t s
 int image_read_symbols(struct image *image, bool is_dynamic, int (*found)(void *context, const struct image_symbol *symbol),
                        void *context)
 {
-	GElf_Shdr header;
-	Elf_Scn *section = find_section_of_type(image, is_dynamic ? SHT_DYNSYM : SHT_SYMTAB, NULL, &header);
-	Elf_Data *data = section ? elf_getdata(section, NULL) : NULL;
+	const Elf64_Shdr *header = find_section_of_type(image, is_dynamic ? SHT_DYNSYM : SHT_SYMTAB, NULL);
+	struct symbols symbols;
 	struct image_symbol symbol;
-	GElf_Sym entry;
+	Elf64_Sym entry;
 	int result = 0;
 
-	if (!data)
+	if (!header || read_symbols(image, header, &symbols) != 0)
 		return -ENOENT;
-	for (int i = 1; result == 0 && gelf_getsym(data, i, &entry); i++)
-		if (symbol_of(image, &entry, header.sh_link, &symbol))
+	for (uint64_t i = 1; result == 0 && get_symbol(&symbols, i, &entry); i++)
+		if (symbol_of(&symbols, &entry, &symbol))
 			result = found(context, &symbol);
+	free_symbols(&symbols);
 	return result;
 }
 
 /* One table of relocations with addends, the only kind x86-64 has. */
-static int read_import_table(struct image *image, Elf_Scn *section, const GElf_Shdr *header,
+static int read_import_table(const struct image *image, const Elf64_Shdr *header,
                              int (*found)(void *context, uint64_t address, const char *symbol), void *context)
 {
-	Elf_Scn *symbols_section = elf_getscn(image->elf, header->sh_link);
-	Elf_Data *relocations = elf_getdata(section, NULL), *symbols = NULL;
-	GElf_Shdr symbols_header;
-	GElf_Rela relocation;
-	GElf_Sym symbol;
+	const Elf64_Shdr *table = header->sh_link < image->section_count ? &image->sections[header->sh_link] : NULL;
+	struct image_section relocations;
+	struct symbols symbols;
 	int result = 0;
 
-	if (symbols_section && gelf_getshdr(symbols_section, &symbols_header) && symbols_header.sh_type == SHT_DYNSYM)
-		symbols = elf_getdata(symbols_section, NULL);
-	if (!relocations || !symbols)
+	if (!table || table->sh_type != SHT_DYNSYM || !has_contents(image, table) || read_symbols(image, table, &symbols) != 0)
 		return 0;
-	for (int i = 0; result == 0 && gelf_getrela(relocations, i, &relocation); i++) {
-		uint64_t index = GELF_R_SYM(relocation.r_info);
-		const char *name = NULL;
-
-		if (index > 0 && index < INT32_MAX && gelf_getsym(symbols, (int)index, &symbol))
-			name = elf_strptr(image->elf, symbols_header.sh_link, symbol.st_name);
-		if (name && name[0])
-			result = found(context, relocation.r_offset, name);
+	if ((header->sh_flags & SHF_COMPRESSED) || read_plain(image, header, UINT64_MAX, &relocations) != 0) {
+		free_symbols(&symbols);
+		return 0;
 	}
+	for (uint64_t i = 0; result == 0 && i < relocations.size / sizeof(Elf64_Rela); i++) {
+		Elf64_Rela relocation;
+		Elf64_Sym symbol;
+
+		memcpy(&relocation, relocations.bytes + i * sizeof(relocation), sizeof(relocation));
+		uint64_t index = ELF64_R_SYM(relocation.r_info);
+		if (index > 0 && get_symbol(&symbols, index, &symbol) && get_name(&symbols, &symbol)[0])
+			result = found(context, relocation.r_offset, get_name(&symbols, &symbol));
+	}
+	free(relocations.bytes);
+	free_symbols(&symbols);
 	return result;
 }
 
 int image_read_imports(struct image *image, int (*found)(void *context, uint64_t address, const char *symbol), void *context)
 {
-	Elf_Scn *section = NULL;
-	GElf_Shdr header;
+	const Elf64_Shdr *section = NULL;
 	int result = 0;
 
-	while (result == 0 && (section = find_section_of_type(image, SHT_RELA, section, &header)) != NULL)
-		result = read_import_table(image, section, &header, found, context);
+	while (result == 0 && (section = find_section_of_type(image, SHT_RELA, section)) != NULL)
+		result = read_import_table(image, section, found, context);
 	return result;
 }
 
-/* True: the notes hold a build-id, now in the identity. */
-static bool find_build_id(struct image *image, Elf_Data *notes)
+/* --- who it is --- */
+
+/* True: the notes hold a build-id, now in the identity. Names and descriptions are padded to four bytes (elf(5), "Notes"). */
+static bool find_build_id(struct image *image, struct bytes notes)
 {
-	size_t offset = 0, next, name_offset, id_offset;
-	GElf_Nhdr note;
+	struct cursor cursor = cursor_at(notes, 0);
+	Elf64_Nhdr note;
 
-	while (notes && (next = gelf_getnote(notes, offset, &note, &name_offset, &id_offset)) > 0) {
-		const char *bytes = notes->d_buf;
-
-		if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && memcmp(bytes + name_offset, "GNU", 4) == 0 &&
-		    note.n_descsz > 0 && note.n_descsz <= IMAGE_BUILD_ID_MAX) {
-			memcpy(image->identity.build_id, bytes + id_offset, note.n_descsz);
+	while (cursor_left(&cursor) >= sizeof(note)) {
+		memcpy(&note, cursor.at, sizeof(note));
+		cursor_skip(&cursor, sizeof(note));
+		const uint8_t *name = cursor.at;
+		cursor_skip(&cursor, ((uint64_t)note.n_namesz + 3) & ~3ull);
+		const uint8_t *id = cursor.at;
+		if (cursor.is_past || note.n_descsz > cursor_left(&cursor))
+			return false;
+		if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && memcmp(name, "GNU", 4) == 0 && note.n_descsz > 0 &&
+		    note.n_descsz <= IMAGE_BUILD_ID_MAX) {
+			memcpy(image->identity.build_id, id, note.n_descsz);
 			image->identity.build_id_bytes = note.n_descsz;
 			return true;
 		}
-		offset = next;
+		cursor_skip(&cursor, ((uint64_t)note.n_descsz + 3) & ~3ull);
 	}
 	return false;
+}
+
+/* What stands in that place of the file. */
+static bool find_build_id_at(struct image *image, uint64_t offset, uint64_t n)
+{
+	uint8_t *bytes = n && is_inside(image, offset, n) ? malloc(n) : NULL;
+	bool is_found = bytes && read_bytes(image, offset, bytes, n) == 0 && find_build_id(image, (struct bytes){ bytes, n });
+
+	free(bytes);
+	return is_found;
 }
 
 /* By section, since a debug file's program headers point at what it does not hold; by program header where the sections
  * were stripped, too. */
 static void read_build_id(struct image *image)
 {
-	Elf_Scn *section = NULL;
-	GElf_Shdr header;
-	GElf_Phdr segment;
-	size_t segments = 0;
+	const Elf64_Shdr *section = NULL;
 	bool has_sections = false;
 
-	while ((section = find_section_of_type(image, SHT_NOTE, section, &header)) != NULL) {
+	while ((section = find_section_of_type(image, SHT_NOTE, section)) != NULL) {
 		has_sections = true;
-		if (find_build_id(image, elf_getdata(section, NULL)))
+		if (find_build_id_at(image, section->sh_offset, section->sh_size))
 			return;
 	}
-	if (has_sections || elf_getphdrnum(image->elf, &segments) != 0)
+	if (has_sections || image->header.e_phentsize != sizeof(Elf64_Phdr))
 		return;
-	for (size_t i = 0; i < segments; i++)
-		if (gelf_getphdr(image->elf, (int)i, &segment) && segment.p_type == PT_NOTE &&
-		    find_build_id(image, elf_getdata_rawchunk(image->elf, (int64_t)segment.p_offset, segment.p_filesz,
-		                                             ELF_T_NHDR)))
+	for (uint64_t i = 0; i < image->header.e_phnum; i++) {
+		Elf64_Phdr segment;
+		uint64_t at;
+
+		if (__builtin_add_overflow(image->header.e_phoff, i * sizeof(segment), &at) ||
+		    read_bytes(image, at, &segment, sizeof(segment)) != 0)
 			return;
+		if (segment.p_type == PT_NOTE && find_build_id_at(image, segment.p_offset, segment.p_filesz))
+			return;
+	}
 }
 
 /* A name, its end, padding to a multiple of four, and the CRC in the file's byte order (GDB manual, "Separate Debug
@@ -343,12 +420,44 @@ static void read_debuglink(struct image *image)
 	free(link.bytes);
 }
 
+/* A file with more sections than fit the header has their number and that of their names in the first one (elf(5)). */
+static int read_section_headers(struct image *image)
+{
+	const Elf64_Ehdr *header = &image->header;
+	uint64_t count = header->e_shnum, names = header->e_shstrndx;
+	Elf64_Shdr first;
+
+	if (!header->e_shoff || header->e_shentsize != sizeof(first) || read_bytes(image, header->e_shoff, &first, sizeof(first)) != 0)
+		return 0; /* it has none */
+	if (count == 0)
+		count = first.sh_size;
+	if (names == SHN_XINDEX)
+		names = first.sh_link;
+	if (count > (uint64_t)image->identity.size_bytes / sizeof(first) || !is_inside(image, header->e_shoff, count * sizeof(first)))
+		return -ENOEXEC;
+	image->sections = malloc(count * sizeof(first) + 1);
+	if (!image->sections)
+		return -ENOMEM;
+	int failed = read_bytes(image, header->e_shoff, image->sections, count * sizeof(first));
+	if (failed)
+		return failed;
+	image->section_count = count;
+	if (names < count && image->sections[names].sh_type == SHT_STRTAB && has_contents(image, &image->sections[names]))
+		failed = read_plain(image, &image->sections[names], NAMES_BYTES_MAX, &image->names);
+	return failed == -ENOMEM ? failed : 0;
+}
+
 static int read_headers(struct image *image)
 {
-	if (!image->elf || elf_kind(image->elf) != ELF_K_ELF || !gelf_getehdr(image->elf, &image->header))
+	static const uint8_t wanted[] = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64,
+					  __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? ELFDATA2LSB : ELFDATA2MSB };
+
+	if (read_bytes(image, 0, &image->header, sizeof(image->header)) != 0 ||
+	    memcmp(image->header.e_ident, wanted, sizeof(wanted)) != 0)
 		return -ENOEXEC;
-	if (elf_getshdrstrndx(image->elf, &image->names_index) != 0)
-		image->names_index = 0;
+	int failed = read_section_headers(image);
+	if (failed)
+		return failed;
 	read_build_id(image);
 	read_debuglink(image);
 	return 0;
@@ -368,8 +477,6 @@ static int open_file(const char *path, struct image *image)
 	image->identity.inode = status.st_ino;
 	image->identity.size_bytes = status.st_size;
 	image->identity.modified_ns = status.st_mtim.tv_sec * 1000000000LL + status.st_mtim.tv_nsec;
-	elf_version(EV_CURRENT);
-	image->elf = elf_begin(image->descriptor, ELF_C_READ, NULL);
 	return read_headers(image);
 }
 
@@ -399,8 +506,6 @@ int image_open_memory(const uint8_t *bytes, size_t n, struct image **ret_image)
 	image->descriptor = -1;
 	image->memory = bytes;
 	image->identity.size_bytes = (int64_t)n;
-	elf_version(EV_CURRENT);
-	image->elf = elf_memory((char *)bytes, n);
 	failed = read_headers(image);
 	if (failed) {
 		image_close(image);
@@ -414,8 +519,9 @@ void image_close(struct image *image)
 {
 	if (!image)
 		return;
-	elf_end(image->elf);
 	if (image->descriptor >= 0)
 		close(image->descriptor);
+	free(image->names.bytes);
+	free(image->sections);
 	free(image);
 }

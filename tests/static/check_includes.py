@@ -24,7 +24,6 @@ ARROWS = dict(SHIM_ORDER, **{"symbolizer": [], "exporter": ["symbolizer", "shim/
 
 FOREIGN = {
     "libunwind": r"libunwind.*\.h",
-    "libelf": r"(gelf|libelf|elfutils/.*)\.h",
     "libiberty": r"(libiberty/)?(demangle|libiberty|ansidecl)\.h",
     "libmicrohttpd": r"microhttpd\.h",
     "jansson": r"jansson\.h",

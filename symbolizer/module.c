@@ -141,18 +141,20 @@ int module_open(struct module *module)
 	return failed ? failed : note_sources(module);
 }
 
-void module_close_debuginfo(struct module *module)
+void module_forget(struct module *module)
 {
 	debuginfo_close(module->debuginfo);
 	module->debuginfo = NULL;
 	module->has_debuginfo = false;
+	symtab_free(&module->symtab);
+	module->has_symbols = false;
+	spans_free(&module->frames);
+	module->has_frames = false;
 }
 
 void module_close(struct module *module)
 {
-	module_close_debuginfo(module);
-	symtab_free(&module->symtab);
-	spans_free(&module->frames);
+	module_forget(module);
 	free(module->answers);
 	free(module);
 }
@@ -164,7 +166,6 @@ static void read_symbols(struct module *module)
 	int failed;
 
 	module->has_symbols = true;
-	module->symtab.strings = &module->symbolizer->strings;
 	failed = open_again(module, false, &image);
 	if (failed) {
 		module->is_usable = false;
@@ -227,7 +228,7 @@ void module_find_function(struct module *module, uint64_t address, struct symbol
 		return;
 	entry = symtab_find(&module->symtab, address);
 	if (entry && (entry->size != 0 || !is_beyond(module, entry, address))) {
-		symbol->function = symtab_entry_shown(&module->symtab, entry);
+		symbol->function = symtab_entry_shown(entry, &module->symbolizer->strings);
 		symbol->function_start = entry->start;
 		return;
 	}

@@ -51,4 +51,5 @@ void module_close(struct module *module);
 void module_find_function(struct module *module, uint64_t address, struct symbol *symbol);
 void module_find_source(struct module *module, uint64_t address, uint64_t max_section_bytes, struct symbol *symbol);
 
-void module_close_debuginfo(struct module *module);
+/* What was read of the file goes; what it was found to mean stays. */
+void module_forget(struct module *module);

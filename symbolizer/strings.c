@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* 64 KiB: some thousand names; a longer text gets a chunk of its own. */
-enum { STRINGS_CHUNK_BYTES = 64 * 1024, STRINGS_FIRST_SLOTS = 1024 };
+enum { STRINGS_CHUNK_BYTES = 64 * 1024, STRINGS_FIRST_SLOTS = 128 };
 
 struct strings_chunk {
 	struct strings_chunk *next;

@@ -1,5 +1,5 @@
-/* The symbolizer keeps modules and answers. Debug information is by far the largest thing it holds, and only until the
- * report is done; answers are small and few, since a profile's addresses are.
+/* The symbolizer keeps modules and answers, which are small and few, since a profile's addresses are. What it reads of files,
+ * symbols and debug information, it holds until the report is done: the memory is the profiled program's.
  */
 #include "symbolizer.h"
 #include "module.h"
@@ -11,7 +11,7 @@
 /* 512 MiB: the debug information of a program of some million lines. A million answers is more addresses than a
  * session's segment can hold. */
 #define MEMORY_LIMIT_BYTES ((uint64_t)512 * 1024 * 1024)
-enum { ANSWERS_FIRST = 256, ANSWERS_MAX = 1024 * 1024 };
+enum { ANSWERS_FIRST = 32, ANSWERS_MAX = 1024 * 1024 };
 
 struct symbolizer *symbolizer_new(void)
 {
@@ -174,5 +174,5 @@ void symbolizer_lookup_function(struct module *module, uint64_t address, struct 
 void symbolizer_trim(struct symbolizer *symbolizer)
 {
 	for (struct module *module = symbolizer->modules; module; module = module->next)
-		module_close_debuginfo(module);
+		module_forget(module);
 }

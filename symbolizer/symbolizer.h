@@ -47,7 +47,8 @@ void symbolizer_lookup(struct module *module, uint64_t address, struct symbol *r
  * debug information, which for a big program saves a second and much memory; function_start is the same. */
 void symbolizer_lookup_function(struct module *module, uint64_t address, struct symbol *ret_symbol);
 
-/* Gives back the memory of debug information; answers and strings stay. To be called when a report is done. */
+/* Gives back the memory of symbol tables, frame descriptions and debug information, which are read again for an address that
+ * was not asked for before; answers and strings stay. To be called when a report is done. */
 void symbolizer_trim(struct symbolizer *symbolizer);
 
 /* One sentence on where the module's names come from or why there are none, for the operator. */

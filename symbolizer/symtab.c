@@ -68,7 +68,7 @@ static int add_symbol(void *context, const struct image_symbol *symbol)
 	if (!entry)
 		return -ENOMEM;
 	*entry = (struct symtab_entry){
-		.name = strings_keep_n(symtab->strings, symbol->name, name_bytes),
+		.name = strings_keep_n(&symtab->strings, symbol->name, name_bytes),
 		.start = symbol->start,
 		.size = symbol->size < room ? symbol->size : room,
 		.end = symbol->start + (symbol->size && symbol->size < room ? symbol->size : room),
@@ -127,7 +127,7 @@ static int add_stub(struct symtab *symtab, uint64_t start, uint64_t size, const 
 	if (!entry)
 		return -ENOMEM;
 	*entry = (struct symtab_entry){
-		.name = strings_keep(symtab->strings, name), .start = start, .size = size, .end = start + size, .rank = RANK_SIZED,
+		.name = strings_keep(&symtab->strings, name), .start = start, .size = size, .end = start + size, .rank = RANK_SIZED,
 	};
 	return entry->name ? 0 : -ENOMEM;
 }
@@ -157,7 +157,7 @@ static int add_stubs_of(struct symtab *symtab, const struct image_section *secti
 int symtab_add_stubs(struct symtab *symtab, struct image *image)
 {
 	static const char *const sections[] = { ".plt", ".plt.sec", ".plt.got" };
-	struct imports imports = { .strings = symtab->strings };
+	struct imports imports = { .strings = &symtab->strings };
 	int failed;
 
 	if (!image_is_x86_64(image))
@@ -242,14 +242,12 @@ struct symtab_entry *symtab_find(const struct symtab *symtab, uint64_t address)
 	return place ? &symtab->entries[place->id] : NULL;
 }
 
-const char *symtab_entry_shown(struct symtab *symtab, struct symtab_entry *entry)
+const char *symtab_entry_shown(struct symtab_entry *entry, struct strings *kept)
 {
 	if (!entry->shown) {
 		char *readable = demangle(entry->name);
 
-		entry->shown = readable ? strings_keep(symtab->strings, readable) : entry->name;
-		if (!entry->shown)
-			entry->shown = entry->name;
+		entry->shown = strings_keep(kept, readable ? readable : entry->name);
 		free(readable);
 	}
 	return entry->shown;
@@ -260,5 +258,6 @@ void symtab_free(struct symtab *symtab)
 	free(symtab->entries);
 	spans_free(&symtab->places);
 	spans_free(&symtab->code);
+	strings_free(&symtab->strings);
 	*symtab = (struct symtab){ 0 };
 }

@@ -145,7 +145,7 @@ static void add_headers(struct MHD_Response *response, const struct route *route
 static enum MHD_Result queue(struct MHD_Connection *connection, const struct route *route, const char *content_type,
                              char *body, size_t bytes, bool is_gzip, bool must_free)
 {
-	/* Not MHD_RESPMEM_MUST_FREE: that is the C library's free, which does not know our pieces (large.c). */
+	/* Not MHD_RESPMEM_MUST_FREE: that is the C library's free, which does not know our pieces (memory.c). */
 	struct MHD_Response *response =
 	        must_free ? MHD_create_response_from_buffer_with_free_callback(bytes, body, free) :
 	                    MHD_create_response_from_buffer(bytes, body, MHD_RESPMEM_MUST_COPY);

@@ -220,10 +220,15 @@ START_TEST(a_file_that_is_cut_while_it_is_used_harms_nobody)
 	build_run(": > shrinking.so");
 	symbolizer_lookup(module, build_address("c.so", "probe_in_outer"), &symbol);
 	ck_assert_pstr_eq(symbol.function, "outer");
-	symbolizer_trim(symbolizer);
 	symbolizer_lookup(module, build_address("c.so", "probe_in_header"), &symbol);
 	ck_assert_pstr_eq(symbol.function, "calls_header");
+	symbolizer_trim(symbolizer);
+	symbolizer_lookup(module, build_address("c.so", "probe_in_outer"), &symbol);
+	ck_assert_pstr_eq(symbol.function, "outer");
+	symbolizer_lookup(module, build_address("c.so", "probe_in_header") + 1, &symbol);
+	ck_assert_ptr_null(symbol.function);
 	ck_assert_ptr_null(symbol.file);
+	ck_assert_ptr_nonnull(strstr(symbolizer_note(module), "no names"));
 	symbolizer_free(symbolizer);
 }
 END_TEST

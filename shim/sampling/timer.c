@@ -23,8 +23,9 @@
 #endif
 
 enum {
-	PLACES = 1 << 14, /* a page of it is made when a thread first needs it */
-	PROBES = 16,      /* ids of threads follow each other, so places do */
+	PLACES = 1 << 14, /* a page of it is made when a thread first needs it, and ids that follow each other share pages */
+	PROBES = 32,
+	STRIDE = 1031,    /* on from a place that is taken: beyond the run of ids that it belongs to, and odd, as PLACES is not */
 };
 
 #define ARMED (1ULL << 63)
@@ -95,10 +96,16 @@ static uint64_t owner_of(uint32_t tid)
 	return generation << 32 | tid;
 }
 
+/* Where a thread's timer may stand: the i-th of PROBES. */
+static struct place *place_for(uint32_t tid, uint32_t i)
+{
+	return &places[(tid + i * STRIDE) % PLACES];
+}
+
 static struct place *find(uint32_t tid)
 {
 	for (uint32_t i = 0; i < PROBES; i++) {
-		struct place *place = &places[(tid + i) % PLACES];
+		struct place *place = place_for(tid, i);
 		if (atomic_load_explicit(&place->owner, memory_order_relaxed) == owner_of(tid))
 			return place;
 	}
@@ -122,7 +129,7 @@ static void disarm(struct place *place)
 static struct place *claim(uint32_t tid)
 {
 	for (uint32_t i = 0; i < PROBES; i++) {
-		struct place *place = &places[(tid + i) % PLACES];
+		struct place *place = place_for(tid, i);
 		uint64_t owner = atomic_load_explicit(&place->owner, memory_order_relaxed);
 		if (!is_free(owner) || !atomic_compare_exchange_strong_explicit(&place->owner, &owner, owner_of(tid),
 										memory_order_acquire, memory_order_relaxed))

@@ -260,6 +260,30 @@ START_TEST(a_lost_leaf_stands_below_lost)
 }
 END_TEST
 
+/* A million stacks no two of which are alike, twice the nodes that there are or more: each is in a node of its own or counted. */
+START_TEST(a_million_distinct_stacks_are_each_kept_or_counted)
+{
+	enum { STACKS = 1000000, DEPTH = 20 };
+	const struct seg_slots *nodes = &seg.slots[SEG_TABLE_NODES];
+	uint32_t entered, lost = 0;
+
+	ck_assert_uint_lt(nodes->count, STACKS / 2);
+	for (uint32_t i = 0; i < STACKS; i++) {
+		uint64_t stack[DEPTH];
+		for (uint32_t depth = 0; depth < DEPTH; depth++)
+			stack[depth] = 0x1000 * (depth + 1) + (i >> (DEPTH - 1 - depth) & 1);
+		lost += enter(stack, DEPTH, &entered) == lost_node();
+	}
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_DROP_NODES_FULL), lost);
+	uint32_t used = 0;
+	for (uint32_t i = 0; i < nodes->count; i++)
+		used += atomic_load(&seg.nodes[i].key) != 0;
+	ck_assert_uint_ge(used, nodes->count / 2);
+	ck_assert_uint_ge(lost, STACKS - nodes->count);
+	ck_assert_uint_lt(lost, STACKS);
+}
+END_TEST
+
 /* The property behind all of it: the sum of what was entered never exceeds the calls that were really made. A made program
  * of nested loops is "sampled" at random instants, and its true calls are counted. */
 START_TEST(entered_frames_are_never_more_than_true_activations)
@@ -316,6 +340,7 @@ int main(void)
 	tcase_add_test(cases[0], a_full_frame_table_leads_to_lost_and_is_counted);
 	tcase_add_test(cases[0], a_full_node_table_leads_to_lost_and_is_counted);
 	tcase_add_test(cases[0], a_lost_leaf_stands_below_lost);
+	tcase_add_test(cases[0], a_million_distinct_stacks_are_each_kept_or_counted);
 	tcase_add_test(cases[0], entered_frames_are_never_more_than_true_activations);
 	return fixture_run(cases, 1, "tree");
 }

@@ -16,6 +16,8 @@ from real_servers import HttpClient, Nginx
 DURATIONS = "http_server_request_duration_seconds_count"
 REFUSED = "profshim_http_refused_total"
 CLIENTS_MAX = 64  # http.c
+BURST_SECONDS, SHARE = 0.5, 0.25  # serve.c: CPU time that clients may have at once, and of a core in the long run
+NICER_BY = 10  # serve.c
 HEALTHY = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -343,6 +345,20 @@ def p99_under_attack(port, attacked_port):
         attack.stop()
 
 
+def nice_of_own_thread(pid):
+    """Of profshim's thread, by proc(5): field 19 of stat."""
+    for task in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/stat" % (pid, task)) as file:
+            name, _, rest = file.read().partition("(")[2].rpartition(")")
+        if name == "profshim":
+            return int(rest.split()[16])
+    raise Failure("process %d has no thread of profshim's" % pid)
+
+
+def export_cpu(program):
+    return program.metrics().sum("profshim_overhead_seconds_total", phase="export")
+
+
 @test
 def the_programs_own_p99_does_not_feel_an_attack_on_our_port(scene):
     """The same attack on a port of somebody else's on this machine is what it is compared with: that its clients use the
@@ -354,6 +370,10 @@ def the_programs_own_p99_does_not_feel_an_attack_on_our_port(scene):
     other = multiprocessing.Process(target=stand_in, args=(other_port,))
     other.start()
     elsewhere, ours, done = [], [], 0
+    (server,) = listening_pids(nginx.program.profiler_port)
+    scene.equal("nice value of the thread that serves", nice_of_own_thread(server),
+                min(os.getpriority(os.PRIO_PROCESS, server) + NICER_BY, 19))
+    began, cpu = time.monotonic(), export_cpu(nginx.program)
     try:
         for _ in range(10 if FULL else 4):
             elsewhere.append(p99_under_attack(nginx.port, other_port)[0])
@@ -369,6 +389,10 @@ def the_programs_own_p99_does_not_feel_an_attack_on_our_port(scene):
     # Of each the quietest round: what else the machine does comes and goes.
     scene.at_most("p99 under attack", min(ours), 2 * min(elsewhere) + 5, " ms")
     wait_until(nginx.program.is_ready, 20, "an answer after the attack")
+    seconds = time.monotonic() - began
+    # Looks for the dead and for new modules are not the clients' doing.
+    scene.at_most("CPU seconds of the thread that serves, in %.1f s" % seconds, export_cpu(nginx.program) - cpu,
+                  BURST_SECONDS + (SHARE + 0.05) * seconds)
 
 
 if __name__ == "__main__":

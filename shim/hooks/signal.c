@@ -46,7 +46,7 @@ static int set_action(int number, const struct sigaction *action, struct sigacti
 	if (report_signal_is(number))
 		return report_signal_action(action, ret_old);
 	if (action)
-		kernel = entry_kernel_action(action);
+		kernel = entry_kernel_action(number, action);
 	int result = real.sigaction(number, action ? &kernel : NULL, ret_old);
 	if (result == 0 && ret_old)
 		entry_program_action(ret_old);

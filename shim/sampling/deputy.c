@@ -18,18 +18,10 @@ static __thread struct {
 	uintptr_t low, high;
 } shield __attribute__((tls_model("initial-exec")));
 
-/* What rt_sigaction(2) takes: not libc's struct sigaction. */
-struct kernel_action {
-	void (*handler)(int);
-	unsigned long flags;
-	void (*restorer)(void);
-	uint64_t mask;
-};
-
 int deputy_choose(uint64_t blocked)
 {
 	for (int number = FIRST_CHOICE; number <= LAST_CHOICE; number++) {
-		struct kernel_action action;
+		struct deputy_kernel_action action;
 		if (!(blocked & deputy_bit_of(number)) &&
 		    syscall(SYS_rt_sigaction, number, NULL, &action, KERNEL_MASK_BYTES) == 0 && action.handler == SIG_DFL)
 			return number;

@@ -35,6 +35,14 @@ uint64_t deputy_raise_shield(const ucontext_t *context);
 /* The caller is on such a stretch: SIGPROF in the kernel's mask is no word of the program's. */
 bool deputy_is_shielded(void);
 
+/* What rt_sigaction(2) takes: not libc's struct sigaction. */
+struct deputy_kernel_action {
+	void (*handler)(int);
+	unsigned long flags;
+	void (*restorer)(void);
+	uint64_t mask;
+};
+
 /* A signal that nobody handles or blocks; -1 = there is none left. Not yet in force. */
 int deputy_choose(uint64_t blocked);
 

@@ -115,12 +115,7 @@ void disposition_set(int number, const struct sigaction *action, struct sigactio
 /* The signal is blocked while we are in its handler, so the default action, which is the end, comes when we return. */
 static void die_by(int number)
 {
-	struct {
-		void (*handler)(int);
-		unsigned long flags;
-		void (*restorer)(void);
-		unsigned long mask;
-	} action = { .handler = SIG_DFL };
+	struct deputy_kernel_action action = { .handler = SIG_DFL };
 
 	syscall(SYS_rt_sigaction, number, &action, NULL, KERNEL_MASK_BYTES);
 	syscall(SYS_tgkill, syscall(SYS_getpid), syscall(SYS_gettid), number);

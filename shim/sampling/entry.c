@@ -4,6 +4,7 @@
 #include "entry.h"
 
 #include "deputy.h"
+#include "guard.h"
 #include "handler.h"
 #include "restart.h"
 
@@ -21,13 +22,19 @@
 #define RESTARTS (1ULL << 56)
 #define MASKS_PROF (1ULL << 57)
 #define MASKS_DEPUTY (1ULL << 58)
-#define SHIELDED (1ULL << 59)
+#define SHIELDED (1ULL << 59) /* SA_ONSTACK */
+#define GUARDED (1ULL << 60)  /* beside it the kernel has flags that the program did not set; address may be SIG_DFL's, 0 */
+#define TELLS (1ULL << 61)    /* of those the program set SA_SIGINFO */
+#define ONCE (1ULL << 62)     /* and SA_RESETHAND */
+#define UNTOUCHED (1ULL << 63) /* nobody has ever set it, so the kernel had not even libc's SA_RESTORER */
 #define ADDRESS ((1ULL << 56) - 1)
+#define RESTORER 0x04000000 /* SA_RESTORER, asm/signal.h */
 
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
 
 static _Atomic uint64_t handlers[ENTRY_COUNT]; /* 0 = free */
+_Atomic uint64_t entry_guarded;
 
 #if defined(__x86_64__)
 /* Registers at a handler's begin: number, siginfo and ucontext in rdi, rsi and rdx, and rax = 0 for functions that were
@@ -104,12 +111,27 @@ static uintptr_t entry_of(uint64_t word)
 	return word & ADDRESS;
 }
 
-static uintptr_t kernel_handler(uintptr_t address, int flags, uint64_t mask)
+static bool is_guarded(int number)
 {
-	if (!is_handler(address) || address & ~ADDRESS || word_of(address))
-		return address;
-	return entry_of(address | (flags & SA_RESTART ? RESTARTS : 0) | (flags & SA_ONSTACK ? SHIELDED : 0) |
-			(mask & deputy_bit_of(SIGPROF) ? MASKS_PROF : 0) | (mask & deputy_bit_of(deputy_signal) ? MASKS_DEPUTY : 0));
+	return atomic_load_explicit(&entry_guarded, memory_order_relaxed) & deputy_bit_of(number);
+}
+
+/* 0 = the kernel shall have it as it is. */
+static uint64_t word_for(int number, const struct sigaction *action)
+{
+	uintptr_t address = (uintptr_t)action->sa_handler;
+	uint64_t mask = deputy_mask_of(&action->sa_mask), word = address;
+	int flags = action->sa_flags;
+
+	if (address & ~ADDRESS || word_of(address) || !(is_handler(address) || (is_guarded(number) && action->sa_handler == SIG_DFL)))
+		return 0;
+	word |= flags & SA_RESTART ? RESTARTS : 0;
+	word |= flags & SA_ONSTACK ? SHIELDED : 0;
+	word |= mask & deputy_bit_of(SIGPROF) ? MASKS_PROF : 0;
+	word |= mask & deputy_bit_of(deputy_signal) ? MASKS_DEPUTY : 0;
+	if (is_guarded(number))
+		word |= GUARDED | (flags & SA_SIGINFO ? TELLS : 0) | (flags & (int)SA_RESETHAND ? ONCE : 0);
+	return word;
 }
 
 static void set_mask(struct sigaction *action, uint64_t mask)
@@ -117,16 +139,41 @@ static void set_mask(struct sigaction *action, uint64_t mask)
 	memcpy(&action->sa_mask, &mask, sizeof(mask));
 }
 
-struct sigaction entry_kernel_action(const struct sigaction *action)
+/* word: of its entry, 0 = it has none. */
+static struct sigaction kernel_action(const struct sigaction *action, uint64_t word)
 {
+	uintptr_t address = word ? entry_of(word) : (uintptr_t)action->sa_handler;
+	uint64_t mask = deputy_kernel_mask(deputy_mask_of(&action->sa_mask));
 	struct sigaction kernel = *action;
 
-	kernel.sa_handler = (void (*)(int))kernel_handler((uintptr_t)action->sa_handler, action->sa_flags, deputy_mask_of(&action->sa_mask));
-	uint64_t mask = deputy_kernel_mask(deputy_mask_of(&action->sa_mask));
-	if (deputy_signal && word_of((uintptr_t)kernel.sa_handler) & SHIELDED)
+	kernel.sa_handler = (void (*)(int))address;
+	word = word_of(address);
+	if (word & GUARDED)
+		kernel.sa_flags = (kernel.sa_flags & ~(int)SA_RESETHAND) | SA_SIGINFO | (word & ADDRESS ? 0 : SA_ONSTACK);
+	if (deputy_signal && word && kernel.sa_flags & SA_ONSTACK)
 		mask |= deputy_bit_of(SIGPROF);
 	set_mask(&kernel, mask);
 	return kernel;
+}
+
+struct sigaction entry_kernel_action(int number, const struct sigaction *action)
+{
+	return kernel_action(action, word_for(number, action));
+}
+
+struct sigaction entry_kernel_action_of_start(int number, const struct sigaction *action)
+{
+	uint64_t word = word_for(number, action);
+
+	return kernel_action(action, word && !(action->sa_flags & RESTORER) ? word | UNTOUCHED : word);
+}
+
+static int program_flags(uint64_t word, int flags)
+{
+	if (!(word & GUARDED))
+		return flags;
+	flags &= ~(SA_SIGINFO | SA_ONSTACK | (word & UNTOUCHED ? RESTORER : 0));
+	return flags | (word & TELLS ? SA_SIGINFO : 0) | (word & SHIELDED ? SA_ONSTACK : 0) | (word & ONCE ? (int)SA_RESETHAND : 0);
 }
 
 void entry_program_action(struct sigaction *action)
@@ -139,19 +186,11 @@ void entry_program_action(struct sigaction *action)
 		mask |= (word & MASKS_PROF ? deputy_bit_of(SIGPROF) : 0) | (word & MASKS_DEPUTY ? deputy_bit_of(deputy_signal) : 0);
 	}
 	set_mask(action, mask);
-	action->sa_handler = entry_program_handler(action->sa_handler);
-}
-
-void (*entry_kernel_handler(void (*program)(int), int flags))(int)
-{
-	return (void (*)(int))kernel_handler((uintptr_t)program, flags, 0);
-}
-
-void (*entry_program_handler(void (*program)(int)))(int)
-{
-	uint64_t word = word_of((uintptr_t)program);
-
-	return word ? (void (*)(int))(word & ADDRESS) : program;
+	action->sa_flags = program_flags(word, action->sa_flags);
+	if (word)
+		action->sa_handler = (void (*)(int))(word & ADDRESS);
+	if (word & UNTOUCHED)
+		action->sa_restorer = NULL;
 }
 
 /* A handler sees in its context the mask that the program set, and may change it. Only where that is not the kernel's do
@@ -176,11 +215,30 @@ static void keep_shield(const ucontext_t *context)
 		syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &prof, NULL, KERNEL_MASK_BYTES);
 }
 
+/* The kernel would have done it before the handler began. */
+static void reset(int number, uint64_t word)
+{
+	struct deputy_kernel_action action;
+
+	if (syscall(SYS_rt_sigaction, number, NULL, &action, KERNEL_MASK_BYTES) != 0)
+		return;
+	action.handler = (void (*)(int))entry_of(word & ~ADDRESS);
+	syscall(SYS_rt_sigaction, number, &action, NULL, KERNEL_MASK_BYTES);
+}
+
 uintptr_t sig_entry(int number, siginfo_t *info, ucontext_t *context, unsigned index)
 {
 	uint64_t word = atomic_load_explicit(&handlers[index], memory_order_relaxed);
 	uintptr_t program = word & ADDRESS;
 
+	if (sig_guard_catch(word & GUARDED ? info : NULL, context))
+		return 0;
+	if (!program) {
+		sig_guard_default(number, info, context);
+		return 0;
+	}
+	if (word & ONCE)
+		reset(number, word);
 	sig_restart_interrupted(context, word & RESTARTS);
 	if (word & SHIELDED && deputy_signal)
 		keep_shield(context);

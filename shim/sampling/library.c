@@ -32,11 +32,12 @@ static bool make_cache_sound(struct unwind_state *state)
 	return true;
 }
 
-/* sig_call_on calls function(pcs, max) on another stack and leaves in *ret_escape what sig_escape needs to return 0 from it
- * at any moment: the old stack pointer, with the registers on top that a callee must keep. The frame pointer leads from the
- * new stack to the old one, for unwinders and debuggers alike. */
-int sig_call_on(void *stack_end, int (*function)(void **, int), void **pcs, int max, void **ret_escape);
+/* function(argument, max) on the stack that ends at stack_end. What is left in *ret_escape is the old stack pointer. On top
+ * of the old stack are the registers that a callee must keep. The frame pointer leads from the new stack to the old
+ * one, for unwinders and debuggers alike. */
 __asm__(".text\n"
+	".hidden sig_call_end\n"
+	".globl sig_call_end\n"
 	".hidden sig_call_on\n"
 	".globl sig_call_on\n"
 	".type sig_call_on, @function\n"
@@ -53,13 +54,17 @@ __asm__(".text\n"
 	"	push %r14\n"
 	"	push %r15\n"
 	"	mov %rsp, (%r8)\n"
+	"	test %rdi, %rdi\n"
+	"	cmovz %rsp, %rdi\n"
+	"	and $-16, %rdi\n"
 	"	mov %rdi, %rsp\n"
 	"	mov %rsi, %rax\n"
 	"	mov %rdx, %rdi\n"
 	"	mov %ecx, %esi\n"
 	"	call *%rax\n"
 	"	lea -40(%rbp), %rsp\n"
-	"1:	pop %r15\n"
+	"sig_call_end:\n"
+	"	pop %r15\n"
 	"	pop %r14\n"
 	"	pop %r13\n"
 	"	pop %r12\n"
@@ -75,8 +80,20 @@ __asm__(".text\n"
 	"sig_escape:\n"
 	"	mov %rdi, %rsp\n"
 	"	xor %eax, %eax\n"
-	"	jmp 1b\n"
+	"	jmp sig_call_end\n"
 	".size sig_escape, . - sig_escape\n");
+
+int sig_call_on(void *stack_end, int (*function)(void *, int), void *argument, int max, void **ret_escape);
+
+int sig_call_guarded(void *stack_end, int (*function)(void *, int), void *argument, int max)
+{
+	unwind_walk.is_guarded = true;
+	atomic_signal_fence(memory_order_seq_cst);
+	int result = sig_call_on(stack_end, function, argument, max, &unwind_walk.escape);
+	atomic_signal_fence(memory_order_seq_cst);
+	unwind_walk.is_guarded = false;
+	return result;
+}
 
 int sig_unwind_library(int (*backtrace)(void **, int), struct unwind_state *state, uintptr_t low, uintptr_t high)
 {
@@ -88,8 +105,7 @@ int sig_unwind_library(int (*backtrace)(void **, int), struct unwind_state *stat
 	unwind_walk.state = state;
 	atomic_signal_fence(memory_order_seq_cst);
 	if (make_cache_sound(state))
-		found = sig_call_on(state->stack + UNWIND_STACK_BYTES, backtrace, (void **)state->pcs, SIG_FRAMES_MAX,
-				    &unwind_walk.escape);
+		found = sig_call_guarded(state->stack + UNWIND_STACK_BYTES, (int (*)(void *, int))backtrace, state->pcs, SIG_FRAMES_MAX);
 	atomic_signal_fence(memory_order_seq_cst);
 	unwind_walk.state = NULL;
 	return found;
@@ -125,6 +141,8 @@ struct sig_walk sig_walk_library(int (*backtrace)(void **, int), const ucontext_
 		low = here; /* the walk begins at the handler's own frames, on the same stack */
 	int found = sig_unwind_library(backtrace, state, low, bounds.is_known ? bounds.high : low);
 
+	if (found < 0)
+		return sig_unwind_faulted(state, true);
 	uint32_t depth = found > 0 ? (uint32_t)found : 0;
 	uint32_t skipped = count_handler_frames(state->pcs, depth, (uintptr_t)context->uc_mcontext.gregs[REG_RIP]);
 	if (skipped == UINT32_MAX)

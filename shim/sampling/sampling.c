@@ -10,6 +10,7 @@
 #include "../base/log.h"
 #include "deputy.h"
 #include "disposition.h"
+#include "guard.h"
 #include "handler.h"
 #include "modules.h"
 #include "perf.h"
@@ -158,6 +159,8 @@ bool sampling_start(void)
 	pthread_atfork(before_fork, after_fork, NULL);
 	sampling.pid = (pid_t)syscall(SYS_getpid);
 	sampling.is_on = true;
+	if (rate())
+		guard_raise();
 	return true;
 }
 
@@ -183,6 +186,8 @@ static void begin_clocks(bool is_new)
 	uint32_t hz = rate();
 
 	atomic_store_explicit(&pulse.hz, hz, memory_order_relaxed);
+	if (hz)
+		guard_raise();
 	if (hz && hz != pulse.ledger_hz)
 		begin_timer(hz, is_new);
 	else if (!hz)
@@ -259,6 +264,7 @@ void sampling_follow(void)
 	begin_clocks(false);
 	if (is_look)
 		look_at_thread(rate());
+	unwind_tell();
 	self.own_depth--;
 	errno = saved_errno;
 }
@@ -291,8 +297,11 @@ void sampling_tick(void)
 	if (!sampling.is_on)
 		return;
 	ticks++;
+	unwind_tell();
 	if (rate() != hz) {
 		hz = rate();
+		if (hz)
+			guard_raise();
 		follow_tick = has_begun ? ticks + FOLLOW_TICKS : 0;
 		has_begun = true;
 	}
@@ -362,6 +371,7 @@ void sampling_end(void)
 	if (!sampling.is_on)
 		return;
 	sampling_pause();
+	guard_lower();
 	/* Even a handler that does nothing returns by a system call. */
 	if (sig_disposition(SIGPROF).sa_handler == SIG_DFL)
 		real.sigaction(SIGPROF, &ignore, NULL);

@@ -200,10 +200,15 @@ static int stand_in_pthread_setspecific(pthread_key_t key, const void *value)
 	return is_ours() ? 0 : true_pthread_setspecific(key, value);
 }
 
-__attribute__((noreturn)) static void give_up(void)
+void sig_unwind_let_go(void)
 {
 	while (unwind_walk.held_count)
 		pthread_mutex_unlock(unwind_walk.held[--unwind_walk.held_count]);
+}
+
+__attribute__((noreturn)) static void give_up(void)
+{
+	sig_unwind_let_go();
 	sig_escape(unwind_walk.escape);
 }
 

@@ -2,12 +2,15 @@
 #include "unwind.h"
 
 #include "../base/thread.h"
+#include "pulse.h"
 #include "stacks.h"
 
 #include <pthread.h>
 
 #define PAGE_BYTES 4096
 #define RED_ZONE_BYTES 128 /* below the stack pointer, a function's own (x86-64 psABI, 3.2.2); the kernel leaves it alone, too */
+
+enum { FAULTS_MAX = 8 }; /* of walks by rules, and as many of those by pointers, in a process: then there are no more of them */
 
 __thread struct unwind_walk unwind_walk __attribute__((tls_model("initial-exec")));
 struct unwinder unwinder;
@@ -103,13 +106,69 @@ bool sig_unwind_reads_modules(void)
 	return atomic_load_explicit(&unwinder.backtrace, memory_order_acquire) != NULL;
 }
 
+/* --- faults --- */
+
+static void switch_off(enum unwind_way way)
+{
+	if (way == UNWIND_BY_POINTERS)
+		atomic_store_explicit(&unwinder.has_pointers, false, memory_order_relaxed);
+	else if (way == UNWIND_BY_RULES)
+		atomic_store_explicit(&unwinder.is_off, true, memory_order_relaxed);
+	else if (!atomic_exchange_explicit(&unwinder.backtrace, NULL, memory_order_release))
+		return;
+	thread_count(SEG_COUNTER_FAULT_UNWIND);
+	atomic_fetch_or_explicit(&unwinder.untold, way, memory_order_relaxed);
+	/* The thread's next hook is to come and tell it. */
+	atomic_store_explicit(&pulse.hz, PULSE_LOOK, memory_order_relaxed);
+}
+
+/* What libunwind was in the middle of, in its caches, cannot be trusted any more. */
+struct sig_walk sig_unwind_faulted(struct unwind_state *state, bool is_library)
+{
+	static _Atomic uint32_t by_pointers, by_rules;
+	bool is_by_pointers = atomic_load_explicit(&state->is_by_pointers, memory_order_relaxed);
+
+	thread_count(SEG_COUNTER_WALK_FAULTED);
+	state->frame_count = 0;
+	state->rules_epoch = UINT64_MAX;
+	if (is_library)
+		switch_off(UNWIND_BY_LIBRARY);
+	else if (atomic_fetch_add_explicit(is_by_pointers ? &by_pointers : &by_rules, 1, memory_order_relaxed) == FAULTS_MAX - 1)
+		switch_off(is_by_pointers ? UNWIND_BY_POINTERS : UNWIND_BY_RULES);
+	return (struct sig_walk){ 0 };
+}
+
+struct rules_call {
+	const ucontext_t *context;
+	struct unwind_state *state;
+	struct sig_walk walk;
+};
+
+static int walk_by_rules(void *argument, int unused)
+{
+	struct rules_call *call = argument;
+
+	(void)unused;
+	call->walk = sig_walk(call->context, call->state);
+	return 1;
+}
+
+static struct sig_walk walk_guarded(const ucontext_t *context, struct unwind_state *state)
+{
+	struct rules_call call = { context, state, { 0 } };
+
+	if (atomic_load_explicit(&unwinder.is_off, memory_order_relaxed))
+		return call.walk;
+	return sig_call_guarded(NULL, walk_by_rules, &call, 0) > 0 ? call.walk : sig_unwind_faulted(state, false);
+}
+
 struct sig_walk sig_unwind(const ucontext_t *context, struct unwind_state *state)
 {
 	int (*backtrace)(void **, int) = atomic_load_explicit(&unwinder.backtrace, memory_order_acquire);
 
 	/* What libunwind keeps of a thread cannot be shared; and it must not walk while it walks. */
 	if (!backtrace || state == unwinder.states)
-		return sig_walk(context, state);
+		return walk_guarded(context, state);
 	if (unwind_walk.state)
 		return (struct sig_walk){ 0 };
 	return sig_walk_library(backtrace, context, state);

@@ -4,12 +4,12 @@
  * Context: signal for sig_*; setup for the rest.
  *
  * By tables and by pointers nothing is read but words between the interrupted stack pointer (and the red zone below it) and
- * the known end of the stack that it points into. That memory is mapped whatever the tables say, so a wrong rule ends the
- * walk and is counted, but cannot fault; hence there is no handler for SIGSEGV here, which a program would have to be
- * shielded from at every turn (sigaction, alternate stacks, core dumps, si_addr). What is known of stacks: the main thread's,
- * each pthread's, the alternate stack that the signal frame names; of any other (a coroutine's) how far the kernel found it
- * readable (stacks.h), and else no more than the page that the stack pointer is in, which is mapped since it is in use.
- * libunwind's reads: see stand_ins.c.
+ * the known end of the stack that it points into, so a wrong rule ends the walk and is counted. What is known of stacks: the
+ * main thread's, each pthread's, the alternate stack that the signal frame names; of any other (a coroutine's) how far the
+ * kernel found it readable (stacks.h), and else no more than the page that the stack pointer is in, which is mapped since it
+ * is in use. libunwind's reads: see stand_ins.c.
+ * A page within a stack that cannot be read all the same ends the walk, too (guard.h). After some such faults the process
+ * walks no more in the way that led to them: by frame pointers, by rules, or by libunwind (then by rules).
  *
  * Owns the states that walks need. A thread takes one with its first sample and gives it back when it ends; the next one
  * inherits it. There are as many as were ever in use at once.
@@ -47,6 +47,7 @@ struct unwind_state {
 	uint32_t frame_count;     /* of the last walk, from the start of frames; 0 = there is none to go by */
 	uint32_t end;             /* how that walk ended: enum unwind_end */
 	uint32_t tagged;          /* see sig_stack_shown */
+	_Atomic uint32_t is_by_pointers; /* the step at hand of the walk that is on; for the case of a fault in it */
 	struct sig_frame frames[2 * SIG_FRAMES_MAX]; /* root first; new ones are laid down from the end, leaf first */
 	struct sig_path path;
 
@@ -69,6 +70,9 @@ void unwind_thread_stop(void);
 
 /* Takes back the states of threads that ended without a word. */
 void unwind_reclaim(void);
+
+/* Logs what was switched off because of faults and was not logged yet. One load if nothing was. Context: call. */
+void unwind_tell(void);
 
 /* In the child of fork: is_torn = a thread of the parent was in mid-walk, so a lock of libunwind may be held for good;
  * where that was used, frame pointers are followed from then on. */
@@ -117,14 +121,20 @@ struct unwind_walk {
 	uintptr_t stack_low, stack_high; /* readable without asking */
 	pthread_mutex_t *held[UNWIND_HELD_MAX];
 	uint32_t held_count;
-	void *escape; /* for sig_escape */
+	void *escape; /* for sig_escape, and the guard */
+	bool is_guarded; /* a fault of this walk ends it. W: its thread, and handlers on it */
 };
 extern __thread struct unwind_walk unwind_walk __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* Ways to walk, as bits. */
+enum unwind_way { UNWIND_BY_POINTERS = 1, UNWIND_BY_RULES = 2, UNWIND_BY_LIBRARY = 4 };
 
 struct unwinder {
 	_Atomic(int (*)(void **, int)) backtrace; /* of libunwind; NULL = rules. W: setup, release; R: handlers, acquire */
 	bool has_tables;                          /* else frame pointers alone */
-	bool has_pointers;                        /* they are followed where no rule is known */
+	_Atomic bool has_pointers;                /* they are followed where no rule is known. W: setup, handlers; relaxed */
+	_Atomic bool is_off;                      /* there are no walks by rules: samples show the leaf alone. The same */
+	_Atomic uint32_t untold;                  /* ways that were switched off because of faults, for unwind_tell */
 	struct unwind_state *states;
 	_Atomic uint32_t *owners;                 /* of each state: a thread's id, 0 = free */
 	uint32_t state_count;
@@ -139,8 +149,18 @@ struct unwinder {
 };
 extern struct unwinder unwinder __attribute__((visibility("hidden")));
 
-/* Gives the walk up: sig_unwind_library returns 0. */
+/* A part of a walk that may meet a fault: what function(argument, max) gives back, called on the stack that ends at stack_end,
+ * NULL = on the caller's. 0: sig_escape was called meanwhile; -1: there was a fault, and the guard has gone on at
+ * sig_call_end with the stack pointer that is in unwind_walk.escape. */
+int sig_call_guarded(void *stack_end, int (*function)(void *, int), void *argument, int max);
 __attribute__((noreturn, visibility("hidden"))) void sig_escape(void *escape);
+extern const char sig_call_end[] __attribute__((visibility("hidden")));
 
-/* One walk of libunwind for us; how many addresses it found, 0 = given up. */
+/* One walk of libunwind for us; how many addresses it found, 0 = given up, -1 = a fault. */
 int sig_unwind_library(int (*backtrace)(void **, int), struct unwind_state *state, uintptr_t low, uintptr_t high);
+
+/* Unlocks what libunwind has locked in the walk that is on. */
+void sig_unwind_let_go(void);
+
+/* A walk has ended with a fault: counts it, and maybe there is no other in the same way. What depth 0 stands for. */
+struct sig_walk sig_unwind_faulted(struct unwind_state *state, bool is_library);

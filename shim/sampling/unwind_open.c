@@ -257,10 +257,30 @@ bool unwind_init(const char *name)
 	if (!make_states())
 		return false;
 	unwinder.has_tables = strcmp(name, "fp") != 0;
-	unwinder.has_pointers = strcmp(name, "tables") != 0;
+	atomic_store_explicit(&unwinder.has_pointers, strcmp(name, "tables") != 0, memory_order_relaxed);
 	if (strcmp(name, "libunwind") == 0)
 		open_library();
 	return true;
+}
+
+void unwind_tell(void)
+{
+	static const struct {
+		enum unwind_way way;
+		const char *text;
+	} lines[] = {
+		{ UNWIND_BY_POINTERS, "stacks are not followed by frame pointers any more: they led to memory that cannot be read" },
+		{ UNWIND_BY_RULES, "samples show no callers any more: walks over stacks met memory that cannot be read" },
+		{ UNWIND_BY_LIBRARY, LIBRARY " is not used any more, stacks are followed by rules: it met memory that cannot be read" },
+	};
+	uint32_t untold = atomic_load_explicit(&unwinder.untold, memory_order_relaxed);
+
+	if (!untold)
+		return;
+	untold = atomic_exchange_explicit(&unwinder.untold, 0, memory_order_relaxed);
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+		if (untold & lines[i].way)
+			log_line(SEG_LOG_WARN, "process %d: %s", (int)getpid(), lines[i].text);
 }
 
 void unwind_thread_stop(void)

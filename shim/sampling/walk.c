@@ -89,7 +89,7 @@ static void find_rule(struct walker *walker, uint64_t address, struct unwind_kno
 
 	if (rule == SEG_UNWIND_NONE) {
 		flags |= SIG_FRAME_POINTERS;
-		rule = unwinder.has_pointers ? POINTERS_RULE : SEG_UNWIND_NONE;
+		rule = atomic_load_explicit(&unwinder.has_pointers, memory_order_relaxed) ? POINTERS_RULE : SEG_UNWIND_NONE;
 	}
 	*known = (struct unwind_known){ is_final ? address : 0, rule, flags };
 }
@@ -244,6 +244,13 @@ static inline enum unwind_end step(struct walker *walker)
 	return GOES_ON;
 }
 
+/* Before what may fault. */
+static inline void note_step(struct walker *walker, uint32_t flags)
+{
+	atomic_store_explicit(&walker->state->is_by_pointers, flags & SIG_FRAME_POINTERS, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
 /* --- the last walk --- */
 
 static inline bool is_same(const struct sig_frame *a, const struct sig_frame *b)
@@ -322,6 +329,7 @@ static bool is_all_the_same(struct walker *walker)
 	const struct sig_frame *frames = walker->state->frames;
 	uint32_t left = walker->older;
 
+	note_step(walker, 0);
 	while (left) {
 		const uint32_t begin = left;
 		while (left > 1 && has_same_caller(&walker->bounds, &frames[left - 1]))
@@ -381,6 +389,7 @@ static enum unwind_end climb(struct walker *walker, bool *ret_is_met)
 		if (walker->fresh >= SIG_FRAMES_MAX)
 			return END_DEEP;
 		lay_down(walker, &walker->at);
+		note_step(walker, walker->at.flags);
 		end = step(walker);
 	}
 	return end;
@@ -391,6 +400,9 @@ static void forget_if_stale(struct unwind_state *state, const struct module_map 
 {
 	uint64_t epoch = (uint64_t)(map ? map->epoch : 0) << 32 |
 			 atomic_load_explicit(&seg.head->unwind_generation, memory_order_acquire);
+
+	/* Pointers are given up for good: no map comes to so high a number. */
+	epoch ^= (uint64_t)!atomic_load_explicit(&unwinder.has_pointers, memory_order_relaxed) << 63;
 
 	if (state->rules_epoch == epoch)
 		return;

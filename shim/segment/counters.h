@@ -192,17 +192,20 @@
 	X(WALK_ROOT, "profshim_stack_walks_total", "end", "root",                                                      \
 	  "Walks over a thread's stack, by how they ended: root: at its outermost frame; pointers: where neither a rule nor a " \
 	  "frame pointer leads on; unsupported: at a rule that cannot be followed; refused: a rule led out of the stack; " \
-	  "strange_stack: at the edge of what is known of the stack; deep: after as many frames as are kept.")           \
+	  "strange_stack: at the edge of what is known of the stack; deep: after as many frames as are kept; faulted: at memory that " \
+	  "cannot be read.")           \
 	X(WALK_POINTERS, "profshim_stack_walks_total", "end", "pointers", "")                                          \
 	X(WALK_UNSUPPORTED, "profshim_stack_walks_total", "end", "unsupported", "")                                    \
 	X(WALK_REFUSED, "profshim_stack_walks_total", "end", "refused", "")                                            \
 	X(WALK_STRANGE, "profshim_stack_walks_total", "end", "strange_stack", "")                                      \
 	X(WALK_DEEP, "profshim_stack_walks_total", "end", "deep", "")                                                  \
+	X(WALK_FAULTED, "profshim_stack_walks_total", "end", "faulted", "")                                            \
 	X(TIMER_FAILED, "profshim_timers_failed_total", "", "",                                                        \
 	  "Threads that are not sampled because no timer could be made for them.")                                     \
 	X(FAULT_MODULES, "profshim_faults_total", "part", "modules",                                                   \
 	  "Parts of profshim that failed in a process, by part; they switch themselves off, and the rest goes on. "      \
-	  "modules: no memory for the map of the program's libraries; unwind: no unwinder, stacks are followed by frame pointers; " \
+	  "modules: no memory for the map of the program's libraries; unwind: no unwinder, stacks are followed by frame pointers, " \
+	  "or walks of a kind that met memory which cannot be read; " \
 	  "sampling: no handler or no memory for samples; exporter: the library that answers and reports; http2: the "   \
 	  "decoder of header blocks.")                                                                                    \
 	X(FAULT_UNWIND, "profshim_faults_total", "part", "unwind", "")                                                 \

@@ -52,7 +52,7 @@ static int install_ours(void)
 
 	sigemptyset(&ours.sa_mask);
 	if (is_handler(theirs)) {
-		ours.sa_mask = entry_kernel_action(theirs).sa_mask;
+		ours.sa_mask = entry_kernel_action(report_signal, theirs).sa_mask;
 		ours.sa_flags = (theirs->sa_flags & ~SA_RESETHAND) | SA_SIGINFO;
 	}
 	return real.sigaction(report_signal, &ours, NULL);
@@ -87,7 +87,7 @@ int report_signal_action(const struct sigaction *action, struct sigaction *ret_o
 		program_actions[!current] = *action;
 		atomic_store_explicit(&program_current, !current, memory_order_release);
 		bool is_theirs = action->sa_handler != SIG_DFL && !report_is_explicit;
-		struct sigaction kernel = entry_kernel_action(action);
+		struct sigaction kernel = entry_kernel_action(report_signal, action);
 		if ((is_theirs ? real.sigaction(report_signal, &kernel, NULL) : install_ours()) < 0) {
 			atomic_store_explicit(&program_current, current, memory_order_release);
 			return -1;

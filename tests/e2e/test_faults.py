@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """A part of profshim that fails switches itself off, says so once, is counted where its user looks, and the rest goes on."""
+import json
 import os
 import resource
 import shutil
+import struct
 
-from harness import Metrics, free_ports, own_server, run_tests, test
+from harness import FULL, Metrics, free_ports, own_server, run_tests, test
 
 BUSY = ["/usr/bin/python3", "-c", "print(sum(i * i for i in range(3000000)))"]
 DONE = b"8999995500000500000\n"
@@ -78,6 +80,124 @@ def without_memory_the_program_runs_as_ever(scene):
                            preexec=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
         scene.equal("with %d MiB" % megabytes, (result.returncode, result.stdout), (0, DONE))
         scene.at_most("lines on stderr", len(result.stderr.splitlines()), 3)
+
+
+# --- faults in walks over stacks ---
+
+WALKS_LIE_MS = 6000 if FULL else 400  # of CPU time; of 250 walks a second (HZ=250) ten in eleven meet the page
+
+
+def lie(scene, way, handler="default", **settings):
+    """The session's /self after a program that lies about its stack; it must not notice. Lines on stderr are the result's
+    second part."""
+    argv = [own_server("lying_stack"), way, handler, str(WALKS_LIE_MS)]
+    result = scene.run(argv, environment=scene.shim_environment(hz=997, **settings))
+    own = 1 if handler == "own" else 0
+    scene.equal("exit code", result.returncode, 0)
+    scene.equal("its handler ran", result.stdout.decode(), "0 faults\n%d at the end\n" % own)
+    lines = result.stderr.decode().splitlines()
+    for line in lines:
+        scene.say(line)
+    told = json.loads(scene.profshim("report", "--view=self"))["counters"]
+    scene.say("walks: %s" % told["stack_walks"])
+    return told, lines
+
+
+@test
+def a_stack_that_frame_pointers_lead_astray_on_is_followed_by_them_no_more(scene):
+    told, lines = lie(scene, "pointers")
+    scene.equal("lines", [line for line in lines if "frame pointers any more" in line], lines)
+    scene.equal("how many", len(lines), 1)
+    scene.equal("faults in /self", {part: count for part, count in told["faults"].items() if count}, {"unwind": 1})
+    scene.equal("walks that met one", told["stack_walks"]["faulted"], 8)
+    scene.at_least("samples all the same", told["samples"], WALKS_LIE_MS / 10)
+    scene.at_least("walks that reached the root", told["stack_walks"]["root"], WALKS_LIE_MS / 100)
+
+
+@test
+def rules_that_lead_astray_leave_samples_without_callers(scene):
+    told, lines = lie(scene, "rules", unwind="tables")
+    scene.equal("lines", [line for line in lines if "no callers any more" in line], lines)
+    scene.equal("how many", len(lines), 1)
+    scene.equal("faults in /self", {part: count for part, count in told["faults"].items() if count}, {"unwind": 1})
+    scene.equal("walks that met one", told["stack_walks"]["faulted"], 8)
+    scene.at_least("samples all the same", told["samples"], WALKS_LIE_MS / 10)
+
+
+@test
+def libunwind_led_astray_gives_way_to_rules(scene):
+    told, lines = lie(scene, "rules", unwind="libunwind")
+    scene.at_least("lines that name it", len([line for line in lines if "libunwind.so.8 is not used any more" in line]), 1)
+    scene.at_most("lines", len(lines), 3)
+    scene.within("faults in /self", told["faults"]["unwind"], len(lines), 0)
+    scene.at_least("samples all the same", told["samples"], WALKS_LIE_MS / 10)
+
+
+@test
+def a_programs_own_handler_never_sees_a_fault_of_ours(scene):
+    for way in ("rules", "pointers"):
+        told, _ = lie(scene, way, handler="own")
+        scene.at_least("walks that met one", told["stack_walks"]["faulted"], 8)
+
+
+# --- faults of the program ---
+
+def end_of(scene, case, core_bytes=0, **how):
+    """(wait status with the core's flag, output, what the core says of the signal) of one way to fault."""
+    folder = scene.path("%s-%d" % (case, len(os.listdir(scene.dir))))
+    os.mkdir(folder)
+    environment = scene.shim_environment(hz=997) if how.get("shim", True) else scene.plain_environment()
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.chdir(folder)
+        os.dup2(write_end, 1)
+        os.dup2(write_end, 2)
+        resource.setrlimit(resource.RLIMIT_CORE, (core_bytes, core_bytes))
+        resource.setrlimit(resource.RLIMIT_STACK, (1 << 20, 1 << 20))
+        os.execve(own_server("fault_shapes"), [own_server("fault_shapes"), case], environment)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as pipe:
+        output = pipe.read().decode()
+    _, status = os.waitpid(pid, 0)
+    cores = [name for name in os.listdir(folder) if name.startswith("core")]
+    return hex(status), output, core_signal(os.path.join(folder, cores[0])) if cores else None
+
+
+def core_signal(path):
+    """(signal, code, address) in a core's NT_SIGINFO; addresses beyond the first page are one, those of a sent signal none."""
+    with open(path, "rb") as file:
+        core = file.read(1 << 20)
+    offset, count = struct.unpack_from("<Q", core, 32)[0], struct.unpack_from("<H", core, 56)[0]
+    for index in range(count):
+        kind, _, begin, _, _, size = struct.unpack_from("<IIQQQQ", core, offset + 56 * index)
+        end = begin + size
+        while kind == 4 and begin < end:  # PT_NOTE, elf(5)
+            name_bytes, bytes_of, note = struct.unpack_from("<III", core, begin)
+            begin += 12 + (name_bytes + 3 & ~3)
+            if note == 0x53494749:  # NT_SIGINFO
+                number, _, code = struct.unpack_from("<iii", core, begin)
+                return number, code, min(4096, struct.unpack_from("<Q", core, begin + 16)[0]) if code > 0 else None
+            begin += bytes_of + 3 & ~3
+    return None
+
+
+@test
+def faults_of_the_program_are_what_they_are_without_the_shim(scene):
+    cases = scene.run_ok([own_server("fault_shapes")], shim=False).split()
+    scene.at_least("ways to fault", len(cases), 25)
+    plain = {case: end_of(scene, case, shim=False) for case in cases}
+    scene.equal("status and output of each", {case: end_of(scene, case) for case in cases}, plain)
+    scene.at_least("of them died of it", len([end for end in plain.values() if int(end[0], 16) & 0x7f in (7, 11)]), 15)
+
+
+@test
+def cores_say_what_they_say_without_the_shim(scene):
+    cases = ["null", "bus", "wild", "wild_frame", "kill", "queue", "overflow_with_alternate", "overflow_chained", "thread", "crash_reporter"]
+    plain = {case: end_of(scene, case, core_bytes=64 << 20, shim=False) for case in cases}
+    scene.say(plain)
+    scene.check("there are cores", all(int(end[0], 16) & 0x80 for end in plain.values()))
+    scene.equal("status, output and the core's signal", {case: end_of(scene, case, core_bytes=64 << 20) for case in cases}, plain)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 /* Built three times: with frame pointers (UNWIND "fp", HAS_POINTERS) and without ("auto", HAS_TABLES; "libunwind",
  * HAS_LIBRARY). */
+#include "../../../shim/sampling/deputy.h"
+#include "../../../shim/sampling/entry.h"
+#include "../../../shim/sampling/guard.h"
 #include "../../../shim/sampling/modules.h"
 #include "../../../shim/sampling/sampling.h"
 #include "../../../shim/sampling/unwind.h"
@@ -8,10 +11,12 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define SHOWN __attribute__((noinline, visibility("default")))
@@ -319,6 +324,195 @@ START_TEST(a_wild_frame_pointer_is_not_followed)
 }
 END_TEST
 
+/* Sends the signal with the frame pointer where frame says, and its call frame information says that it leads on. */
+void sample_and_lie(uintptr_t frame, long to_pid, long to_tid, long number, const siginfo_t *info);
+__asm__(".text\n"
+	".type sample_and_lie, @function\n"
+	"sample_and_lie:\n"
+	"	.cfi_startproc\n"
+	"	push %rbp\n"
+	"	.cfi_def_cfa_offset 16\n"
+	"	.cfi_offset %rbp, -16\n"
+	"	mov %rdi, %rbp\n"
+	"	.cfi_def_cfa_register %rbp\n"
+	"	mov %rsi, %rdi\n"
+	"	mov %rdx, %rsi\n"
+	"	mov %rcx, %rdx\n"
+	"	mov %r8, %r10\n"
+	"	mov $297, %eax\n" /* SYS_rt_tgsigqueueinfo */
+	"	syscall\n"
+	"	pop %rbp\n"
+	"	.cfi_def_cfa %rsp, 8\n"
+	"	ret\n"
+	"	.cfi_endproc\n"
+	".size sample_and_lie, . - sample_and_lie\n");
+
+enum { PAGE = 4096 };
+
+/* On a stack one of whose pages, nearer to the root, cannot be read; there the lie leads. */
+static void lie(int times)
+{
+	char room[3 * PAGE];
+	char *page = (char *)(((uintptr_t)room + PAGE - 1) & ~(uintptr_t)(PAGE - 1));
+
+	ck_assert_int_eq(mprotect(page, PAGE, PROT_NONE), 0);
+	for (int i = 0; i < times; i++)
+		sample_and_lie((uintptr_t)page + 64, pid, tid, SIGPROF, &signal_of_ours);
+	ck_assert_int_eq(mprotect(page, PAGE, PROT_READ | PROT_WRITE), 0);
+	sink += room[0];
+}
+
+START_TEST(a_page_of_the_stack_that_cannot_be_read_ends_the_walk_and_nothing_else)
+{
+	uint64_t frames[64];
+
+	lie(1);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_SAMPLES), 1);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_WALK_FAULTED), 1);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_DROP_UNWIND), 1);
+	ck_assert_uint_eq(self.in_handler, 0);
+	outermost(3);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_WALK_FAULTED), 1);
+	uint32_t depth = fixture_path(fixture_hottest_node(), frames, 64);
+	ck_assert(fixture_frame_is_in(frames[0], (void *)take_sample_here));
+	ck_assert_uint_ge(depth, 2);
+}
+END_TEST
+
+START_TEST(a_way_to_walk_that_faults_again_and_again_is_given_up_and_told_of_once)
+{
+	lie(40);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_SAMPLES), 40);
+#ifdef HAS_LIBRARY
+	/* libunwind at once, and then the pointers that were followed in its place. */
+	const unsigned ways = 2, faults = 1 + 8;
+#else
+	const unsigned ways = 1, faults = 8;
+#endif
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_WALK_FAULTED), faults);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_FAULT_UNWIND), ways);
+	ck_assert_uint_eq(fixture_log_count, 0);
+	unwind_tell();
+	unwind_tell();
+	ck_assert_uint_eq(fixture_log_count, ways);
+	outermost(1);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_SAMPLES), 41);
+}
+END_TEST
+
+/* What the hooks do for the program. */
+static void set_action(int number, struct sigaction action)
+{
+	struct sigaction kernel = entry_kernel_action(number, &action);
+
+	ck_assert_int_eq(sigaction(number, &kernel, NULL), 0);
+}
+
+static struct sigaction get_action(int number)
+{
+	struct sigaction action;
+
+	ck_assert_int_eq(sigaction(number, NULL, &action), 0);
+	entry_program_action(&action);
+	return action;
+}
+
+static sigjmp_buf out_of_fault;
+static volatile int handled_faults;
+static void *volatile handled_address;
+
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+	(void)number;
+	(void)context;
+	handled_faults++;
+	handled_address = info->si_addr;
+	siglongjmp(out_of_fault, 1);
+}
+
+START_TEST(a_handler_of_the_program_gets_its_own_faults_and_none_of_ours)
+{
+	struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
+	char *page = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	set_action(SIGSEGV, action);
+	lie(2);
+	ck_assert_int_eq(handled_faults, 0);
+	ck_assert_uint_ge(fixture_counter(SEG_COUNTER_WALK_FAULTED), 2);
+	if (sigsetjmp(out_of_fault, 1) == 0)
+		*(volatile char *)(page + 7) = 1;
+	ck_assert_int_eq(handled_faults, 1);
+	ck_assert_ptr_eq(handled_address, page + 7);
+}
+END_TEST
+
+START_TEST(what_the_program_set_is_what_it_is_told)
+{
+	static const int flags[] = { 0, SA_SIGINFO, SA_ONSTACK, SA_RESTART, (int)SA_RESETHAND, SA_NODEFER, (int)SA_RESETHAND | SA_SIGINFO | SA_ONSTACK };
+	const int numbers[] = { SIGSEGV, SIGBUS };
+
+	for (size_t i = 0; i < 2; i++) {
+		struct sigaction found = get_action(numbers[i]);
+		ck_assert_ptr_eq(found.sa_handler, SIG_DFL);
+		ck_assert_int_eq(found.sa_flags, 0);
+		ck_assert_uint_eq(deputy_mask_of(&found.sa_mask), 0);
+		ck_assert_ptr_null(found.sa_restorer);
+	}
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+		for (int is_default = 0; is_default < 2; is_default++) {
+			struct sigaction action = { .sa_flags = flags[i], .sa_mask = deputy_set_of(deputy_bit_of(SIGPROF) | deputy_bit_of(SIGUSR1)) };
+			action.sa_handler = is_default ? SIG_DFL : on_other_signal;
+			set_action(SIGBUS, action);
+			struct sigaction found = get_action(SIGBUS);
+			ck_assert_ptr_eq(found.sa_handler, action.sa_handler);
+			ck_assert_int_eq(found.sa_flags & ~0x04000000, flags[i]);
+			ck_assert_uint_eq(deputy_mask_of(&found.sa_mask), deputy_mask_of(&action.sa_mask));
+		}
+}
+END_TEST
+
+START_TEST(what_the_kernel_had_it_has_again_when_the_guard_is_lowered)
+{
+	struct sigaction action = { .sa_handler = on_other_signal, .sa_flags = (int)SA_RESETHAND }, found;
+
+	set_action(SIGBUS, action);
+	guard_lower();
+	sigaction(SIGSEGV, NULL, &found);
+	ck_assert_ptr_eq(found.sa_handler, SIG_DFL);
+	sigaction(SIGBUS, NULL, &found);
+	ck_assert_int_eq(found.sa_flags & ~0x04000000, (int)SA_RESETHAND);
+	ck_assert_ptr_eq(get_action(SIGBUS).sa_handler, on_other_signal);
+	guard_raise();
+	lie(1);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_WALK_FAULTED), 1);
+}
+END_TEST
+
+/* A fault in a handler that interrupts a walk is none of the walk's. */
+START_TEST(a_fault_that_is_not_the_walks_is_left_alone)
+{
+	siginfo_t fault = { .si_signo = SIGSEGV, .si_code = SEGV_MAPERR }, sent = { .si_signo = SIGSEGV, .si_code = SI_USER };
+	char stack[8192];
+	ucontext_t within = { 0 }, below = { 0 };
+
+	unwind_walk.escape = stack + sizeof(stack);
+	within.uc_mcontext.gregs[REG_RSP] = (greg_t)(uintptr_t)(stack + sizeof(stack) - 200);
+	below.uc_mcontext.gregs[REG_RSP] = (greg_t)(uintptr_t)(stack + 200);
+	ck_assert(!sig_guard_catch(&fault, &within)); /* none is on */
+	unwind_walk.is_guarded = true;
+	ck_assert(!sig_guard_catch(&fault, &below));
+	ck_assert(!sig_guard_catch(&fault, &within)); /* after another handler */
+	unwind_walk.is_guarded = true;
+	ck_assert(!sig_guard_catch(&sent, &within));
+	unwind_walk.is_guarded = true;
+	ck_assert(!sig_guard_catch(NULL, &within));
+	unwind_walk.is_guarded = true;
+	ck_assert(sig_guard_catch(&fault, &within));
+	ck_assert_uint_eq((uintptr_t)within.uc_mcontext.gregs[REG_RSP], (uintptr_t)unwind_walk.escape);
+	ck_assert(!unwind_walk.is_guarded);
+}
+END_TEST
+
 /* Code that no module has, as a JIT makes it: push rbp; mov rbp, rsp; call rdi; pop rbp; ret. */
 static const unsigned char made_code[] = { 0x55, 0x48, 0x89, 0xe5, 0xff, 0xd7, 0x5d, 0xc3 };
 
@@ -461,6 +655,12 @@ int main(void)
 	tcase_add_test(cases[0], a_sample_in_a_signal_handler_shows_the_handler);
 	tcase_add_test(cases[0], a_sample_on_an_alternate_stack_takes_little_more_than_the_kernel_does);
 	tcase_add_test(cases[0], a_wild_frame_pointer_is_not_followed);
+	tcase_add_test(cases[0], a_page_of_the_stack_that_cannot_be_read_ends_the_walk_and_nothing_else);
+	tcase_add_test(cases[0], a_way_to_walk_that_faults_again_and_again_is_given_up_and_told_of_once);
+	tcase_add_test(cases[0], a_handler_of_the_program_gets_its_own_faults_and_none_of_ours);
+	tcase_add_test(cases[0], what_the_program_set_is_what_it_is_told);
+	tcase_add_test(cases[0], what_the_kernel_had_it_has_again_when_the_guard_is_lowered);
+	tcase_add_test(cases[0], a_fault_that_is_not_the_walks_is_left_alone);
 	tcase_add_test(cases[0], made_code_on_the_stack_is_passed_or_ends_the_stack);
 #ifdef HAS_LIBRARY
 	tcase_add_test(cases[0], threads_one_after_the_other_need_one_cache);

@@ -73,7 +73,7 @@ static inline uint64_t again_end(uint64_t start_ns, const struct timespec *timeo
 	return start_ns + (uint64_t)timeout->tv_sec * 1000000000 + (uint64_t)timeout->tv_nsec;
 }
 
-/* The call that began at start_ns failed with errno. True: for our signal's sake, and it is to be made again. False: errno is
+/* The call that began at start_ns (0: one that never waits) failed with errno. True: for our signal's sake, and it is to be made again. False: errno is
  * what it shall be. */
 bool again_is_wanted(uint64_t start_ns, int fd, short events, int flags);
 

@@ -232,10 +232,13 @@ HOOK int fcntl(int fd, int command, ...)
 	if (!hook_enter(&hook, SEG_CALL_FCNTL))
 		return real.fcntl(fd, command, argument);
 	int result = real.fcntl(fd, command, argument);
-	if (is_copy(command))
+	if (is_copy(command)) {
 		finish_copy(&hook, fd, result);
-	else
+	} else {
+		if (command == F_SETFL && result == 0)
+			conn_waits_set(fd, !((intptr_t)argument & O_NONBLOCK));
 		hook_done(&hook);
+	}
 	return result;
 }
 
@@ -252,9 +255,12 @@ HOOK int fcntl64(int fd, int command, ...)
 	if (!hook_enter(&hook, SEG_CALL_FCNTL64))
 		return real.fcntl64(fd, command, argument);
 	int result = real.fcntl64(fd, command, argument);
-	if (is_copy(command))
+	if (is_copy(command)) {
 		finish_copy(&hook, fd, result);
-	else
+	} else {
+		if (command == F_SETFL && result == 0)
+			conn_waits_set(fd, !((intptr_t)argument & O_NONBLOCK));
 		hook_done(&hook);
+	}
 	return result;
 }

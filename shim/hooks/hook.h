@@ -27,6 +27,7 @@
 #include "../base/real.h"
 #include "../base/thread.h"
 #include "../base/work.h"
+#include "../requests/connection.h"
 #include "../sampling/pulse.h"
 #include "../setup/shim.h"
 
@@ -38,9 +39,14 @@
 /* One call in this many pays for a clock reading that tells what our part of it costs; the sum is scaled up. */
 enum { HOOK_OVERHEAD_EVERY = 64 };
 
+/* Of transfers that never wait the first HOOK_TIMED_FIRST of a kind and slot are timed, and then one in HOOK_TIMED_EVERY, which
+ * stands for as many: a reading of the clock costs a tenth of what all else in such a hook does together. */
+enum { HOOK_TIMED_FIRST = 64, HOOK_TIMED_EVERY = 16 };
+
 struct hook {
-	uint64_t start_ns;
+	uint64_t start_ns; /* 0: not timed */
 	uint64_t end_ns;
+	uint32_t weight;   /* how many calls its time stands for */
 	uint32_t outer_call; /* self.call and self.call_frame of the call that this one interrupts */
 	uintptr_t outer_frame;
 	enum seg_call call;
@@ -65,7 +71,8 @@ static inline bool hook_may_see(void)
 	return !__builtin_expect(is_unusual, 0) || hook_enter_slowly();
 }
 
-static inline bool hook_enter(struct hook *hook, enum seg_call call)
+/* All of hook_enter but the clock. */
+static inline bool hook_begin(struct hook *hook, enum seg_call call)
 {
 	if (!hook_may_see())
 		return false;
@@ -77,7 +84,36 @@ static inline bool hook_enter(struct hook *hook, enum seg_call call)
 	hook->outer_frame = self.call_frame;
 	self.call_frame = (uintptr_t)hook;
 	self.call = (uint32_t)call + 1;
+	return true;
+}
+
+static inline bool hook_enter(struct hook *hook, enum seg_call call)
+{
+	if (!hook_begin(hook, call))
+		return false;
+	hook->weight = 1;
 	hook->start_ns = clock_now_ns();
+	return true;
+}
+
+/* For how many calls the time of this one, the count-th of its kind, stands. By the golden ratio: of any so many in a row
+ * the share is the same, and no pattern of the program's falls into step with it. */
+static inline uint32_t hook_weight_of(uint64_t count)
+{
+	const uint32_t golden = 0x9e3779b9; /* 2^32 by the golden ratio */
+
+	if (count <= HOOK_TIMED_FIRST)
+		return 1;
+	return (uint32_t)count * golden < UINT32_MAX / HOOK_TIMED_EVERY ? HOOK_TIMED_EVERY : 0;
+}
+
+/* For a transfer on fd, which may fail at once where others would wait. */
+static inline bool hook_enter_transfer(struct hook *hook, enum seg_call call, int fd)
+{
+	if (!hook_begin(hook, call))
+		return false;
+	hook->weight = conn_never_waits(fd) ? hook_weight_of(atomic_load_explicit(&self.slot->call_counts[call], memory_order_relaxed)) : 1;
+	hook->start_ns = hook->weight ? clock_now_ns() : 0;
 	return true;
 }
 
@@ -87,7 +123,8 @@ static inline void hook_returned(struct hook *hook)
 	hook->saved_errno = errno;
 	hook->end_ns = clock_now_ns();
 	self.own_depth = 1;
-	thread_add(&self.slot->call_ns[hook->call], hook->end_ns - hook->start_ns);
+	if (hook->weight)
+		thread_add(&self.slot->call_ns[hook->call], (hook->end_ns - hook->start_ns) * hook->weight);
 }
 
 static inline void hook_leave(const struct hook *hook)

@@ -105,12 +105,13 @@ static inline void finish_send(struct hook *hook, int fd, const void *buffer, ss
 
 /* --- making connections --- */
 
-static void accepted(struct hook *hook, int fd)
+static void accepted(struct hook *hook, int fd, int flags)
 {
 	hook_returned(hook);
 	if (fd >= 0) {
 		tls_descriptor_ends(fd);
 		conn_accepted(fd, hook->end_ns);
+		conn_waits_set(fd, !(flags & SOCK_NONBLOCK));
 	} else {
 		conn_accept_failed();
 	}
@@ -149,7 +150,7 @@ HOOK int accept(int listener, struct sockaddr *restrict address, socklen_t *rest
 		return real.accept(listener, address, bytes);
 	conn_accepting();
 	int fd = AGAIN(&hook, listener, POLLIN, 0, real.accept(listener, address, bytes));
-	accepted(&hook, fd);
+	accepted(&hook, fd, 0);
 	return fd;
 }
 
@@ -162,7 +163,7 @@ HOOK int accept4(int listener, struct sockaddr *restrict address, socklen_t *res
 		return raise_own(real.accept4(listener, address, bytes, flags));
 	conn_accepting();
 	int fd = AGAIN(&hook, listener, POLLIN, 0, real.accept4(listener, address, bytes, flags));
-	accepted(&hook, fd);
+	accepted(&hook, fd, flags);
 	return fd;
 }
 
@@ -271,7 +272,7 @@ HOOK ssize_t read(int fd, void *buffer, size_t bytes)
 {
 	struct hook hook;
 
-	if (!hook_enter(&hook, SEG_CALL_READ))
+	if (!hook_enter_transfer(&hook, SEG_CALL_READ, fd))
 		return real.read(fd, buffer, bytes);
 	bool is_resting = is_rest(fd, bytes);
 	if (is_resting)
@@ -289,7 +290,7 @@ HOOK ssize_t recv(int fd, void *buffer, size_t bytes, int flags)
 {
 	struct hook hook;
 
-	if (!hook_enter(&hook, SEG_CALL_RECV))
+	if (!hook_enter_transfer(&hook, SEG_CALL_RECV, fd))
 		return real.recv(fd, buffer, bytes, flags);
 	receiving(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.recv(fd, buffer, bytes, flags));
@@ -304,7 +305,7 @@ HOOK ssize_t recvfrom(int fd, void *restrict buffer, size_t bytes, int flags, st
 {
 	struct hook hook;
 
-	if (!hook_enter(&hook, SEG_CALL_RECVFROM))
+	if (!hook_enter_transfer(&hook, SEG_CALL_RECVFROM, fd))
 		return real.recvfrom(fd, buffer, bytes, flags, address, address_bytes);
 	receiving(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.recvfrom(fd, buffer, bytes, flags, address, address_bytes));
@@ -322,7 +323,7 @@ HOOK ssize_t __read_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes)
 {
 	struct hook hook;
 
-	if (!hook_enter(&hook, SEG_CALL_READ_CHK))
+	if (!hook_enter_transfer(&hook, SEG_CALL_READ_CHK, fd))
 		return real.__read_chk(fd, buffer, bytes, buffer_bytes);
 	receiving(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLIN, 0, real.__read_chk(fd, buffer, bytes, buffer_bytes));
@@ -335,7 +336,7 @@ HOOK ssize_t __recv_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes,
 {
 	struct hook hook;
 
-	if (!hook_enter(&hook, SEG_CALL_RECV_CHK))
+	if (!hook_enter_transfer(&hook, SEG_CALL_RECV_CHK, fd))
 		return real.__recv_chk(fd, buffer, bytes, buffer_bytes, flags);
 	receiving(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.__recv_chk(fd, buffer, bytes, buffer_bytes, flags));
@@ -350,7 +351,7 @@ HOOK ssize_t __recvfrom_chk(int fd, void *restrict buffer, size_t bytes, size_t 
 {
 	struct hook hook;
 
-	if (!hook_enter(&hook, SEG_CALL_RECVFROM_CHK))
+	if (!hook_enter_transfer(&hook, SEG_CALL_RECVFROM_CHK, fd))
 		return real.__recvfrom_chk(fd, buffer, bytes, buffer_bytes, flags, address, address_bytes);
 	receiving(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.__recvfrom_chk(fd, buffer, bytes, buffer_bytes, flags, address, address_bytes));
@@ -362,7 +363,7 @@ HOOK ssize_t readv(int fd, const struct iovec *iov, int iov_count)
 {
 	struct hook hook;
 
-	if (!hook_enter(&hook, SEG_CALL_READV))
+	if (!hook_enter_transfer(&hook, SEG_CALL_READV, fd))
 		return real.readv(fd, iov, iov_count);
 	receiving(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLIN, 0, real.readv(fd, iov, iov_count));
@@ -411,7 +412,7 @@ HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
 	struct hook hook;
 
-	if (!hook_enter(&hook, SEG_CALL_RECVMSG))
+	if (!hook_enter_transfer(&hook, SEG_CALL_RECVMSG, fd))
 		return real.recvmsg(fd, message, flags);
 	receiving(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.recvmsg(fd, message, flags));
@@ -452,7 +453,7 @@ HOOK ssize_t write(int fd, const void *buffer, size_t bytes)
 {
 	struct hook hook;
 
-	if (!hook_enter(&hook, SEG_CALL_WRITE))
+	if (!hook_enter_transfer(&hook, SEG_CALL_WRITE, fd))
 		return real.write(fd, buffer, bytes);
 	sending(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLOUT, 0, real.write(fd, buffer, bytes));
@@ -466,7 +467,7 @@ HOOK ssize_t send(int fd, const void *buffer, size_t bytes, int flags)
 {
 	struct hook hook;
 
-	if (!hook_enter(&hook, SEG_CALL_SEND))
+	if (!hook_enter_transfer(&hook, SEG_CALL_SEND, fd))
 		return real.send(fd, buffer, bytes, flags);
 	sending(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLOUT, flags, real.send(fd, buffer, bytes, flags));
@@ -481,7 +482,7 @@ HOOK ssize_t sendto(int fd, const void *buffer, size_t bytes, int flags, const s
 {
 	struct hook hook;
 
-	if (!hook_enter(&hook, SEG_CALL_SENDTO))
+	if (!hook_enter_transfer(&hook, SEG_CALL_SENDTO, fd))
 		return real.sendto(fd, buffer, bytes, flags, address, address_bytes);
 	sending(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLOUT, flags, real.sendto(fd, buffer, bytes, flags, address, address_bytes));
@@ -495,7 +496,7 @@ HOOK ssize_t writev(int fd, const struct iovec *iov, int iov_count)
 {
 	struct hook hook;
 
-	if (!hook_enter(&hook, SEG_CALL_WRITEV))
+	if (!hook_enter_transfer(&hook, SEG_CALL_WRITEV, fd))
 		return real.writev(fd, iov, iov_count);
 	sending(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLOUT, 0, real.writev(fd, iov, iov_count));
@@ -512,7 +513,7 @@ HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	struct hook hook;
 
-	if (!hook_enter(&hook, SEG_CALL_SENDMSG))
+	if (!hook_enter_transfer(&hook, SEG_CALL_SENDMSG, fd))
 		return real.sendmsg(fd, message, flags);
 	sending(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLOUT, flags, real.sendmsg(fd, message, flags));
@@ -550,7 +551,7 @@ HOOK ssize_t sendfile(int to, int from, off_t *offset, size_t bytes)
 {
 	struct hook hook;
 
-	if (!hook_enter(&hook, SEG_CALL_SENDFILE))
+	if (!hook_enter_transfer(&hook, SEG_CALL_SENDFILE, to))
 		return real.sendfile(to, from, offset, bytes);
 	sending(to);
 	ssize_t result = AGAIN(&hook, to, POLLOUT, 0, real.sendfile(to, from, offset, bytes));
@@ -571,7 +572,7 @@ HOOK ssize_t sendfile64(int to, int from, off64_t *offset, size_t bytes)
 {
 	struct hook hook;
 
-	if (!hook_enter(&hook, SEG_CALL_SENDFILE64))
+	if (!hook_enter_transfer(&hook, SEG_CALL_SENDFILE64, to))
 		return real.sendfile64(to, from, offset, bytes);
 	sending(to);
 	ssize_t result = AGAIN(&hook, to, POLLOUT, 0, real.sendfile64(to, from, offset, bytes));

@@ -94,6 +94,21 @@ bool conn_is_tracked(int fd)
 	return conn_at(fd) != NULL;
 }
 
+void conn_waits_set(int fd, bool waits)
+{
+	struct conn *conn = conn_at(fd);
+
+	if (conn)
+		atomic_store_explicit(&conn->never_waits, !waits, memory_order_relaxed);
+}
+
+bool conn_never_waits(int fd)
+{
+	struct conn *conn = conn_at(fd);
+
+	return conn && atomic_load_explicit(&conn->never_waits, memory_order_relaxed);
+}
+
 static struct traffic_call call_at(uint64_t now_ns)
 {
 	return (struct traffic_call){ .now_ns = now_ns, .work = WORK_NONE };
@@ -325,6 +340,7 @@ static void conn_open(struct conn *conn, int fd, const struct peer_address *serv
 	atomic_fetch_add_explicit(&conn->opens, 1, memory_order_acq_rel);
 	tell_late(conn);
 	atomic_store_explicit(&conn->is_missed, false, memory_order_relaxed);
+	atomic_store_explicit(&conn->never_waits, false, memory_order_relaxed);
 	conn->generation = generation;
 	conn->forks_at_use = atomic_load_explicit(&forks, memory_order_relaxed);
 	traffic_begin(conn, fd, server, now_ns);

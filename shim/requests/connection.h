@@ -63,6 +63,12 @@ void conn_tls_opened(int fd, uint64_t now_ns);
 /* fd is a connection that is tracked. One load; for hooks that would do more work for it. */
 bool conn_is_tracked(int fd);
 
+/* Calls on fd, a connection or not, wait until there is something to do for them (O_NONBLOCK is not set), or fail. */
+void conn_waits_set(int fd, bool waits);
+
+/* It is a connection of which that was told; one that is made anew waits. */
+bool conn_never_waits(int fd);
+
 /* No number from here on names a connection. */
 int conn_numbers_end(void);
 

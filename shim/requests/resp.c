@@ -223,16 +223,19 @@ static inline bool take_arguments(const char **next, const char *end, int64_t co
 	return true;
 }
 
-/* What commands alike begin with: up to the line end of the name. */
-struct head {
-	const char *bytes;
-	size_t n; /* HEAD_BYTES_MIN or more */
-	int64_t arguments;
-};
-enum { HEAD_BYTES_MIN = 11 }; /* *1 $1 X, each with a line end */
+/* What it begins with is kept, if it is plain: its count, and its name to the line end. */
+static void keep_head(struct resp_command *command, const char *bytes, size_t n, int64_t arguments)
+{
+	command->head_bytes = n <= RESP_HEAD_BYTES ? (uint8_t)n : 0;
+	if (!command->head_bytes)
+		return;
+	memcpy(command->head, bytes, n);
+	command->head_arguments = (uint32_t)arguments;
+	command->head_command = command->command;
+}
 
 /* Takes a command of one plain word and its arguments, whole and plain; its state is not touched. 0: it is none. */
-static inline size_t whole_command(struct resp_command *command, const char *bytes, const char *end, struct head *ret_head)
+static size_t whole_command(struct resp_command *command, const char *bytes, const char *end)
 {
 	const char *next = bytes + 1;
 	int64_t count = *bytes == '*' ? take_plain_number(&next, end) : -1;
@@ -248,11 +251,13 @@ static inline size_t whole_command(struct resp_command *command, const char *byt
 	end_word(command, count == 1);
 	if (!command->is_named)
 		return 0;
-	*ret_head = (struct head){ bytes, (size_t)(next - bytes), count - 1 };
+	keep_head(command, bytes, (size_t)(next - bytes), count - 1);
 	return take_arguments(&next, end, count - 1) ? (size_t)(next - bytes) : 0;
 }
 
-/* n is 8 or more: the last words compared may overlap. */
+enum { HEAD_BYTES_MIN = 11 }; /* *1 $1 X, each with a line end */
+
+/* n is HEAD_BYTES_MIN or more: the last words compared may overlap. */
 static inline bool is_same(const char *a, const char *b, size_t n)
 {
 	uint64_t of_a, of_b;
@@ -267,19 +272,37 @@ static inline bool is_same(const char *a, const char *b, size_t n)
 	}
 }
 
-/* How many whole and plain commands with this head come next; *next is then behind them. */
-static uint32_t count_alike(const struct head *head, const char **next, const char *end)
+/* How many whole and plain commands that begin as the last one come next, max at most; *next is then behind them. */
+static uint32_t count_alike(const struct resp_command *command, const char **next, const char *end, uint32_t max)
 {
+	size_t n = command->head_bytes;
 	uint32_t count = 0;
 
-	while ((size_t)(end - *next) >= head->n && is_same(*next, head->bytes, head->n)) {
-		const char *at = *next + head->n;
-		if (!take_arguments(&at, end, head->arguments))
+	while (n && count < max && (size_t)(end - *next) >= n && is_same(*next, command->head, n)) {
+		const char *at = *next + n;
+		if (!take_arguments(&at, end, command->head_arguments))
 			break;
 		*next = at;
 		count++;
 	}
 	return count;
+}
+
+/* Takes commands that are whole and plain, alike, max at most, where one is to begin. 0: what comes is none. */
+static uint32_t whole_commands(struct resp_command *command, const char **next, const char *end, uint32_t max)
+{
+	uint32_t count = count_alike(command, next, end, max);
+
+	if (count) {
+		command->command = command->head_command;
+		command->is_named = true;
+		return count;
+	}
+	size_t whole = *next == end ? 0 : whole_command(command, *next, end);
+	if (!whole)
+		return 0;
+	*next += whole;
+	return 1 + count_alike(command, next, end, max - 1);
 }
 
 /* By the machine, from whatever state. */
@@ -331,26 +354,27 @@ static struct resp_step read_command(struct resp_command *command, const char *b
 	return (struct resp_step){ event, (size_t)(next - bytes) };
 }
 
-struct resp_step resp_read_command(struct resp_command *command, const char *bytes, size_t n)
+static struct resp_run read_commands(struct resp_command *command, const char *bytes, size_t n, uint32_t max)
 {
-	struct head head;
-	size_t whole = command->state == COMMAND_START && n ? whole_command(command, bytes, bytes + n, &head) : 0;
+	const char *next = bytes;
+	uint32_t count = command->state == COMMAND_START ? whole_commands(command, &next, bytes + n, max) : 0;
 
-	return whole ? (struct resp_step){ RESP_ITEM, whole } : read_command(command, bytes, n);
+	if (count)
+		return (struct resp_run){ RESP_ITEM, count, (size_t)(next - bytes) };
+	struct resp_step step = read_command(command, bytes, n);
+	return (struct resp_run){ step.event, 1, step.used_bytes };
 }
 
 struct resp_run resp_read_commands(struct resp_command *command, const char *bytes, size_t n)
 {
-	struct head head;
-	size_t whole = command->state == COMMAND_START && n ? whole_command(command, bytes, bytes + n, &head) : 0;
+	return read_commands(command, bytes, n, UINT32_MAX);
+}
 
-	if (whole) {
-		const char *next = bytes + whole;
-		uint32_t more = count_alike(&head, &next, bytes + n);
-		return (struct resp_run){ RESP_ITEM, 1 + more, (size_t)(next - bytes) };
-	}
-	struct resp_step step = read_command(command, bytes, n);
-	return (struct resp_run){ step.event, 1, step.used_bytes };
+struct resp_step resp_read_command(struct resp_command *command, const char *bytes, size_t n)
+{
+	struct resp_run run = read_commands(command, bytes, n, 1);
+
+	return (struct resp_step){ run.event, run.used_bytes };
 }
 
 /* replies */

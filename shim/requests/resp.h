@@ -30,6 +30,8 @@ struct resp_run {
 	size_t used_bytes;
 };
 
+#define RESP_HEAD_BYTES 32 /* a name of up to 20 bytes: nearly all */
+
 /* All zero: ready for the first byte. */
 struct resp_command {
 	uint8_t state;
@@ -42,6 +44,11 @@ struct resp_command {
 	uint64_t number;         /* being read; then bytes left of an argument with its line end */
 	uint32_t command;        /* at RESP_ITEM, or once is_named */
 	char name[REDIS_NAME_BYTES];
+	/* What the last plain command began with, up to its name's line end: what begins the same is the same command. */
+	char head[RESP_HEAD_BYTES];
+	uint8_t head_bytes;      /* 0 = none */
+	uint32_t head_arguments; /* beside the name */
+	uint32_t head_command;
 };
 
 /* Goes on to the end of the next command. Call until RESP_MORE. */

@@ -76,6 +76,7 @@ struct conn {
 	bool is_received_at_end; /* the other side sent its last byte */
 	uint8_t peer;           /* is_client: once settled */
 	_Atomic bool is_missed; /* connection.c: somebody came while the lock was held, and could not even leave a word */
+	_Atomic bool never_waits; /* connection.c */
 	uint32_t reader;        /* tid of the thread that last received */
 	uint32_t stream;        /* the endpoint whose stream the connection is now, REQUEST_NO_ENDPOINT = none */
 	/* W: who holds the lock; R: any thread, relaxed, each half for itself: see traffic_work_*. */

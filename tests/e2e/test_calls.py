@@ -2,6 +2,10 @@
 """Every interposed call is counted exactly, shown by its name, and allocates nothing."""
 import os
 import re
+import socket
+import subprocess
+import sys
+import time
 
 from harness import Metrics, TREE, own_server, report_functions, run_tests, test
 
@@ -31,6 +35,43 @@ def every_interposed_call_is_counted_exactly_and_shown_by_its_name(scene):
     scene.check("their counts are exact", all(row["is_exact"] for name, row in rows.items() if name.startswith("{")))
     scene.equal("what the program printed on stderr", program.stderr(), "")
     scene.equal("exit code", program.stop(), 0)
+
+
+# What a thread for each connection does: calls that wait, after many that did not have to.
+WAITING_SERVER = """
+import socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+connection = listener.accept()[0]
+while data := connection.recv(4):
+    connection.send(data)
+print("done", flush=True)
+sys.stdin.read()
+"""
+
+
+@test
+def a_call_that_waited_is_told_with_all_of_its_time_and_no_more(scene):
+    program = scene.start([sys.executable, "-c", WAITING_SERVER], hz=0, stdin=subprocess.PIPE)
+    program.wait_for_output("\n")
+    with socket.create_connection(("127.0.0.1", int(program.stdout().split()[0]))) as client:
+        begun = time.monotonic()
+        for number in range(300):
+            client.sendall(b"ping")
+            client.recv(4)
+            if number % 60 == 59:
+                time.sleep(0.1)
+    program.wait_for_output("done\n")
+    passed = time.monotonic() - begun
+    program.wait_ready()
+    metrics = program.metrics()
+    scene.equal("calls", {call: metrics.by("profshim_calls_total", "call").get(call) for call in ("recv", "send")},
+                {"recv": 301.0, "send": 300.0})
+    seconds = metrics.by("profshim_call_seconds_total", "call")
+    scene.check("%.3f s in recv, of which five times 0.1 s were waits, within %.3f s" % (seconds["recv"], passed),
+                0.5 <= seconds["recv"] <= passed)
+    program.process.stdin.close()
+    program.stop()
 
 
 @test

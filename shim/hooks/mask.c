@@ -41,10 +41,14 @@ static uint64_t changed(int how, uint64_t mask, uint64_t set)
 	return how == SIG_BLOCK ? mask | set : how == SIG_UNBLOCK ? mask & ~set : set;
 }
 
-/* What to unblock is also what another way than ours has blocked. */
+/* What to unblock is also what another way than ours has blocked, but for a shield. */
 static uint64_t kernel_set(int how, uint64_t set)
 {
-	return deputy_kernel_mask(set) | (how == SIG_UNBLOCK ? set & deputy_bit_of(SIGPROF) : 0);
+	const uint64_t prof = deputy_bit_of(SIGPROF);
+
+	if (deputy_is_shielded())
+		return how == SIG_SETMASK ? deputy_kernel_mask(set) | prof : deputy_kernel_mask(set);
+	return deputy_kernel_mask(set) | (how == SIG_UNBLOCK ? set & prof : 0);
 }
 
 /* 0 or what the real call returns. */

@@ -5,6 +5,7 @@
  */
 #include "hook.h"
 
+#include "../sampling/deputy.h"
 #include "../setup/shim.h"
 
 /* What a new thread needs to begin; in a fixed pool, since nothing may be allocated here. A thread for which the pool has
@@ -16,6 +17,7 @@ struct start {
 	size_t stack_bytes; /* as its attributes have it, 0 = the usual size */
 	uint32_t heir;      /* of the work of its creator: base/work.h */
 	struct work work;
+	bool is_shielded;   /* it inherits the shield of its creator's stack (sampling/deputy.h) */
 	_Atomic bool is_taken;
 };
 
@@ -67,6 +69,13 @@ static void give_back_unused(struct start *start)
 	give_back(start);
 }
 
+static void lower_shield(void)
+{
+	const sigset_t prof = deputy_set_of(deputy_bit_of(SIGPROF));
+
+	real.pthread_sigmask(SIG_UNBLOCK, &prof, NULL);
+}
+
 /* In the new thread: what it was given, which is no longer needed. */
 static struct start begin_thread(struct start *taken)
 {
@@ -74,6 +83,8 @@ static struct start begin_thread(struct start *taken)
 			       .argument = taken->argument, .stack_bytes = taken->stack_bytes, .heir = taken->heir,
 			       .work = taken->work };
 
+	if (taken->is_shielded)
+		lower_shield();
 	give_back(taken);
 	note_stack(start.stack_bytes);
 	if (atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE)
@@ -116,6 +127,7 @@ static int create(pthread_t *thread, const pthread_attr_t *attributes, void *(*r
 	start->routine = routine;
 	start->argument = argument;
 	start->stack_bytes = stack_bytes_of(attributes);
+	start->is_shielded = deputy_is_shielded();
 	int result = real.pthread_create(thread, attributes, run_thread, start);
 	if (result != 0)
 		give_back_unused(start);
@@ -130,6 +142,7 @@ static int create_standard(thrd_t *thread, thrd_start_t routine, void *argument)
 		return real.thrd_create(thread, routine, argument);
 	start->standard_routine = routine;
 	start->argument = argument;
+	start->is_shielded = deputy_is_shielded();
 	int result = real.thrd_create(thread, run_standard_thread, start);
 	if (result != thrd_success)
 		give_back_unused(start);

@@ -50,6 +50,14 @@ uint64_t deputy_raise_shield(const ucontext_t *context)
 	return deputy_bit_of(SIGPROF);
 }
 
+bool deputy_forget_shield(void)
+{
+	bool was_raised = shield.high != 0;
+
+	shield.high = 0;
+	return was_raised;
+}
+
 uint64_t deputy_kernel_mask(uint64_t program)
 {
 	const uint64_t prof = deputy_bit_of(SIGPROF), deputy = deputy_bit_of(deputy_signal);

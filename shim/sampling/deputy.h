@@ -43,6 +43,9 @@ struct deputy_kernel_action {
 	uint64_t mask;
 };
 
+/* False: none was raised. */
+bool deputy_forget_shield(void);
+
 /* A signal that nobody handles or blocks; -1 = there is none left. Not yet in force. */
 int deputy_choose(uint64_t blocked);
 

@@ -49,10 +49,20 @@ static uint64_t change_mask(int how, uint64_t mask)
 
 void disposition_thread_begin(void)
 {
-	uint64_t mask = change_mask(SIG_BLOCK, 0);
+	bool is_shielded = deputy_is_shielded();
+	uint64_t mask = change_mask(SIG_BLOCK, is_shielded ? deputy_bit_of(SIGPROF) : 0);
 
-	if (deputy_signal && mask & deputy_bit_of(SIGPROF) && !deputy_is_shielded())
+	if (deputy_signal && mask & deputy_bit_of(SIGPROF) && !is_shielded)
 		change_mask(SIG_SETMASK, deputy_kernel_mask(mask));
+}
+
+bool disposition_end_shield(void)
+{
+	if (deputy_is_shielded())
+		return false;
+	if (deputy_forget_shield())
+		change_mask(SIG_UNBLOCK, deputy_bit_of(SIGPROF));
+	return true;
 }
 
 /* For this thread, where it blocks that. Signals of SIGPROF's kind do not queue. */
@@ -178,10 +188,13 @@ void disposition_exec(void)
 	struct timespec at_once = { 0 };
 	siginfo_t info;
 
-	if (!set || !(change_mask(SIG_BLOCK, 0) & set))
+	if (!set)
 		return;
-	change_mask(SIG_BLOCK, deputy_bit_of(SIGPROF));
-	while (syscall(SYS_rt_sigtimedwait, &set, &info, &at_once, KERNEL_MASK_BYTES) == deputy_signal)
+	if (change_mask(SIG_BLOCK, 0) & set)
+		change_mask(SIG_BLOCK, deputy_bit_of(SIGPROF));
+	else
+		set = 0;
+	while (set && syscall(SYS_rt_sigtimedwait, &set, &info, &at_once, KERNEL_MASK_BYTES) == deputy_signal)
 		syscall(SYS_kill, syscall(SYS_getpid), sig_disposition_translate(&info) ? SIGPROF : deputy_signal);
 	show_program_mask(0);
 }

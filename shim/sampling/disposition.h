@@ -23,6 +23,10 @@ void disposition_thread_end(void);
 void disposition_mask_pause(void);
 void disposition_exec(void);
 
+/* A handler that a shield was raised for (deputy.h) may have been left by a jump that brought no mask back: what is left of the
+ * shield is lowered. False: its stack is still in use. */
+bool disposition_end_shield(void);
+
 /* A SIGPROF that is not ours has come to some thread. Sent to the process, such a one may wake a thread that would not have
  * been woken by it, because it blocks or ignores it, and then be taken by another: its call ends, and no handler runs. */
 extern _Atomic bool disposition_is_shared __attribute__((visibility("hidden")));

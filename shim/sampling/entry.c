@@ -6,6 +6,7 @@
 #include "deputy.h"
 #include "guard.h"
 #include "handler.h"
+#include "pulse.h"
 #include "restart.h"
 
 #include <stdatomic.h>
@@ -211,7 +212,10 @@ static void keep_shield(const ucontext_t *context)
 	uint64_t prof = deputy_bit_of(SIGPROF);
 	bool is_kept = deputy_context_mask(context) & prof && deputy_is_shielded();
 
-	if (!is_kept && !deputy_raise_shield(context) && !atomic_load_explicit(&handler.is_paused, memory_order_relaxed))
+	/* The thread's next hook looks whether it was left up. */
+	if (is_kept || deputy_raise_shield(context))
+		atomic_store_explicit(&pulse.hz, PULSE_LOOK, memory_order_relaxed);
+	else if (!atomic_load_explicit(&handler.is_paused, memory_order_relaxed))
 		syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &prof, NULL, KERNEL_MASK_BYTES);
 }
 

@@ -264,6 +264,8 @@ void sampling_follow(void)
 	begin_clocks(false);
 	if (is_look)
 		look_at_thread(rate());
+	if (is_look && !disposition_end_shield())
+		atomic_store_explicit(&pulse.hz, PULSE_LOOK, memory_order_relaxed);
 	unwind_tell();
 	self.own_depth--;
 	errno = saved_errno;

@@ -64,6 +64,11 @@ def an_alternate_stack_of_8_kib_is_enough(scene):
     scene.at_least("seconds of CPU where the handler on it returned to", samples_of(scene, "small-stack", "alternate_stack"), 0.1)
 
 @test
+def what_handlers_on_small_stacks_do_leaves_nothing_of_ours_behind(scene):
+    same_with_and_without(scene, "tight-stack")
+    scene.at_least("seconds of CPU where a jump out of it led to", samples_of(scene, "tight-stack", "tight_stack"), 0.02)
+
+@test
 def a_handler_on_a_stack_with_room_is_sampled(scene):
     same_with_and_without(scene, "roomy-stack")
     scene.at_least("seconds of CPU in the handler on it", samples_of(scene, "roomy-stack", "burn_blocked"), 0.1)

@@ -644,6 +644,92 @@ static int alternate_stack(size_t bytes)
 	return 0;
 }
 
+/* --- what a handler on a small stack may do besides --- */
+
+enum { TIGHT_BYTES = 12288 }; /* room for what the calls below take, and not for a tick besides */
+
+static jmp_buf out_of_handler;
+static const char *program;
+
+static void *say_in_thread(void *unused)
+{
+	say("a thread that the handler made");
+	return unused;
+}
+
+static void run_say(void)
+{
+	execl(program, program, "say", (char *)NULL);
+	_exit(1);
+}
+
+static void make_others(int number)
+{
+	char *argv[] = { (char *)program, "say", NULL };
+	pthread_t thread;
+	pid_t pid;
+
+	(void)number;
+	pthread_create(&thread, NULL, say_in_thread, NULL);
+	pthread_join(thread, NULL);
+	if (posix_spawn(&pid, program, NULL, NULL, argv, environ) == 0)
+		waitpid(pid, NULL, 0);
+	if ((pid = fork()) == 0)
+		run_say();
+	waitpid(pid, NULL, 0);
+	if ((pid = vfork()) == 0)
+		run_say();
+	waitpid(pid, NULL, 0);
+	say("in the handler");
+}
+
+/* As libraries do that cannot know how the place was made that they jump to. */
+static void jump_without_mask(int number)
+{
+	sigset_t set = only(number);
+
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	_longjmp(out_of_handler, 1);
+}
+
+static void change_mask(int number)
+{
+	sigset_t before, everything = all();
+
+	(void)number;
+	sigprocmask(SIG_BLOCK, &everything, &before);
+	say("all blocked in the handler");
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	say("set again in the handler");
+	sigprocmask(SIG_UNBLOCK, &everything, NULL);
+	say("none blocked in the handler");
+	burn_in_handler(number);
+}
+
+static void run_on_tight_stack(void (*act)(int))
+{
+	struct sigaction action = { .sa_handler = act, .sa_flags = SA_ONSTACK };
+
+	sigaction(SIGUSR2, &action, NULL);
+	raise(SIGUSR2);
+	say("behind the handler");
+}
+
+static int tight_stack(void)
+{
+	stack_t stack = { .ss_sp = malloc(TIGHT_BYTES), .ss_size = TIGHT_BYTES };
+
+	sigaltstack(&stack, NULL);
+	run_on_tight_stack(change_mask);
+	run_on_tight_stack(make_others);
+	if (_setjmp(out_of_handler) == 0)
+		run_on_tight_stack(jump_without_mask);
+	close(-1);
+	say("behind the jump");
+	burn_blocked();
+	return 0;
+}
+
 static int small_stack(void)
 {
 	return alternate_stack(SMALL_BYTES);
@@ -662,10 +748,11 @@ int main(int argc, char **argv)
 		{ "jumps", jumps },             { "contexts", contexts },       { "pending", pending },
 		{ "descriptors", descriptors }, { "nothing-came", nothing_came }, { "letting-in", letting_in },
 		{ "goes-to-who-lets-it-in", goes_to_who_lets_it_in },           { "processes", processes }, { "say", say_all },
-		{ "sampled", sampled },         { "small-stack", small_stack },
+		{ "sampled", sampled },         { "small-stack", small_stack }, { "tight-stack", tight_stack },
 		{ "roomy-stack", roomy_stack },
 	};
 
+	program = argv[0];
 	for (size_t i = 0; argc == 2 && i < sizeof(acts) / sizeof(acts[0]); i++)
 		if (strcmp(argv[1], acts[i].name) == 0)
 			return acts[i].act();

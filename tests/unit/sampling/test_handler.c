@@ -582,6 +582,76 @@ START_TEST(no_samples_asked_for_means_no_timer_until_some_are)
 }
 END_TEST
 
+/* On an alternate stack that has so many bytes left below this function's frame. */
+static ucontext_t context_on_alternate_stack(size_t left)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+	ucontext_t context = { .uc_stack = { .ss_sp = (void *)(here - left), .ss_size = left + 4096 } };
+
+	return context;
+}
+
+START_TEST(a_shield_is_raised_where_an_alternate_stack_has_no_room)
+{
+	ucontext_t small = context_on_alternate_stack(6000), roomy = context_on_alternate_stack(60000), disarmed = small;
+	ucontext_t elsewhere = { .uc_stack = { .ss_sp = own_stack, .ss_size = sizeof(own_stack) } };
+
+	disarmed.uc_stack.ss_size = 0; /* SS_AUTODISARM, a second signal */
+	ck_assert_uint_eq(deputy_raise_shield(&roomy), 0);
+	ck_assert_uint_eq(deputy_raise_shield(&elsewhere), 0);
+	ck_assert_uint_eq(deputy_raise_shield(&disarmed), 0);
+	ck_assert(!deputy_is_shielded());
+	ck_assert(!deputy_forget_shield());
+	ck_assert_uint_eq(deputy_raise_shield(&small), deputy_bit_of(SIGPROF));
+	ck_assert(deputy_is_shielded());
+	ck_assert_uint_eq(deputy_program_mask(deputy_bit_of(SIGPROF)), 0);
+	ck_assert(!disposition_end_shield());
+	ck_assert(deputy_forget_shield());
+	ck_assert(!deputy_is_shielded());
+	ck_assert_uint_eq(deputy_program_mask(deputy_bit_of(SIGPROF)), deputy_bit_of(SIGPROF));
+	ck_assert(disposition_end_shield());
+}
+END_TEST
+
+static uint64_t kernel_mask_now(void)
+{
+	uint64_t mask = 0;
+
+	syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof(mask));
+	return mask;
+}
+
+static __attribute__((noinline)) void raise_on_small_stack(void)
+{
+	ucontext_t small = context_on_alternate_stack(6000);
+	uint64_t prof = deputy_raise_shield(&small);
+
+	ck_assert_uint_eq(prof, deputy_bit_of(SIGPROF));
+	sampling_vfork_pause();
+	ck_assert_uint_eq(kernel_mask_now() & prof, 0);
+	sampling_vfork_resume();
+	ck_assert_uint_eq(kernel_mask_now() & prof, prof);
+}
+
+/* So that what is called later lies above that stretch. */
+static __attribute__((noinline)) void raise_further_down(void)
+{
+	volatile char room[8192];
+
+	room[0] = 0;
+	raise_on_small_stack();
+	room[1] = room[0];
+}
+
+START_TEST(a_shield_is_raised_again_behind_a_spawn_and_lowered_where_it_was_left)
+{
+	raise_further_down();
+	ck_assert_uint_eq(kernel_mask_now() & deputy_bit_of(SIGPROF), deputy_bit_of(SIGPROF));
+	ck_assert(disposition_end_shield());
+	ck_assert_uint_eq(kernel_mask_now() & deputy_bit_of(SIGPROF), 0);
+}
+END_TEST
+
 int main(void)
 {
 	TCase *cases[] = {
@@ -591,6 +661,8 @@ int main(void)
 	for (int i = 0; i < 3; i++)
 		tcase_add_checked_fixture(cases[i], start_sampling, NULL);
 	tcase_add_test(cases[0], a_sample_weighs_one_period);
+	tcase_add_test(cases[0], a_shield_is_raised_where_an_alternate_stack_has_no_room);
+	tcase_add_test(cases[0], a_shield_is_raised_again_behind_a_spawn_and_lowered_where_it_was_left);
 	tcase_add_test(cases[0], missed_expiries_add_their_weight);
 	tcase_add_test(cases[0], a_negative_overrun_counts_as_none);
 	tcase_add_test(cases[0], a_thousand_signals_are_a_thousand_samples);

@@ -202,6 +202,7 @@ static void read_unwind(const struct seg_view *seg, uint32_t index, struct snaps
 	if (module->unwind_state != SEG_UNWIND_READY)
 		return;
 	module->unwind_rows = from->row_count;
+	module->unwind_unsupported = from->unsupported_rows;
 	module->unwind_ready_ns = from->ready_mono_ns > begin_ns ? from->ready_mono_ns - begin_ns : 0;
 }
 

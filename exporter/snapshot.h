@@ -126,6 +126,7 @@ struct snapshot_module {
 	char path[SEG_MODULE_PATH_BYTES];
 	uint32_t unwind_state;    /* enum seg_unwind_state */
 	uint32_t unwind_rows;     /* of its table */
+	uint32_t unwind_unsupported; /* of those: walks end there */
 	uint64_t unwind_ready_ns; /* from the session's start until there was one */
 };
 

@@ -267,6 +267,7 @@ static const struct {
 } unseen[] = {
 	{ SEG_COUNTER_DROP_NO_SLOT, "samples lost their stack" },
 	{ SEG_COUNTER_TRUNCATED, "samples had a stack too deep to keep whole: its outer end is [truncated]" },
+	{ SEG_COUNTER_WALK_POINTERS, "stacks are known to some depth only, since a walk ended before the outermost frame" },
 	{ SEG_COUNTER_TIMER_FAILED, "threads are not sampled, since no timer could be made for them" },
 	{ SEG_COUNTER_UNCLASSIFIED_CONNECTIONS, "connections spoke no known protocol" },
 	{ SEG_COUNTER_LOST_POOL_FULL, "requests or connections could not be followed" },

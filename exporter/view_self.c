@@ -110,6 +110,7 @@ static void write_unwind(const struct snapshot_module *module, const struct seg_
 	json_write_text(json, "by", states[module->unwind_state]);
 	if (module->unwind_state == SEG_UNWIND_READY) {
 		json_write_number(json, "rows", module->unwind_rows);
+		json_write_number(json, "rows_unsupported", module->unwind_unsupported);
 		json_write_seconds(json, "ready_after_seconds", module->unwind_ready_ns);
 	}
 	json_write_end(json);

@@ -54,6 +54,17 @@ static enum seg_unwind_kind kind_of_cfa(uint32_t reg)
 	}
 }
 
+static enum seg_unwind_kind kind_of_deref(const struct unwind_rule *rule)
+{
+	bool is_by_cfa = rule->bp.place == UNWIND_AT_CFA || rule->bx.place == UNWIND_AT_CFA;
+
+	switch (rule->reg) {
+	case UNWIND_RSP: return SEG_UNWIND_DEREF_SP;
+	case UNWIND_RBP: return is_by_cfa ? SEG_UNWIND_DEREF_BP_CFA : SEG_UNWIND_DEREF_BP;
+	default: return SEG_UNWIND_UNSUPPORTED;
+	}
+}
+
 static uint32_t pack(const struct unwind_rule *rule)
 {
 	struct seg_unwind_rule packed = { .kind = SEG_UNWIND_UNSUPPORTED, .offset = rule->offset, .added = rule->added };
@@ -69,8 +80,7 @@ static uint32_t pack(const struct unwind_rule *rule)
 		packed.added = (int32_t)rule->reg;
 		break;
 	case UNWIND_CFA_DEREF:
-		if (rule->reg == UNWIND_RSP || rule->reg == UNWIND_RBP)
-			packed.kind = rule->reg == UNWIND_RSP ? SEG_UNWIND_DEREF_SP : SEG_UNWIND_DEREF_BP;
+		packed.kind = kind_of_deref(rule);
 		break;
 	}
 	packed.bp = slot_of(&rule->bp, packed.kind == SEG_UNWIND_DEREF_BP);
@@ -103,7 +113,7 @@ static int add_row(void *context, uint64_t address, const struct unwind_rule *ru
 	uint32_t packed = pack(rule);
 
 	if (rows->count && rows->addresses[rows->count - 1] == address)
-		rows->count--;
+		rows->unsupported -= rows->rules[--rows->count] == SEG_UNWIND_UNSUPPORTED;
 	if (rows->count && rows->rules[rows->count - 1] == packed)
 		return 0;
 	if (rows->count == ROWS_MAX)

@@ -156,6 +156,7 @@ static enum unwind_end find_cfa(const struct walker *walker, uint64_t *ret_cfa)
 		*ret_cfa += (uint64_t)seg_unwind_deref_added(rule);
 		return GOES_ON;
 	case SEG_UNWIND_DEREF_BP:
+	case SEG_UNWIND_DEREF_BP_CFA:
 		if (at->flags & SIG_FRAME_NO_BP)
 			return END_UNSUPPORTED;
 		if (!load(walker, at->bp + (uint64_t)seg_unwind_deref_offset(rule), ret_cfa))
@@ -167,6 +168,8 @@ static enum unwind_end find_cfa(const struct walker *walker, uint64_t *ret_cfa)
 			return END_UNSUPPORTED;
 		*ret_cfa = (uint64_t)walker->registers[greg_of[seg_unwind_register(rule)]] + (uint64_t)seg_unwind_register_offset(rule);
 		return GOES_ON;
+	case SEG_UNWIND_SP_BYTES: *ret_cfa = at->sp + seg_unwind_byte_offset(rule); return GOES_ON;
+	case SEG_UNWIND_SP_FAR ... SEG_UNWIND_SP_FAR_LAST: *ret_cfa = at->sp + seg_unwind_far_offset(rule); return GOES_ON;
 	case SEG_UNWIND_END: return END_ROOT;
 	case SEG_UNWIND_NONE: return END_POINTERS;
 	default: return END_UNSUPPORTED;
@@ -293,7 +296,7 @@ static inline bool holds_saved(uint32_t slot, uint64_t cfa, uint64_t value)
  * the last walk, so is the CFA, and what remains to be seen is whether the stack holds what it did. */
 static inline bool is_plain(uint32_t rule)
 {
-	const uint32_t kinds = 1u << SEG_UNWIND_SP | 1u << SEG_UNWIND_BP | 1u << SEG_UNWIND_BX;
+	const uint32_t kinds = 1u << SEG_UNWIND_SP | 1u << SEG_UNWIND_BP | 1u << SEG_UNWIND_BX | 1u << SEG_UNWIND_SP_BYTES;
 
 	return kinds >> seg_unwind_kind_of(rule) & 1 && seg_unwind_bp(rule) != SEG_UNWIND_AT_BP && seg_unwind_bx(rule) != SEG_UNWIND_AT_BP;
 }

@@ -10,7 +10,8 @@ from real_databases import MariaDb, Postgres
 from real_servers import Nginx, Redis
 
 SAMPLES = 5000 if FULL else 300
-SECONDS_MAX = 60  # for so many samples
+SECONDS_MAX = 300 if FULL else 60  # for so many samples; other programs may have the cores
+RATE = {"hz": 1000} if FULL else {}
 ROOTS = {"_start", "__libc_start_main", "__libc_start_call_main", "clone3", "__clone3", "clone", "__clone", "start_thread"}
 STEPS = 30000 if FULL else 2000  # millions; a second or so
 
@@ -78,7 +79,7 @@ def pipeline(port, request, part, until):
 
 @test
 def stacks_of_nginx_and_redis_end_at_their_roots(scene):
-    nginx = Nginx(scene, workers=1)
+    nginx = Nginx(scene, workers=1, **RATE)
     nginx.program.wait_ready()
     until = time.monotonic() + SECONDS_MAX + 15
     request = b"GET /files/small HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -89,7 +90,7 @@ def stacks_of_nginx_and_redis_end_at_their_roots(scene):
     in_background(load)
     check_roots(scene, "nginx", nginx.program)
     nginx.program.stop()
-    redis = Redis(scene)
+    redis = Redis(scene, **RATE)
     redis.program.wait_ready()
     until = time.monotonic() + SECONDS_MAX + 15
     in_background(lambda: pipeline(redis.port, b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n", b"+OK", until))
@@ -98,7 +99,7 @@ def stacks_of_nginx_and_redis_end_at_their_roots(scene):
 
 @test
 def stacks_of_postgres_end_at_their_roots(scene):
-    postgres = Postgres(scene)
+    postgres = Postgres(scene, **RATE)
     # Code that is made while the server runs has no unwind information that anybody could find.
     in_background(lambda: postgres.psql("set jit = off; set statement_timeout = %d; "
                                         "select count(md5(i::text)) from generate_series(1, 100000000) i"
@@ -108,7 +109,7 @@ def stacks_of_postgres_end_at_their_roots(scene):
 
 @test
 def stacks_of_mariadbd_end_at_their_roots(scene):
-    mariadb = MariaDb(scene)
+    mariadb = MariaDb(scene, **RATE)
     in_background(lambda: mariadb.cli("set max_statement_time = %d; select benchmark(1000000000, md5('x'))" % SECONDS_MAX))
     check_roots(scene, "mariadbd", mariadb.program)
 
@@ -137,7 +138,7 @@ CPP = """
 
 @test
 def stacks_of_python_a_cpp_and_a_rust_program_end_at_their_roots(scene):
-    python = scene.start(["/usr/bin/python3", "-c", PYTHON], "python3")
+    python = scene.start(["/usr/bin/python3", "-c", PYTHON], "python3", **RATE)
     python.wait_ready()
     check_roots(scene, "python3", python)
     python.kill_all()
@@ -145,11 +146,11 @@ def stacks_of_python_a_cpp_and_a_rust_program_end_at_their_roots(scene):
     # Without collecting garbage, which goes thousands of calls deep: that is cut, as it should be.
     cpp = scene.start([compiler, "-quiet", "--param", "ggc-min-heapsize=8000000", "--param", "ggc-min-expand=10000",
                        "-imultiarch", "x86_64-linux-gnu", "-O2",
-                       scene.write("long.cpp", CPP), "-o", "/dev/null"], "cc1plus")
+                       scene.write("long.cpp", CPP), "-o", "/dev/null"], "cc1plus", **RATE)
     cpp.wait_ready()
     check_roots(scene, "cc1plus", cpp)
     cpp.kill_all()
-    rust = scene.start(["rg", "--text", "-c", "a.{3}b[0-9]+(c|d)*x", "/dev/urandom"], "ripgrep")
+    rust = scene.start(["rg", "--text", "-c", "a.{3}b[0-9]+(c|d)*x", "/dev/urandom"], "ripgrep", **RATE)
     rust.wait_ready()
     check_roots(scene, "ripgrep", rust)
 

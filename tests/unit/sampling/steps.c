@@ -103,6 +103,64 @@ static KEPT int with_large_frame(void)
 	return bytes[0] + tail(bytes[69999]);
 }
 
+/* Farther from the CFA than half a word of rules can say. */
+static KEPT int with_huge_frame(void)
+{
+	volatile char bytes[1100000];
+
+	bytes[0] = 1;
+	bytes[1099999] = 2;
+	return bytes[0] + tail(bytes[1099999]);
+}
+
+/* As Rust's compiler does in leaves for size: nothing says that sp must be even in a function that calls nobody. */
+int with_odd_frame(int a);
+__asm__(".text\n"
+	".type with_odd_frame, @function\n"
+	"with_odd_frame:\n"
+	"	.cfi_startproc\n"
+	"	sub $39, %rsp\n"
+	"	.cfi_adjust_cfa_offset 39\n"
+	"	movb %dil, 7(%rsp)\n"
+	"	movzbl 7(%rsp), %eax\n"
+	"	add $39, %rsp\n"
+	"	.cfi_adjust_cfa_offset -39\n"
+	"	ret\n"
+	"	.cfi_endproc\n"
+	".size with_odd_frame, . - with_odd_frame\n");
+
+/* The way back in memory where rbp leads, the saved registers where the CFA does: as libcrypto's code for vector units. */
+int with_stored_way(int a);
+__asm__(".text\n"
+	".type with_stored_way, @function\n"
+	"with_stored_way:\n"
+	"	.cfi_startproc\n"
+	"	mov %rsp, %rax\n"
+	"	.cfi_def_cfa_register %rax\n"
+	"	push %rbx\n"
+	"	.cfi_offset %rbx, -16\n"
+	"	push %rbp\n"
+	"	.cfi_offset %rbp, -24\n"
+	"	sub $64, %rsp\n"
+	"	and $-64, %rsp\n"
+	"	mov %rax, 40(%rsp)\n"
+	"	mov %rsp, %rbp\n"
+	"	.cfi_escape 0x0f, 0x05, 0x76, 0x28, 0x06, 0x23, 0x08\n" /* *(rbp + 40) + 8 */
+	"	sub $32, %rsp\n"
+	"	mov $17, %ebx\n"
+	"	lea (%rbx, %rdi), %eax\n"
+	"	mov 40(%rbp), %rsi\n"
+	"	.cfi_def_cfa %rsi, 8\n"
+	"	mov -8(%rsi), %rbx\n"
+	"	.cfi_restore %rbx\n"
+	"	mov -16(%rsi), %rbp\n"
+	"	.cfi_restore %rbp\n"
+	"	lea (%rsi), %rsp\n"
+	"	.cfi_def_cfa_register %rsp\n"
+	"	ret\n"
+	"	.cfi_endproc\n"
+	".size with_stored_way, . - with_stored_way\n");
+
 /* gcc keeps the way back in memory, as an expression says (DRAP). */
 static KEPT int with_alignment(int n, int a, int b, int c, int d, int e, int f, int g)
 {
@@ -114,8 +172,15 @@ static KEPT int with_alignment(int n, int a, int b, int c, int d, int e, int f, 
 	return bytes[n % 128] + tail(n & 3);
 }
 
+/* Is left by its rbp, which the function that it calls has saved. */
+static __attribute__((noinline, noclone, optimize("no-omit-frame-pointer"))) int around_stored_way(int a)
+{
+	return with_stored_way(a) + 1;
+}
+
 void steps_stack(void)
 {
+	steps_sink += with_huge_frame() + with_odd_frame(3) + around_stored_way(4);
 	steps_sink += with_alloca(40) + with_alloca(400) + with_large_frame() + with_alignment(50, 1, 2, 3, 4, 5, 6, 7);
 }
 

@@ -207,11 +207,12 @@ static const struct {
 	const char *name;
 	void (*body)(void);
 	bool is_warmed; /* gone through once before: what the library does only once takes a million instructions */
+	bool is_left;   /* for another place on the stack, by longjmp or eh_return */
 } bodies[] = {
-	{ "plain", steps_plain, false },         { "small", steps_small, false },   { "pointers", steps_pointers, false },
-	{ "stack", steps_stack, false },         { "lazy", steps_lazy, false },     { "library", steps_library, false },
-	{ "jump", steps_jump, false },           { "signal", steps_signal, false }, { "vdso", steps_vdso, false },
-	{ "assembler", steps_assembler, true },  { "throw", steps_throw, false },
+	{ "plain", steps_plain, false, false },        { "small", steps_small, false, false }, { "pointers", steps_pointers, false, false },
+	{ "stack", steps_stack, false, false },        { "lazy", steps_lazy, false, false },   { "library", steps_library, false, false },
+	{ "jump", steps_jump, false, true },           { "signal", steps_signal, false, false }, { "vdso", steps_vdso, false, false },
+	{ "assembler", steps_assembler, true, false }, { "throw", steps_throw, false, true },
 };
 
 static void step_through(int index)
@@ -227,7 +228,7 @@ static void step_through(int index)
 	print_result(bodies[index].name);
 	ck_assert_uint_gt(stepping.steps, 100);
 	for (uint32_t i = 0; i < stepping.difference_count; i++)
-		ck_assert_msg(stepping.differences[i].is_unsupported, "%s: a difference without a reason", bodies[index].name);
+		ck_assert_msg(bodies[index].is_left && stepping.differences[i].is_unsupported, "%s: a difference without a reason", bodies[index].name);
 }
 
 START_TEST(at_every_instruction_the_callers_are_those_that_libunwind_finds)

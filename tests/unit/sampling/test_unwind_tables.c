@@ -31,10 +31,31 @@ START_TEST(a_rule_that_fits_comes_out_as_it_went_in)
 }
 END_TEST
 
+START_TEST(odd_and_far_offsets_from_the_stack_pointer_come_out_as_they_went_in)
+{
+	for (int32_t offset = 0; offset < 262144; offset++) {
+		struct seg_unwind_rule rule = { SEG_UNWIND_SP, 2, 3, offset, 0 };
+		uint32_t word = seg_unwind_pack(&rule), kind = seg_unwind_kind_of(word);
+		ck_assert_uint_eq(kind, offset % 8 == 0 ? SEG_UNWIND_SP : offset < 65536 ? SEG_UNWIND_SP_BYTES : SEG_UNWIND_UNSUPPORTED);
+		if (kind == SEG_UNWIND_SP_BYTES)
+			ck_assert_uint_eq(seg_unwind_byte_offset(word), (uint32_t)offset);
+	}
+	for (int32_t offset = SEG_UNWIND_FAR_BYTES; offset < SEG_UNWIND_FAR_BYTES + (3 << 19); offset += 8) {
+		struct seg_unwind_rule rule = { SEG_UNWIND_SP, 2, 3, offset, 0 };
+		uint32_t word = seg_unwind_pack(&rule);
+		ck_assert_uint_ge(seg_unwind_kind_of(word), SEG_UNWIND_SP_FAR);
+		ck_assert_uint_eq(seg_unwind_far_offset(word), (uint32_t)offset);
+		ck_assert_uint_eq(seg_unwind_bp(word), 2);
+		ck_assert_uint_eq(seg_unwind_bx(word), 3);
+	}
+}
+END_TEST
+
 START_TEST(a_rule_that_does_not_fit_is_unsupported)
 {
 	const struct seg_unwind_rule rules[] = {
-		{ SEG_UNWIND_SP, 0, 0, 262144, 0 },        { SEG_UNWIND_SP, 0, 0, -262152, 0 }, { SEG_UNWIND_SP, 0, 0, 12, 0 },
+		{ SEG_UNWIND_SP, 0, 0, 1835008, 0 },       { SEG_UNWIND_SP, 0, 0, -262152, 0 }, { SEG_UNWIND_SP, 0, 0, 262148, 0 },
+		{ SEG_UNWIND_SP, 0, 0, -12, 0 },           { SEG_UNWIND_BP, 0, 0, 12, 0 },      { SEG_UNWIND_BP, 0, 0, 262144, 0 },
 		{ SEG_UNWIND_DEREF_SP, 0, 0, 2048, 0 },    { SEG_UNWIND_DEREF_SP, 0, 0, 8, -8 }, { SEG_UNWIND_DEREF_SP, 0, 0, 8, 1024 },
 		{ SEG_UNWIND_REGISTER, 0, 0, 8, 16 },      { SEG_UNWIND_PLT, 0, 0, 16, 0 },
 	};
@@ -61,7 +82,9 @@ static uint32_t expected_kind(const struct unwind_rule *rule)
 	case UNWIND_CFA_PLT: return SEG_UNWIND_PLT;
 	case UNWIND_UNSUPPORTED: return SEG_UNWIND_UNSUPPORTED;
 	case UNWIND_CFA_DEREF:
-		return rule->reg == UNWIND_RSP ? SEG_UNWIND_DEREF_SP : rule->reg == UNWIND_RBP ? SEG_UNWIND_DEREF_BP : SEG_UNWIND_UNSUPPORTED;
+		if (rule->reg == UNWIND_RBP)
+			return rule->bp.place == UNWIND_AT_CFA || rule->bx.place == UNWIND_AT_CFA ? SEG_UNWIND_DEREF_BP_CFA : SEG_UNWIND_DEREF_BP;
+		return rule->reg == UNWIND_RSP ? SEG_UNWIND_DEREF_SP : SEG_UNWIND_UNSUPPORTED;
 	case UNWIND_CFA: break;
 	}
 	return rule->reg == UNWIND_RSP ? SEG_UNWIND_SP : rule->reg == UNWIND_RBP ? SEG_UNWIND_BP :
@@ -192,6 +215,7 @@ int main(void)
 	TCase *cases[] = { tcase_create("unwind tables") };
 
 	tcase_add_test(cases[0], a_rule_that_fits_comes_out_as_it_went_in);
+	tcase_add_test(cases[0], odd_and_far_offsets_from_the_stack_pointer_come_out_as_they_went_in);
 	tcase_add_test(cases[0], a_rule_that_does_not_fit_is_unsupported);
 	tcase_add_loop_test(cases[0], every_row_of_a_file_is_found_in_its_table, 0, sizeof(files) / sizeof(files[0]));
 	tcase_add_test(cases[0], a_file_that_is_gone_or_no_file_is_given_up_once);

@@ -203,6 +203,7 @@ static void read_unwind(const struct seg_view *seg, uint32_t index, struct snaps
 		return;
 	module->unwind_rows = from->row_count;
 	module->unwind_unsupported = from->unsupported_rows;
+	module->unwind_covered_pct = from->covered_pct < 100 ? from->covered_pct : 100;
 	module->unwind_ready_ns = from->ready_mono_ns > begin_ns ? from->ready_mono_ns - begin_ns : 0;
 }
 

@@ -127,6 +127,7 @@ struct snapshot_module {
 	uint32_t unwind_state;    /* enum seg_unwind_state */
 	uint32_t unwind_rows;     /* of its table */
 	uint32_t unwind_unsupported; /* of those: walks end there */
+	uint32_t unwind_covered_pct; /* of its code */
 	uint64_t unwind_ready_ns; /* from the session's start until there was one */
 };
 

@@ -92,6 +92,10 @@ static void write_config(const struct seg_config *config, struct json_writer *js
 	json_write_end(json);
 }
 
+/* Of its code, below which a module is taken to be compiled without unwind information: what there is is the C runtime's.
+ * Debian's have 85 to 98 %. */
+#define UNWIND_COVERED_PCT 50
+
 /* How the stacks that go through a module are walked. */
 static void write_unwind(const struct snapshot_module *module, const struct seg_config *config, struct json_writer *json)
 {
@@ -107,10 +111,12 @@ static void write_unwind(const struct snapshot_module *module, const struct seg_
 	if (!has_tables)
 		return;
 	json_write_begin_object(json, "unwind");
-	json_write_text(json, "by", states[module->unwind_state]);
+	bool is_covered = module->unwind_state != SEG_UNWIND_READY || module->unwind_covered_pct >= UNWIND_COVERED_PCT;
+	json_write_text(json, "by", is_covered ? states[module->unwind_state] : "frame pointers, as it has unwind information for little of its code");
 	if (module->unwind_state == SEG_UNWIND_READY) {
 		json_write_number(json, "rows", module->unwind_rows);
 		json_write_number(json, "rows_unsupported", module->unwind_unsupported);
+		json_write_number(json, "code_covered_percent", module->unwind_covered_pct);
 		json_write_seconds(json, "ready_after_seconds", module->unwind_ready_ns);
 	}
 	json_write_end(json);

@@ -45,9 +45,21 @@ static int open_module(const char *path, struct image **ret_image)
 	return image_open_memory(bytes, n, ret_image);
 }
 
+static uint64_t code_bytes(struct image *image)
+{
+	struct spans code = { 0 };
+	uint64_t bytes = 0;
+
+	if (image_read_code(image, &code) == 0)
+		for (uint32_t i = 0; i < code.count; i++)
+			bytes += code.items[i].end - code.items[i].start;
+	spans_free(&code);
+	return bytes;
+}
+
 /* Always from the module itself: a debug file's .eh_frame is empty. */
 static int read_section(const char *path, const uint8_t *build_id, uint32_t build_id_bytes, struct image_section *ret_section,
-                        bool *ret_is_eh)
+                        bool *ret_is_eh, uint64_t *ret_code_bytes)
 {
 	struct image *image;
 	int failed = open_module(path, &image);
@@ -62,19 +74,21 @@ static int read_section(const char *path, const uint8_t *build_id, uint32_t buil
 		failed = -ENOEXEC;
 	} else {
 		*ret_is_eh = image_has_section(image, ".eh_frame");
+		*ret_code_bytes = code_bytes(image);
 		failed = image_read_section(image, *ret_is_eh ? ".eh_frame" : ".debug_frame", SECTION_BYTES_MAX, ret_section);
 	}
 	image_close(image);
 	return failed;
 }
 
-int unwind_read(const char *path, const uint8_t *build_id, uint32_t build_id_bytes, unwind_found *found, void *context)
+int unwind_read(const char *path, const uint8_t *build_id, uint32_t build_id_bytes, unwind_found *found, void *context,
+                uint64_t *ret_code_bytes)
 {
 	static const struct unwind_rule none = { .kind = UNWIND_NONE };
 	struct reading reading = { .found = found, .context = context };
 	struct image_section section = { 0 };
 	bool is_eh;
-	int result = read_section(path, build_id, build_id_bytes, &section, &is_eh);
+	int result = read_section(path, build_id, build_id_bytes, &section, &is_eh, ret_code_bytes);
 
 	if (result)
 		return result;

@@ -39,7 +39,8 @@ typedef int unwind_found(void *context, uint64_t address, const struct unwind_ru
 /* Reads the module's file (the vDSO: our own memory; symbolizer.h says what path and build_id are). .eh_frame first; where
  * that is missing .debug_frame.
  * 0, -ENOENT: it has neither; -ESTALE: the file is gone or another build by now; else -errno, or what found returned. */
-int unwind_read(const char *path, const uint8_t *build_id, uint32_t build_id_bytes, unwind_found *found, void *context);
+int unwind_read(const char *path, const uint8_t *build_id, uint32_t build_id_bytes, unwind_found *found, void *context,
+                uint64_t *ret_code_bytes);
 
 /* --- between unwind.c and unwind_program.c --- */
 

@@ -22,6 +22,7 @@ struct rows {
 	uint64_t *addresses;
 	uint32_t *rules;
 	uint32_t count, capacity, unsupported;
+	uint64_t code_bytes; /* that the file has */
 };
 
 void unwind_tables_init(struct unwind_tables *tables, const struct exporter_host *host)
@@ -134,6 +135,17 @@ static void free_rows(struct rows *rows)
 
 /* --- tables --- */
 
+/* Little is covered where code was made without unwind information: what is there is the C runtime's. */
+static uint32_t covered_pct(const struct rows *rows)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i + 1 < rows->count; i++)
+		if (rows->rules[i] != SEG_UNWIND_NONE)
+			bytes += rows->addresses[i + 1] - rows->addresses[i];
+	return bytes >= rows->code_bytes ? 100 : (uint32_t)(bytes * 100 / rows->code_bytes);
+}
+
 /* The narrowest blocks whose words take at most two bytes a row. */
 static void choose_blocks(const struct rows *rows, struct seg_unwind *entry)
 {
@@ -147,6 +159,7 @@ static void choose_blocks(const struct rows *rows, struct seg_unwind *entry)
 	entry->block_count = (uint32_t)(last >> shift) + 1;
 	entry->row_count = rows->count;
 	entry->unsupported_rows = rows->unsupported;
+	entry->covered_pct = covered_pct(rows);
 }
 
 static void write_table(const struct rows *rows, const struct seg_unwind *entry, uint8_t *place)
@@ -235,7 +248,7 @@ static void compile(struct unwind_tables *tables, uint32_t index)
 	seg_table_mark(&seg->slots[SEG_TABLE_UNWIND], index);
 	if (atomic_fetch_add_explicit(&entry->attempts, 1, memory_order_relaxed) < SEG_UNWIND_ATTEMPTS_MAX) {
 		uint32_t id_bytes = module->build_id_bytes < SEG_BUILD_ID_BYTES ? module->build_id_bytes : SEG_BUILD_ID_BYTES;
-		int failed = unwind_read(path, module->build_id, id_bytes, add_row, &rows);
+		int failed = unwind_read(path, module->build_id, id_bytes, add_row, &rows, &rows.code_bytes);
 		state = failed ? state_after(failed) : publish(seg, entry, &rows);
 	}
 	atomic_store_explicit(&entry->state, state, memory_order_release);

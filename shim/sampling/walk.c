@@ -59,8 +59,10 @@ static uint32_t flags_of(const struct module_map *map, uintptr_t address, const 
 	return (is_own ? SIG_FRAME_OWN : 0) | (object && object->is_system ? SIG_FRAME_SYSTEM : 0);
 }
 
-/* The rule in the module's table. False: there is none yet. */
-static bool look_up(uint32_t module, uint64_t address, uint32_t *ret_rule)
+/* The rule in the module's table. False: there is none yet.
+ * A return address that is the beginning of a function, with nothing that could have called right before it, was laid there
+ * by hand: a coroutine begins in it (glibc's makecontext), and nothing that lies above on the stack is its caller. */
+static bool look_up(uint32_t module, uint64_t address, bool is_return, uint32_t *ret_rule)
 {
 	struct seg_unwind_view table;
 
@@ -73,8 +75,11 @@ static bool look_up(uint32_t module, uint64_t address, uint32_t *ret_rule)
 			atomic_store_explicit(&entry->is_met, 1, memory_order_relaxed);
 		return false;
 	}
-	if (seg_unwind_open(&seg, module, &table))
-		*ret_rule = seg_unwind_find(&table, address);
+	if (!seg_unwind_open(&seg, module, &table))
+		return true;
+	*ret_rule = seg_unwind_find(&table, address);
+	if (*ret_rule == SEG_UNWIND_NONE && is_return && seg_unwind_find(&table, address + 1) != SEG_UNWIND_NONE)
+		*ret_rule = SEG_UNWIND_END;
 	return true;
 }
 
@@ -84,7 +89,7 @@ static void find_rule(struct walker *walker, uint64_t address, struct unwind_kno
 	const struct map_object *object = range ? &walker->map->objects[range->object] : NULL;
 	uint32_t rule = SEG_UNWIND_NONE;
 	/* Code that no module has may be a module's that the map does not show yet. */
-	bool is_final = object && (!unwinder.has_tables || look_up(object->module, address - object->info.dlpi_addr, &rule));
+	bool is_final = object && (!unwinder.has_tables || look_up(object->module, address - object->info.dlpi_addr, walker->at.tag & SIG_TAG_RETURN, &rule));
 	uint32_t flags = object ? flags_of(walker->map, address, object) : 0;
 
 	if (rule == SEG_UNWIND_NONE) {
@@ -121,11 +126,18 @@ static inline bool load(const struct walker *walker, uint64_t address, uint64_t 
 	return true;
 }
 
+/* The outermost frame is marked by a frame pointer of zero (x86-64 psABI, 3.4.1). A function that was interrupted may have
+ * any other use for the register. */
+static bool is_marked_as_root(const struct sig_frame *frame)
+{
+	return !frame->bp && !(frame->flags & SIG_FRAME_NO_BP) && frame->tag & SIG_TAG_RETURN;
+}
+
 /* Why a load was refused: nothing may be wrong but that we do not know how far the stack goes. */
 static enum unwind_end refused(const struct walker *walker)
 {
 	if (walker->at.flags & SIG_FRAME_POINTERS)
-		return END_POINTERS;
+		return is_marked_as_root(&walker->at) ? END_ROOT : END_POINTERS;
 	if (walker->bounds.is_known)
 		return END_REFUSED;
 	sig_stacks_want(walker->at.sp);

@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define SEG_MAGIC 0x6d69687366727000ULL /* "\0prfshim", little endian */
-#define SEG_VERSION 3u
+#define SEG_VERSION 4u
 
 #define SEG_TEXT_BYTES 256        /* paths, addresses and names in the header, with their final NUL */
 #define SEG_ENDPOINT_BYTES 192    /* name of an endpoint, with its final NUL */
@@ -261,6 +261,7 @@ struct seg_unwind {
 	uint32_t shift;            /* a block is 2^shift bytes, at most 64 KiB */
 	uint32_t row_count;
 	uint32_t unsupported_rows;
+	uint32_t covered_pct;      /* of the file's code: what rows cover; the rest is followed by frame pointers */
 	uint64_t ready_mono_ns;    /* when it became ready */
 };
 #define SEG_UNWIND_PIECE_BYTES 64

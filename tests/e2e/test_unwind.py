@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Stacks of real programs, stripped as they are distributed, are walked to their roots by tables that are there in time,
 and by a handler that makes no system call."""
+import collections
+import os
 import socket
 import threading
 import time
@@ -232,6 +234,104 @@ def a_table_takes_at_most_8_bytes_a_row(scene):
     scene.say("%d rows, %d pieces of 64 bytes" % (rows, pieces))
     scene.at_least("rows", rows, 50000)
     scene.at_most("bytes a row", pieces * 64 / rows, 8)
+
+
+CHAIN = ["chain_outer", "chain_middle", "chain_inner", "chain_leaf"]
+
+
+def stacks_of(program, part, samples):
+    """({stack of names, root first: samples}) of those that have the part as their leaf, so many at least."""
+    stacks = collections.Counter()
+    deadline = time.monotonic() + SECONDS_MAX
+    while sum(stacks.values()) < samples and time.monotonic() < deadline:
+        for line in program.get_ok("/folded?seconds=1").text.splitlines():
+            stack, count = line.rsplit(" ", 1)
+            names = [frame_name(frame) for frame in stack.split(";")]
+            if names[-1] == part:
+                stacks[tuple(names)] += int(count)
+    return stacks
+
+
+def has_chain(names, chain):
+    return any(list(names[i:i + len(chain)]) == chain for i in range(len(names)))
+
+
+def unwound_by(program, name):
+    return next(module["unwind"]["by"] for module in program.json("/self")["modules"] if module["path"].endswith(name))
+
+
+@test
+def a_program_without_unwind_information_is_walked_by_frame_pointers_and_that_is_said(scene):
+    bare = scene.path("stripped_chain")
+    scene.run_ok(["objcopy", "--remove-section=.eh_frame", "--remove-section=.eh_frame_hdr", own_server("pointer_chain"), bare], shim=False)
+    said = {own_server("pointer_chain"): "frame pointers, as it has unwind information for little of its code",
+            bare: "frame pointers, as it has no unwind information"}
+    for path, text in said.items():
+        program = scene.start([path], os.path.basename(path))
+        program.wait_for_output("computing")
+        program.wait_ready()
+        wait_until(lambda: all_tables_are_made(program), 20, "the unwind tables")
+        scene.equal("how %s says it is walked" % os.path.basename(path), unwound_by(program, os.path.basename(path)), text)
+        before = program.metrics()
+        stacks = stacks_of(program, "chain_leaf", 100)
+        whole = sum(count for names, count in stacks.items() if has_chain(names, ["main"] + CHAIN) and ROOTS & set(names[:5]))
+        after = program.metrics()
+        scene.say("the most frequent stack: " + ";".join(max(stacks, key=stacks.get)))
+        scene.at_least("samples in the leaf", sum(stacks.values()), 100)
+        # At the first and last instructions of a function the frame pointer is its caller's, so that is left out.
+        scene.at_least("of these with the whole chain and a root", whole, 0.99 * sum(stacks.values()))
+        ends = {end: after.sum("profshim_stack_walks_total", end=end) - before.sum("profshim_stack_walks_total", end=end)
+                for end in ("root", "pointers", "refused")}
+        scene.at_least("walks that ended at the root", ends["root"], 0.99 * sum(ends.values()))
+        program.kill_all()
+
+
+@test
+def where_there_are_no_frame_pointers_either_the_leaf_is_known_and_the_rest_is_counted(scene):
+    program = scene.start([own_server("bare_chain")], "bare_chain")
+    program.wait_for_output("computing")
+    program.wait_ready()
+    wait_until(lambda: all_tables_are_made(program), 20, "the unwind tables")
+    scene.equal("how it says it is walked", unwound_by(program, "bare_chain"), "frame pointers, as it has unwind information for little of its code")
+    before = program.metrics()
+    stacks = stacks_of(program, "chain_leaf", 100)
+    after = program.metrics()
+    samples = after.sum("profshim_samples_total") - before.sum("profshim_samples_total")
+    ended = after.sum("profshim_stack_walks_total", end="pointers") - before.sum("profshim_stack_walks_total", end="pointers")
+    scene.at_least("samples in the leaf", sum(stacks.values()), 0.8 * samples)
+    scene.at_least("walks that ended for want of a frame pointer", ended, 0.95 * samples)
+    scene.check("the report says so", "a walk ended before the outermost frame: pointers" in program.get_ok("/report").text)
+
+
+@test
+def coroutines_are_walked_on_their_own_stacks_and_credited(scene):
+    # What a hand-written switch leaves at the end of its stack is no address of code: there walks end, refused.
+    for how, ends in (("ucontext", {"root"}), ("switch", {"root", "pointers", "refused"})):
+        program = scene.start([own_server("coroutines"), how], "coroutines-" + how, hz=250)
+        program.wait_for_output("computing")
+        program.wait_ready()
+        wait_until(lambda: all_tables_are_made(program), 20, "the unwind tables")
+        before = program.metrics()
+        stacks = stacks_of(program, "coroutine_work", 400 if FULL else 150)
+        after = program.metrics()
+        rounds = ["coroutine_main", "coroutine_outer"] + ["coroutine_inner"] * 13 + ["coroutine_work"]
+        whole = sum(count for names, count in stacks.items() if has_chain(names, rounds))
+        scene.at_least("samples in a coroutine, by " + how, sum(stacks.values()), 150)
+        scene.at_least("of these with all of its frames", whole, 0.95 * sum(stacks.values()))
+        strayed = [names for names in stacks if "main" in names[:names.index("coroutine_work")]]
+        scene.equal("stacks that lead from a coroutine into main", strayed, [])
+        walks = after.by("profshim_stack_walks_total", "end")
+        walked = {end: count - before.by("profshim_stack_walks_total", "end").get(end, 0) for end, count in walks.items()}
+        scene.say("%s: walks ended: %s" % (how, walked))
+        scene.say("one of its stacks: " + ";".join(max(stacks, key=stacks.get)))
+        samples = after.sum("profshim_samples_total") - before.sum("profshim_samples_total")
+        scene.at_least("walks that ended where the stack does", sum(walked.get(end, 0) for end in ends), 0.95 * samples)
+        scene.equal("samples that lost their stack", after.sum("profshim_samples_dropped_total"), 0)
+        shares = {function: after.sum("profshim_function_self_seconds_total", function=function) for function in ("main_work", "coroutine_work")}
+        # Of nine turns one is main's.
+        scene.within("share of the coroutines", shares["coroutine_work"] / sum(shares.values()), 8 / 9, 0.1)
+        scene.check("it runs on", program.is_running())
+        program.kill_all()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
  *
  *     unwind_rows FILE...
  *
- * For each file a line `file PATH rows N bytes N`, then a line for each row: address, how the CFA is found, where the
+ * For each file a line `file PATH rows N covered PERCENT bytes N`, then a line for each row: address, how the CFA is found, where the
  * caller's rbp and rbx are. Words: rsp+16; *(rsp+8)+8; plt+11 (segment/unwind.h); end, none, unsupported, signal. Saved
  * registers: u = not touched, c-16 = at CFA - 16, b-16 = at rbp - 16, lost. A file without a table is an error.
  */
@@ -108,7 +108,7 @@ int main(int argc, char **argv)
 			failed = 1;
 			continue;
 		}
-		printf("file %s rows %u bytes %lu\n", argv[i], entry->row_count,
+		printf("file %s rows %u covered %u bytes %lu\n", argv[i], entry->row_count, entry->covered_pct,
 		       (unsigned long)seg_unwind_bytes(entry->row_count, entry->block_count));
 		print_rows(&table);
 	}

@@ -281,10 +281,12 @@ void endpoint_init(void)
 	route_trie_init();
 	if (random)
 		memcpy(&path_seed, random, sizeof(path_seed));
-	memset(paths, 0, sizeof(paths));
-	memset(index_of_key, 0, sizeof(index_of_key));
-	memset(of_operation, 0, sizeof(of_operation));
-	memset(overflow_of_method, 0, sizeof(overflow_of_method));
+	if (atomic_load_explicit(&indexed_end, memory_order_relaxed)) { /* else they are empty, and their pages not made yet */
+		memset(paths, 0, sizeof(paths));
+		memset(index_of_key, 0, sizeof(index_of_key));
+		memset(of_operation, 0, sizeof(of_operation));
+		memset(overflow_of_method, 0, sizeof(overflow_of_method));
+	}
 	atomic_store_explicit(&indexed_end, SEG_ENDPOINT_FIRST, memory_order_relaxed);
 }
 

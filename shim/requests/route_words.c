@@ -203,42 +203,46 @@ enum { LIST_PLAIN, LIST_VERBS, LIST_ACTIONS, LIST_SHIFT = 14 };
 static const char *const lists[] = { [LIST_PLAIN] = plain_words, [LIST_VERBS] = verb_words, [LIST_ACTIONS] = action_words };
 _Static_assert(sizeof(plain_words) < 1 << LIST_SHIFT, "the offset of a word does not fit");
 
-static uint32_t hash_of(const char *s, size_t n)
-{
-	uint32_t hash = 2166136261u; /* FNV-1a */
-
-	for (size_t i = 0; i < n; i++)
-		hash = (hash ^ (unsigned char)s[i]) * 16777619u;
-	return (hash ^ hash >> 15) % (1 << INDEX_BITS);
-}
+#define HASH_SEED 2166136261u /* FNV-1a */
+#define HASH_FACTOR 16777619u
 
 static const char *text_at(uint16_t place)
 {
 	return lists[place >> LIST_SHIFT] + (place & ((1 << LIST_SHIFT) - 1)) - 1;
 }
 
-static uint16_t find(const char *s, size_t n)
+/* Where in places[] the word of this hash is, or would be. */
+static uint32_t index_of(uint32_t hash, const char *s, size_t n)
 {
-	for (uint32_t i = hash_of(s, n); places[i]; i = (i + 1) % (1 << INDEX_BITS)) {
-		const char *text = text_at(places[i]);
-		if (strncmp(text, s, n) == 0 && text[n] == ' ')
-			return places[i];
+	for (uint32_t i = (hash ^ hash >> 15) % (1 << INDEX_BITS);; i = (i + 1) % (1 << INDEX_BITS)) {
+		const char *text = places[i] ? text_at(places[i]) : NULL;
+		if (!text || (n && text[0] == s[0] && strncmp(text, s, n) == 0 && text[n] == ' '))
+			return i;
 	}
-	return 0;
 }
 
+static uint16_t find(const char *s, size_t n)
+{
+	uint32_t hash = HASH_SEED;
+
+	for (size_t i = 0; i < n; i++)
+		hash = (hash ^ (unsigned char)s[i]) * HASH_FACTOR;
+	return places[index_of(hash, s, n)];
+}
+
+/* In one pass over the text: every program that begins pays for it. */
 static void add_list(int list)
 {
 	const char *words = lists[list];
 
 	for (const char *word = words; *word;) {
-		size_t n = strcspn(word, " ");
-		if (!find(word, n)) {
-			uint32_t i = hash_of(word, n);
-			while (places[i])
-				i = (i + 1) % (1 << INDEX_BITS);
+		uint32_t hash = HASH_SEED;
+		size_t n = 0;
+		for (; word[n] != ' '; n++)
+			hash = (hash ^ (unsigned char)word[n]) * HASH_FACTOR;
+		uint32_t i = index_of(hash, word, n);
+		if (!places[i])
 			places[i] = (uint16_t)(list << LIST_SHIFT | (word - words + 1));
-		}
 		word += n + 1;
 	}
 }

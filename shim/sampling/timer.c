@@ -375,7 +375,7 @@ bool timer_adopt_all(uint32_t hz, bool is_first)
 	bool are_known = true;
 	long bytes;
 
-	if (timer_count())
+	if (timer_count() > (own != NULL)) /* to look at the table is to make its pages */
 		delete_ended(own_tid);
 	if (fd < 0) {
 		if (is_first)

@@ -34,7 +34,7 @@ def cost_of_sample_ns(scene, **changed):
                            str(shape["threads"]), *modules], "growth_load", hz=HZ, budget=0)
     program.wait_for_output("ready\n")
     program.wait_ready()
-    program.wait_for_output("done\n", 120)
+    program.wait_for_output("done\n", 600)
     metrics = program.metrics()
     program.kill_all()
     return 1e9 * metrics.sum("profshim_overhead_seconds_total", phase="sampling") / metrics.sum("profshim_samples_total")

@@ -323,5 +323,21 @@ def a_program_lives_on_when_the_space_for_its_session_is_used_up(scene):
     server.end()
 
 
+def page_faults(argv, environment):
+    """Pages that were made or mapped for a program from its start to its end."""
+    pid = os.posix_spawn(argv[0], argv, environment)
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise Failure("%s ended with status %d" % (argv[0], status))
+    return usage.ru_minflt
+
+
+@test
+def a_program_that_does_nothing_pays_for_few_pages(scene):
+    before = page_faults(["/bin/true"], scene.plain_environment())
+    under_it = page_faults(["/bin/true"], scene.shim_environment(listen="127.0.0.1:0"))
+    scene.at_most("page faults of true under the shim, over the %d without" % before, under_it - before, 140)
+
+
 if __name__ == "__main__":
     run_tests()

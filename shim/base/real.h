@@ -103,6 +103,7 @@ struct dl_phdr_info;
 	X(int, nanosleep, (const struct timespec *, struct timespec *))                                                \
 	X(int, clock_nanosleep, (clockid_t, int, const struct timespec *, struct timespec *))                          \
 	X(int, thrd_sleep, (const struct timespec *, struct timespec *))                                               \
+	X(int, semop, (int, struct sembuf *, size_t))                                                                  \
 	X(int, semtimedop, (int, struct sembuf *, size_t, const struct timespec *))                                    \
 	X(pid_t, fork, (void))                                                                                         \
 	X(void *, dlopen, (const char *, int))                                                                         \

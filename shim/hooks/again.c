@@ -49,6 +49,15 @@ int again_left_ms(int timeout_ms)
 	return timeout_ms > 0 ? (int)((left_until(self.wait.end_ns) + NS_PER_MS - 1) / NS_PER_MS) : timeout_ms;
 }
 
+const struct timespec *again_left(const struct timespec *timeout, struct timespec *room)
+{
+	if (!timeout || !self.wait.end_ns)
+		return timeout;
+	uint64_t left_ns = left_until(self.wait.end_ns);
+	*room = (struct timespec){ (time_t)(left_ns / NS_PER_S), (long)(left_ns % NS_PER_S) };
+	return room;
+}
+
 bool again_waits(int fd, int flags)
 {
 	int saved_errno = errno;

@@ -14,8 +14,11 @@
  *
  *	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.recv(fd, buffer, bytes, flags));
  *
- * A signal that wakes a thread and is then taken by another one (disposition.h, disposition_is_shared) ends some calls, too:
- * epoll_wait with EINTR, which AGAIN_IF_NOBODY mends, and those with time-outs of sockets.
+ * A signal that wakes a thread and is then taken by another one (disposition.h, disposition_is_shared) ends some calls, too.
+ * The kernel begins most of them anew if no handler has run. It does not where the call itself says EINTR: epoll_wait and its
+ * like (fs/eventpoll.c, ep_poll), semop (ipc/sem.c), sigtimedwait (kernel/signal.c), io_getevents (fs/aio.c), which
+ * AGAIN_IF_NOBODY mends, and time-outs of sockets; nor does it go on with a transfer that is partly done. All others that wait
+ * with a time-out keep its end by themselves (futexes, sleeps, poll). What makes its system calls itself has no hook to mend them.
  *
  * A handler of the program's that runs in the midst of that is told of by self.is_interrupted, and ends the call; one that
  * comes in the few instructions between the look at that word and the call is taken to have come before the call.
@@ -46,14 +49,15 @@ static inline bool again_was_for_nobody(uint32_t handlers_run)
 	return atomic_load_explicit(&disposition_is_shared, memory_order_relaxed) && self.handlers_run == handlers_run;
 }
 
-/* What is left of a time-out in milliseconds, whose end was told by again_expect. */
+/* What is left of a time-out, whose end was told by again_expect; in milliseconds, or put into room. */
 int again_left_ms(int timeout_ms);
+const struct timespec *again_left(const struct timespec *timeout, struct timespec *room);
 
 /* call, and then rest, the same with what is left of its time, as often as it must be. */
 #define AGAIN_IF_NOBODY(call, rest)                                                                                        \
 	__extension__({                                                                                                \
 		uint32_t handlers_run_ = self.handlers_run;                                                            \
-		int result_ = (call);                                                                                  \
+		__typeof__(call) result_ = (call);                                                                     \
 		while (__builtin_expect(result_ < 0 && errno == EINTR, 0) && again_was_for_nobody(handlers_run_))      \
 			result_ = (rest);                                                                              \
 		result_;                                                                                               \
@@ -86,7 +90,7 @@ bool again_is_wanted(uint64_t start_ns, int fd, short events, int flags);
 			again_expect(hook, THREAD_WAIT_HOOK, 0);                                                       \
 			result_ = (call);                                                                              \
 			again_done();                                                                                  \
-			self.is_interrupted |= result_ == -1 && again_was_for_nobody(handlers_run_);                   \
+			self.is_interrupted |= again_was_for_nobody(handlers_run_);                                    \
 		} while (__builtin_expect(result_ == -1 && self.is_interrupted, 0) &&                                  \
 			 again_is_wanted((hook)->start_ns, fd, events, flags));                                        \
 		result_;                                                                                               \

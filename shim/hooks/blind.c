@@ -166,29 +166,61 @@ static void before_call(long number, const long *a)
 		thread_count(SEG_COUNTER_BLIND_RAW_SYSCALL);
 }
 
+/* Which argument is a struct timespec of how long the call waits at most; -1 = none, or the kernel keeps its end. */
+static int time_argument(long number)
+{
+	switch (number) {
+	case SYS_rt_sigtimedwait:
+		return 2;
+	case SYS_epoll_pwait2:
+	case SYS_semtimedop:
+	case SYS_futex:
+		return 3;
+	case SYS_io_getevents:
+	case SYS_io_pgetevents:
+		return 4;
+	default:
+		return -1;
+	}
+}
+
 /* When the time-out of a call that waits is over, 0 = it has none, or keeps it by itself. */
 static uint64_t end_of(long number, const long *a)
 {
 	uint64_t now_ns = clock_now_ns();
+	int time = time_argument(number);
 
+	if (time >= 0)
+		return again_end(now_ns, (const struct timespec *)a[time]);
 	switch (number) {
 	case SYS_poll:
 		return again_end_ms(now_ns, (int)a[2]);
 	case SYS_epoll_wait:
 	case SYS_epoll_pwait:
 		return again_end_ms(now_ns, (int)a[3]);
-	case SYS_rt_sigtimedwait:
-		return again_end(now_ns, (const struct timespec *)a[2]);
-	case SYS_epoll_pwait2:
-	case SYS_semtimedop:
-	case SYS_futex:
-		return again_end(now_ns, (const struct timespec *)a[3]);
-	case SYS_io_getevents:
-	case SYS_io_pgetevents:
-		return again_end(now_ns, (const struct timespec *)a[4]);
 	default:
 		return 0;
 	}
+}
+
+/* A signal that another thread takes ends these (again.h); all others the kernel itself makes again. */
+static bool may_end_for_nobody(long number)
+{
+	return number == SYS_epoll_wait || number == SYS_epoll_pwait || number == SYS_semop || time_argument(number) >= 0;
+}
+
+/* The call with what is left of its time. */
+static long do_rest(long number, const long *a)
+{
+	long rest[ARGUMENTS] = { a[0], a[1], a[2], a[3], a[4], a[5] };
+	struct timespec left;
+	int time = time_argument(number);
+
+	if (time >= 0)
+		rest[time] = (long)again_left((const struct timespec *)a[time], &left);
+	else if (number != SYS_semop)
+		rest[3] = again_left_ms((int)a[3]);
+	return do_call(number, rest);
 }
 
 static bool waits(long number)
@@ -230,7 +262,8 @@ static long do_wait(long number, const long *a)
 	if (number == SYS_clock_nanosleep && !a[3] && !(a[1] & TIMER_ABSTIME))
 		with_rest[3] = (long)&left;
 	again_expect(with_rest, (int)number, end_of(number, a));
-	long result = do_call(number, with_rest);
+	long result = may_end_for_nobody(number) ? AGAIN_IF_NOBODY(do_call(number, with_rest), do_rest(number, with_rest)) :
+						   do_call(number, with_rest);
 	again_done();
 	return result;
 }

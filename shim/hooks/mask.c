@@ -182,12 +182,14 @@ static int translate(int number, siginfo_t *info)
 /* The number of the signal; -1 and errno. */
 static int wait_for(const sigset_t *set, siginfo_t *ret_info, const struct timespec *timeout)
 {
+	struct timespec left;
 	sigset_t room;
 	siginfo_t info;
 
 	again_expect(&room, SYS_rt_sigtimedwait, timeout ? again_end(clock_now_ns(), timeout) : 0);
-	int number = timeout ? real.sigtimedwait(mask_for_kernel(set, &room), &info, timeout) :
-			       real.sigwaitinfo(mask_for_kernel(set, &room), &info);
+	set = mask_for_kernel(set, &room);
+	int number = AGAIN_IF_NOBODY(timeout ? real.sigtimedwait(set, &info, timeout) : real.sigwaitinfo(set, &info),
+				     timeout ? real.sigtimedwait(set, &info, again_left(timeout, &left)) : real.sigwaitinfo(set, &info));
 	again_done();
 	if (number < 0)
 		return number;

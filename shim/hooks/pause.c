@@ -1,5 +1,5 @@
 /* pause - calls that sleep for a time, and others with a time-out that no event loop rests in. Not counted; hooked so that the
- * handler knows when they must end (again.h). */
+ * handler knows when they must end, and what ended for nobody begins again (again.h). */
 #include "again.h"
 #include "hook.h"
 
@@ -79,12 +79,20 @@ HOOK int thrd_sleep(const struct timespec *time, struct timespec *ret_left)
 
 HOOK int semtimedop(int set, struct sembuf *operations, size_t count, const struct timespec *timeout)
 {
-	struct timespec here;
+	struct timespec left;
 
 	if (!real_is_resolved())
 		real_resolve();
-	again_expect(&here, SYS_semtimedop, end_of(timeout));
-	int result = real.semtimedop(set, operations, count, timeout);
+	again_expect(&left, SYS_semtimedop, end_of(timeout));
+	int result = AGAIN_IF_NOBODY(real.semtimedop(set, operations, count, timeout),
+				     real.semtimedop(set, operations, count, again_left(timeout, &left)));
 	again_done();
 	return result;
+}
+
+HOOK int semop(int set, struct sembuf *operations, size_t count)
+{
+	if (!real_is_resolved())
+		real_resolve();
+	return AGAIN_IF_NOBODY(real.semop(set, operations, count), real.semop(set, operations, count));
 }

@@ -126,10 +126,9 @@ HOOK int epoll_pwait(int epoll, struct epoll_event *events, int max, int timeout
 		return real.epoll_pwait(epoll, events, max, timeout_ms, mask);
 	wait_for_epoll(&hook, epoll);
 	expect_ms(&hook, SYS_epoll_pwait, timeout_ms);
-	if (!mask)
-		return leave(&hook, AGAIN_IF_NOBODY(real.epoll_pwait(epoll, events, max, timeout_ms, NULL),
-						    real.epoll_pwait(epoll, events, max, again_left_ms(timeout_ms), NULL)));
-	return leave(&hook, real.epoll_pwait(epoll, events, max, timeout_ms, mask_for_kernel(mask, &room)));
+	mask = mask_for_kernel(mask, &room);
+	return leave(&hook, AGAIN_IF_NOBODY(real.epoll_pwait(epoll, events, max, timeout_ms, mask),
+					    real.epoll_pwait(epoll, events, max, again_left_ms(timeout_ms), mask)));
 }
 
 /* Declared here for C libraries that do not; since glibc 2.35. */
@@ -138,6 +137,7 @@ HOOK int epoll_pwait2(int epoll, struct epoll_event *events, int max, const stru
 HOOK int epoll_pwait2(int epoll, struct epoll_event *events, int max, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct hook hook;
+	struct timespec left;
 	sigset_t room;
 
 	if (!real.epoll_pwait2 && real_is_resolved())
@@ -146,7 +146,9 @@ HOOK int epoll_pwait2(int epoll, struct epoll_event *events, int max, const stru
 		return real.epoll_pwait2(epoll, events, max, timeout, mask);
 	wait_for_epoll(&hook, epoll);
 	again_expect(&hook, SYS_epoll_pwait2, again_end(hook.start_ns, timeout));
-	return leave(&hook, real.epoll_pwait2(epoll, events, max, timeout, mask_for_kernel(mask, &room)));
+	mask = mask_for_kernel(mask, &room);
+	return leave(&hook, AGAIN_IF_NOBODY(real.epoll_pwait2(epoll, events, max, timeout, mask),
+					    real.epoll_pwait2(epoll, events, max, again_left(timeout, &left), mask)));
 }
 
 HOOK int poll(struct pollfd *fds, nfds_t count, int timeout_ms)

@@ -9,6 +9,7 @@ from harness import FULL, own_server, run_tests, test
 
 SECONDS = 600 if FULL else 5
 ROUNDS = 1000 if FULL else 30
+SHARED_MS = 1000 if FULL else 80
 SEVERAL = 5  # calls of one kind in a second, on a machine that does much else
 
 # Of the middle of all late wake-ups: what ours adds to what the kernel and the load of the machine make of it.
@@ -36,6 +37,16 @@ def no_call_ends_with_eintr_or_early(scene):
     latest = max(rows, key=lambda key: rows[key]["late_us"] - plain[key]["late_us"])
     scene.at_most("us that the most belated kind (%s) is later than without the shim" % latest[0],
                   rows[latest]["late_us"] - plain[latest]["late_us"], LATER_US_MAX)
+
+
+@test
+def no_call_ends_for_a_signal_that_another_thread_takes(scene):
+    result = scene.run([own_server("blocking_calls"), "shared", str(SHARED_MS)], timeout=120, hz=1000, listen="off")
+    rows = rows_of(result)
+    scene.equal("exit code and stderr", (result.returncode, result.stderr), (0, b""))
+    scene.check("all kinds were tried", len(rows) >= 50)
+    for what in ("eintr", "wrong", "short"):
+        scene.equal(what, {key[0]: row[what] for key, row in rows.items() if row[what]}, {})
 
 
 @test

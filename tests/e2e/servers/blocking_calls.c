@@ -2,10 +2,12 @@
  *
  *     blocking_calls quiet SECONDS     no signal that the program is to see: no call may end with EINTR, none may be short;
  *                                      with a third word only the kinds whose names contain it
+ *     blocking_calls shared MS         the same, each kind for so long on the first thread, which each SIGPROF is sent to
+ *                                      the process for: it wakes, and another thread has taken the signal meanwhile
  *     blocking_calls own ROUNDS        so many signals of the program's own in each kind of call, one at a time: each has
  *                                      to end the call with EINTR, or, with SA_RESTART where that counts, not to
  *
- * In both modes another thread keeps sending SIGPROF to all threads, which the program ignores: without a profiler nothing
+ * In all modes another thread keeps sending SIGPROF to all threads, which the program ignores: without a profiler nothing
  * of that reaches anybody; with one, each of them interrupts a call for a handler of the profiler's.
  *
  * One line of JSON for each kind: {"call", "calls", "eintr", "wrong", "short", "late_us"}; late_us: by how much the
@@ -1065,9 +1067,33 @@ static void *make_calls(void *argument)
 static void *be_busy(void *unused)
 {
 	(void)unused;
-	while (!atomic_load(&has_ended))
+	for (;;)
 		burn(1000000);
 	return NULL;
+}
+
+static void begin_busy_threads(void)
+{
+	pthread_t thread;
+
+	for (int i = 0; i < BUSY_THREADS; i++)
+		pthread_create(&thread, NULL, be_busy, NULL);
+}
+
+static void begin_completer(struct worker *w, pthread_t *ret_thread)
+{
+	sem_init(&w->go, 0, 0);
+	sem_init(&w->gone, 0, 0);
+	if (w->kind->complete && pthread_create(ret_thread, NULL, complete_calls, w) != 0)
+		die("pthread_create");
+}
+
+static void remove_place(struct place *p)
+{
+	if (p->queue)
+		msgctl(p->queue, IPC_RMID, NULL);
+	if (p->set)
+		semctl(p->set, 0, IPC_RMID);
 }
 
 static struct worker *workers;
@@ -1105,7 +1131,7 @@ static void print_worker(struct worker *w)
 
 static int quiet(int seconds, const char *only)
 {
-	pthread_t thread, presser, busy[BUSY_THREADS];
+	pthread_t thread, presser;
 
 	workers = calloc(sizeof(kinds) / sizeof(kinds[0]), sizeof(*workers));
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
@@ -1113,15 +1139,11 @@ static int quiet(int seconds, const char *only)
 			workers[worker_count++].kind = &kinds[i];
 	pthread_t *threads = calloc(worker_count, sizeof(*threads));
 	for (size_t i = 0; i < worker_count; i++) {
-		sem_init(&workers[i].go, 0, 0);
-		sem_init(&workers[i].gone, 0, 0);
-		if (workers[i].kind->complete && pthread_create(&thread, NULL, complete_calls, &workers[i]) != 0)
-			die("pthread_create");
+		begin_completer(&workers[i], &thread);
 		if (pthread_create(&threads[i], NULL, make_calls, &workers[i]) != 0)
 			die("pthread_create");
 	}
-	for (int i = 0; i < BUSY_THREADS; i++)
-		pthread_create(&busy[i], NULL, be_busy, NULL);
+	begin_busy_threads();
 	pthread_create(&presser, NULL, press, NULL);
 	for (long long end = now_ns(CLOCK_MONOTONIC) + seconds * NS_PER_S; now_ns(CLOCK_MONOTONIC) < end;)
 		if (usleep(100000) != 0)
@@ -1130,10 +1152,47 @@ static int quiet(int seconds, const char *only)
 	for (size_t i = 0; i < worker_count; i++) {
 		pthread_join(threads[i], NULL);
 		print_worker(&workers[i]);
-		if (workers[i].place.queue)
-			msgctl(workers[i].place.queue, IPC_RMID, NULL);
-		if (workers[i].place.set)
-			semctl(workers[i].place.set, 0, IPC_RMID);
+		remove_place(&workers[i].place);
+	}
+	return 0;
+}
+
+/* --- mode shared --- */
+
+/* The kernel wakes the first thread for a signal that is sent to the process (complete_signal, kernel/signal.c). Whoever else
+ * has one of its own meanwhile takes that, too: this thread itself does. */
+static void *press_process(void *ms)
+{
+	struct timespec pause = { 0, PRESSURE_US * 1000 };
+	pid_t pid = getpid(), tid = (pid_t)syscall(SYS_gettid);
+
+	for (long long end = now_ns(CLOCK_MONOTONIC) + *(int *)ms * 1000000LL; now_ns(CLOCK_MONOTONIC) < end;) {
+		syscall(SYS_kill, pid, SIGPROF);
+		syscall(SYS_tgkill, pid, tid, SIGPROF);
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	}
+	atomic_store(&has_ended, true);
+	return NULL;
+}
+
+static int shared(int ms, const char *only)
+{
+	begin_busy_threads();
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		static struct worker worker;
+		pthread_t presser, completer;
+		if (kinds[i].call == wait_bare_epoll || (only && !strstr(kinds[i].name, only)))
+			continue; /* the former ends with EINTR, and nobody of ours is behind it */
+		worker = (struct worker){ .kind = &kinds[i] };
+		atomic_store(&has_ended, false);
+		begin_completer(&worker, &completer);
+		pthread_create(&presser, NULL, press_process, &ms);
+		make_calls(&worker);
+		pthread_join(presser, NULL);
+		if (worker.kind->complete)
+			pthread_join(completer, NULL);
+		print_worker(&worker);
+		remove_place(&worker.place);
 	}
 	return 0;
 }
@@ -1311,9 +1370,11 @@ static int own(int rounds)
 int main(int argc, char **argv)
 {
 	if (argc < 3) {
-		fprintf(stderr, "usage: blocking_calls quiet SECONDS [WORD]|own ROUNDS\n");
+		fprintf(stderr, "usage: blocking_calls quiet SECONDS [WORD]|shared MS [WORD]|own ROUNDS\n");
 		return 2;
 	}
 	signal(SIGPROF, SIG_IGN);
+	if (strcmp(argv[1], "shared") == 0)
+		return shared(atoi(argv[2]), argv[3]);
 	return strcmp(argv[1], "own") == 0 ? own(atoi(argv[2])) : quiet(atoi(argv[2]), argv[3]);
 }

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """peers - runs test suites that others wrote, without the shim and with it, and compares the verdicts test by test.
 
-    peers.py BUILD CACHE [--list] [--quick] [--test] [--hz N] [--jobs N] [SUITE[/UNIT]...]
+    peers.py BUILD CACHE [--list] [--quick] [--once] [--test] [--hz N] [--jobs N] [SUITE[/UNIT]...]
 
+    --once   each unit once without the shim and once with it as a user has it, to begin with
     --test   as one of the project's tests: --quick, unless $PROFSHIM_TEST_FULL asks for all
     --jobs   how many units run at a time; 2, and 6 with --quick
 
 A unit runs twice without the shim (once with --quick) and twice with it, sampled at 1 kHz: as a user has it, where only
 the first program and what listens is profiled, and so that every program which it executes is profiled from its start
 ("every"), since many suites run each test as a program. A test whose verdict is another one then runs alone, up to three
-times each way, and its unit once more; only what comes again under the shim, and never without, is called different. A
-test that is not the same twice without the shim is unsteady, and said to be.
+times each way, and its unit once more; only what comes again under the shim, and never without, is called different, not
+even if it runs there alone a dozen times more. A test that is not the same twice without the shim is unsteady, and said to
+be; the table tells how often it had which verdict.
 
 The last line is "N tests, same verdict M, different D"; the exit code is 1 where D is not 0 or a unit could not run.
 """
@@ -34,6 +36,7 @@ import peer_suites
 EXIT = "(how it ended)"  # stands among the tests of each unit: its exit code, its signal, or the time limit
 ABSENT = "absent"
 ALONE = 3                # how often a test with another verdict runs alone, each way
+ALONE_MORE = 12          # and without the shim, before what came again with it counts as ours
 
 
 PLAIN, USUAL, EVERY = "without", "with", "every"  # how a unit runs
@@ -187,35 +190,45 @@ class Row:
         return verdict not in self.without
 
     def columns(self):
-        return "%-9s %-70s %-24s %s" % (self.state, self.name(), "/".join(dict.fromkeys(self.without)),
-                                        "/".join(dict.fromkeys(self.under)))
+        return "%-9s %-70s %-24s %s" % (self.state, self.name(), tally(self.without), tally(self.under))
+
+    def run(self, runner, mode, only, turn):
+        return runner.run(self.suite, self.unit, mode, only, turn).verdicts.get(self.test, ABSENT)
+
+
+def tally(verdicts):
+    """"failed", or "failed 11, passed 1"."""
+    counts = collections.Counter(verdicts)
+    return ", ".join("%s %d" % pair for pair in counts.most_common()) if len(counts) > 1 else verdicts[0]
 
 
 def settle(runner, row):
     """Runs a test that had another verdict alone, each way, then its unit again, until it is seen to be ours or not."""
     alone = None if row.test == EXIT else row.test
-    if alone:
-        for turn in range(1, ALONE + 1):
-            row.without.append(runner.run(row.suite, row.unit, PLAIN, alone, turn).verdicts.get(row.test, ABSENT))
-    row.state = "unsteady"
-    for mode in row.modes:
-        # Last in company: some fail only after what another test has left behind.
-        for only, turn in [(alone, turn) for turn in range(1, ALONE + 1) if alone] + [(None, 2)]:
-            verdict = runner.run(row.suite, row.unit, mode, only, turn).verdicts.get(row.test, ABSENT)
-            row.under.append(verdict)
-            if row.is_other(verdict):
-                row.state = "different"
-                return
+    turns = range(1, ALONE + 1 if alone else 1)
+    row.without += [row.run(runner, PLAIN, alone, turn) for turn in turns]
+    # Last in company: some fail only after what another test has left behind.
+    for mode, (only, turn) in itertools.product(row.modes, [(alone, turn) for turn in turns] + [(None, 2)]):
+        row.under.append(row.run(runner, mode, only, turn))
+        if row.is_other(row.under[-1]):
+            break
+    more = range(ALONE + 1, ALONE + ALONE_MORE + 1 if alone else 1)
+    for turn in more:
+        if not row.is_other(row.under[-1]):
+            break
+        row.without.append(row.run(runner, PLAIN, alone, turn))
+    row.state = "different" if row.is_other(row.under[-1]) else "unsteady"
 
 
-def run_units(runner, units, jobs):
+def run_units(runner, units, jobs, is_once):
     """Runs units, so many at a time, and yields (rows, run under the shim) of each in the order asked for. Two at a time
     may disturb one another: whatever comes out otherwise is run again by itself."""
     pool = concurrent.futures.ThreadPoolExecutor(jobs)
     try:
-        turns = range(1, 2 if runner.quick else 3)
+        turns = range(1, 2 if runner.quick or is_once else 3)
+        modes = (USUAL,) if is_once else (USUAL, EVERY)
         runs = [([pool.submit(runner.run, suite, unit, PLAIN, None, turn) for turn in turns],
-                 {mode: pool.submit(runner.run, suite, unit, mode) for mode in (USUAL, EVERY)}) for suite, unit in units]
+                 {mode: pool.submit(runner.run, suite, unit, mode) for mode in modes}) for suite, unit in units]
         for (suite, unit), (plain, under) in zip(units, runs):
             plain, under = [run.result() for run in plain], {mode: run.result() for mode, run in under.items()}
             rows = rows_of(suite, unit, plain, under)
@@ -287,6 +300,7 @@ def main():
     parser.add_argument("cache")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--once", action="store_true")
     parser.add_argument("--test", action="store_true")
     parser.add_argument("--hz", type=int, default=1000)
     parser.add_argument("--jobs", type=int)
@@ -310,7 +324,7 @@ def main():
     rows, samples, unseen = [], 0, []
     try:
         by_unit = []
-        for found, under in run_units(runner, units, how.jobs or (6 if how.quick else 2)):
+        for found, under in run_units(runner, units, how.jobs or (6 if how.quick else 2), how.once):
             by_unit.append(found)
             samples += sum(run.samples for run in under.values())
             if not all(run.sessions for run in under.values()) or len(found) < 2:

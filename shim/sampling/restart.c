@@ -21,6 +21,11 @@
  * A handler that was set by the bare system call is not entered that way: if it meets one of our restarts before it is
  * made, the call goes on as if the signal had come before it.
  *
+ * A call whose time the kernel keeps (futexes with one, poll, nanosleep) is wound back as restart_syscall(2) where it was woken
+ * and there is no signal for it after all: it was stopped and goes on, or another thread has taken the signal. If our signal comes
+ * just then, the return from our handler makes that fail with EINTR (restore_sigcontext, arch/x86/kernel/signal_64.c, forgets
+ * what was to be begun again), so it is made again as the call that it was.
+ *
  * What is left of a time-out: the hook has said when it must end (struct thread_wait). Without that, calls that write it back
  * themselves (select, ppoll, nanosleep) go on with what they wrote. Without a hook, as in the middle of libc or in code
  * with system calls of its own, the time-out begins anew: timers on a thread's CPU clock expire while it runs, so a call is
@@ -377,9 +382,9 @@ static void shorten_time(ucontext_t *context, int number, const struct thread_wa
 
 /* --- the two ways --- */
 
-static void make_again(ucontext_t *context)
+/* pc: behind the instruction that makes the call. Nothing is changed where it is not known which that is. */
+static void make_again(ucontext_t *context, uintptr_t pc)
 {
-	uintptr_t pc = reg(context, REG_RIP);
 	const struct thread_wait *wait = hooked_wait(context);
 
 	int number = find_number(pc);
@@ -414,7 +419,9 @@ void sig_restart(ucontext_t *context)
 	if (is_behind_hooked(context))
 		self.is_interrupted = 1;
 	else if (is_interrupted(context))
-		make_again(context);
+		make_again(context, reg(context, REG_RIP));
+	else if (is_wound_back(context) && reg(context, REG_RAX) == SYS_restart_syscall)
+		make_again(context, reg(context, REG_RCX));
 	else if (is_wound_back(context) && may_be_wound_back(reg(context, REG_RAX)))
 		set_reg(context, REG_R11, WOUND_BACK);
 }

@@ -307,6 +307,35 @@ START_TEST(a_call_that_no_handler_of_ours_interrupted_is_entered)
 }
 END_TEST
 
+START_TEST(a_call_that_the_kernel_goes_on_with_is_made_again_as_what_it_was)
+{
+	ucontext_t context = wound_back((void *)poll, SYS_poll);
+
+	context.uc_mcontext.gregs[REG_RAX] = SYS_restart_syscall;
+	context.uc_mcontext.gregs[REG_RDX] = 1000;
+	expect(&context, SYS_poll, clock_now_ns() + 500000000);
+	ck_assert_int_eq(moved_by(&context), 0);
+	ck_assert_int_eq(context.uc_mcontext.gregs[REG_RAX], SYS_poll);
+	ck_assert_int_le(context.uc_mcontext.gregs[REG_RDX], 500);
+	greg_t after = context.uc_mcontext.gregs[REG_RCX];
+	sig_restart_interrupted(&context, true);
+	ck_assert_ended(&context, after);
+}
+END_TEST
+
+START_TEST(what_the_kernel_goes_on_with_in_code_of_no_certain_number_is_left_to_it)
+{
+	static const unsigned char none[] = { 0x48, 0x89, 0xd8, 0x0f, 0x05 };
+	ucontext_t context = interrupted_in(none, sizeof(none));
+
+	context.uc_mcontext.gregs[REG_RCX] = context.uc_mcontext.gregs[REG_RIP];
+	context.uc_mcontext.gregs[REG_RIP] -= 2;
+	context.uc_mcontext.gregs[REG_RAX] = SYS_restart_syscall;
+	ck_assert_int_eq(moved_by(&context), 0);
+	ck_assert_int_eq(context.uc_mcontext.gregs[REG_RAX], SYS_restart_syscall);
+}
+END_TEST
+
 /* --- real calls, a thread that waits in them, and signals --- */
 
 struct waiter {
@@ -557,6 +586,8 @@ int main(void)
 	tcase_add_test(cases[0], a_handler_without_restart_ends_what_was_wound_back_for_ours);
 	tcase_add_test(cases[0], a_handler_with_restart_leaves_what_was_wound_back_for_ours);
 	tcase_add_test(cases[0], a_call_that_no_handler_of_ours_interrupted_is_entered);
+	tcase_add_test(cases[0], a_call_that_the_kernel_goes_on_with_is_made_again_as_what_it_was);
+	tcase_add_test(cases[0], what_the_kernel_goes_on_with_in_code_of_no_certain_number_is_left_to_it);
 	tcase_add_loop_test(cases[1], samples_do_not_end_a_wait, 0, wait_count);
 	tcase_add_test(cases[1], samples_do_not_end_a_receive_with_a_timeout);
 	tcase_add_loop_test(cases[1], samples_do_not_end_a_pause, 0, 2);

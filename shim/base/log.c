@@ -17,6 +17,7 @@ _Atomic unsigned log_lines_lost;
 
 static enum seg_log_level log_level = SEG_LOG_WARN;
 static struct stat stderr_at_start; /* st_nlink 0 = there was none */
+static bool is_named_stderr;        /* the program itself made a descriptor number 2 */
 
 void log_init(enum seg_log_level level)
 {
@@ -40,8 +41,17 @@ static bool is_ours(int fd)
 		return false;
 	if (now.st_dev == stderr_at_start.st_dev && now.st_ino == stderr_at_start.st_ino)
 		return true;
+	bool is_appended = S_ISREG(now.st_mode) && (fcntl(fd, F_GETFL) & O_APPEND);
 	/* Redirected since: terminals, /dev/null and pipes are logs, and so is a file that is only appended to. */
-	return S_ISCHR(now.st_mode) || S_ISFIFO(now.st_mode) || (fcntl(fd, F_GETFL) & O_APPEND);
+	if (is_named_stderr)
+		return S_ISCHR(now.st_mode) || S_ISFIFO(now.st_mode) || is_appended;
+	/* Opened when the number was free: a pipe is the program's own, and where there never was a stderr, so is all else. */
+	return stderr_at_start.st_nlink && (S_ISCHR(now.st_mode) || is_appended);
+}
+
+void log_stderr_is_named(void)
+{
+	is_named_stderr = true;
 }
 
 int log_stderr_borrow(void)

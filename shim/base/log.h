@@ -19,6 +19,9 @@ __attribute__((format(printf, 2, 3))) void log_line(enum seg_log_level level, co
 int log_stderr_borrow(void);
 void log_stderr_return(int fd);
 
+/* The program copied a descriptor to number 2 (dup2(2)), so that this is its stderr from now on. Context: call. */
+void log_stderr_is_named(void);
+
 /* The calling thread's descriptors are not the program's: these are got at by pidfd, pidfd_getfd(2). */
 void log_thread_fetches(int pidfd);
 

@@ -1,6 +1,7 @@
 /* descriptor - the calls that end, copy and rename descriptors. profshim's own are not there for the program. */
 #include "hook.h"
 
+#include "../base/log.h"
 #include "../requests/connection.h"
 #include "../setup/descriptors.h"
 #include "../setup/process.h"
@@ -12,6 +13,7 @@
 #include <linux/close_range.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 /* The program names a descriptor of ours, which it never got from anybody. */
 static bool is_hidden(int fd)
@@ -157,6 +159,8 @@ HOOK FILE *fdopen(int fd, const char *mode)
 static void finish_copy(struct hook *hook, int from, int to)
 {
 	hook_returned(hook);
+	if (to == STDERR_FILENO && to != from && has_own_memory())
+		log_stderr_is_named();
 	if (to >= 0 && to != from && (conn_is_tracked(from) || conn_is_tracked(to)) && has_own_memory()) {
 		tls_descriptor_copied(from, to);
 		conn_duplicated(from, to, hook->end_ns);

@@ -12,6 +12,7 @@
 #include "../requests/route.h"
 #include "../sampling/modules.h"
 #include "../sampling/sampling.h"
+#include "allowance.h"
 #include "config.h"
 #include "descriptors.h"
 #include "environment.h"
@@ -392,6 +393,18 @@ static bool is_helper(void)
 	return config.session[0] && !session_is_own(config.session);
 }
 
+/* Of a helper it is nobody's concern. */
+static bool has_room(void)
+{
+	unsigned long left_mib = 0;
+	const char *limit = allowance_in_the_way(&left_mib);
+
+	if (limit)
+		log_line(is_helper() ? SEG_LOG_INFO : SEG_LOG_WARN,
+			 "%s leaves %lu MiB, which are the program's: it is not profiled", limit, left_mib);
+	return !limit;
+}
+
 __attribute__((constructor)) static void shim_constructor(void)
 {
 	int saved_errno = errno;
@@ -402,7 +415,7 @@ __attribute__((constructor)) static void shim_constructor(void)
 	read_program_path();
 	config_read(&config, environ, program_name());
 	log_init((enum seg_log_level)config.shared.log_level);
-	if (is_to_be_profiled()) {
+	if (is_to_be_profiled() && has_room()) {
 		clock_init();
 		pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 		if (is_helper()) {

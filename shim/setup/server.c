@@ -52,6 +52,7 @@ static _Atomic uint64_t next_look_ns; /* 0 = this process never looked whether e
 static _Atomic bool is_stopping;
 static _Atomic bool is_loading;  /* the exporter is being opened: locks are held, and a socket that a child would keep */
 static _Atomic unsigned forks_in_progress;
+static bool has_failed;          /* to begin a term: another try would fail the same way, and say so again */
 static unsigned start_delay_ms;
 static struct exporter_host host;
 
@@ -188,11 +189,12 @@ static serve_function *load_exporter(void)
 /* One term as the server. False: this process cannot serve; the dead were buried meanwhile, and another may try. */
 static bool serve_session(void)
 {
-	serve_function *serve = load_exporter();
+	serve_function *serve = has_failed ? NULL : load_exporter();
 
 	fill_host();
 	if (serve && serve(&host) == 0)
 		return true;
+	has_failed = true;
 	for (int i = 0; i < THOROUGH_TICKS && host_tick(); i++)
 		aside_sleep(EXPORTER_TICK_MS);
 	return false;
@@ -407,6 +409,7 @@ void server_fork_parent(void)
 void server_fork_child(void)
 {
 	atomic_store(&forks_in_progress, 0);
+	has_failed = false;
 	atomic_store(&is_loading, false);
 	atomic_store(&is_started, false);
 	atomic_store(&next_look_ns, 0);

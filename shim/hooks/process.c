@@ -6,10 +6,23 @@
 
 #include "../sampling/sampling.h"
 #include "execution.h"
+#include "rights.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+static pid_t fork_with_room(void)
+{
+	pid_t child = real.fork();
+
+	if (child >= 0 || errno != EAGAIN || !rights_make_room())
+		return child;
+	child = real.fork();
+	if (child != 0)
+		rights_room_is_used();
+	return child;
+}
 
 HOOK pid_t fork(void)
 {
@@ -18,7 +31,7 @@ HOOK pid_t fork(void)
 	if (!hook_enter(&hook, SEG_CALL_FORK))
 		return real.fork();
 	struct process_reservation interrupted = shim_fork_begins();
-	pid_t child = real.fork();
+	pid_t child = fork_with_room();
 	if (child == 0) {
 		/* The child is a new thread of a new process: it has counted nothing, and its slot is another. */
 		self.call = hook.outer_call;

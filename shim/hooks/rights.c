@@ -161,6 +161,16 @@ void rights_raw_call(void)
 	aside_rights_changed();
 }
 
+bool rights_make_room(void)
+{
+	return may_concern() && step_aside();
+}
+
+void rights_room_is_used(void)
+{
+	step_back(true);
+}
+
 static bool wants_one_thread(int flags)
 {
 	return flags & (CLONE_NEWUSER | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM);

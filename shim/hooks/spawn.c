@@ -3,6 +3,7 @@
  */
 #include "../sampling/sampling.h"
 #include "execution.h"
+#include "rights.h"
 
 #include <fcntl.h>
 #include <paths.h>
@@ -54,7 +55,12 @@ HOOK int posix_spawn(pid_t *restrict ret_child, const char *restrict path, const
 {
 	resolve();
 	bool is_lent = !brings_mask(attributes) && lend_mask();
-	int problem = real.posix_spawn(ret_child, path, actions, attributes, arguments, WITH_SESSION(environment));
+	char **extended = WITH_SESSION(environment);
+	int problem = real.posix_spawn(ret_child, path, actions, attributes, arguments, extended);
+	if (problem == EAGAIN && rights_make_room()) {
+		problem = real.posix_spawn(ret_child, path, actions, attributes, arguments, extended);
+		rights_room_is_used();
+	}
 	take_back_mask(is_lent);
 	return problem;
 }
@@ -65,7 +71,12 @@ HOOK int posix_spawnp(pid_t *restrict ret_child, const char *restrict file, cons
 {
 	resolve();
 	bool is_lent = !brings_mask(attributes) && lend_mask();
-	int problem = real.posix_spawnp(ret_child, file, actions, attributes, arguments, WITH_SESSION(environment));
+	char **extended = WITH_SESSION(environment);
+	int problem = real.posix_spawnp(ret_child, file, actions, attributes, arguments, extended);
+	if (problem == EAGAIN && rights_make_room()) {
+		problem = real.posix_spawnp(ret_child, file, actions, attributes, arguments, extended);
+		rights_room_is_used();
+	}
 	take_back_mask(is_lent);
 	return problem;
 }

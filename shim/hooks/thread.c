@@ -7,6 +7,7 @@
 
 #include "../sampling/deputy.h"
 #include "../setup/shim.h"
+#include "rights.h"
 
 /* What a new thread needs to begin; in a fixed pool, since nothing may be allocated here. A thread for which the pool has
  * no entry starts unaided: it is met, and counted, at its first hook. */
@@ -129,6 +130,10 @@ static int create(pthread_t *thread, const pthread_attr_t *attributes, void *(*r
 	start->stack_bytes = stack_bytes_of(attributes);
 	start->is_shielded = deputy_is_shielded();
 	int result = real.pthread_create(thread, attributes, run_thread, start);
+	if (result == EAGAIN && rights_make_room()) {
+		result = real.pthread_create(thread, attributes, run_thread, start);
+		rights_room_is_used();
+	}
 	if (result != 0)
 		give_back_unused(start);
 	return result;

@@ -14,7 +14,7 @@ static void look_at_filter(const struct sock_fprog *filter, bool is_for_all)
 {
 	int saved_errno = errno;
 
-	if (!filter || !filter_allows_us(filter))
+	if (!filter || (filter_can_be_read(filter) && !filter_allows_us(filter)))
 		shim_goes_silent(is_for_all);
 	errno = saved_errno;
 }

@@ -3,12 +3,13 @@
  */
 #include "filter.h"
 
+#include <errno.h>
 #include <linux/audit.h>
-#include <linux/seccomp.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 /* What hooks, the handler, and the beginning and end of a thread ask of the kernel. */
 static const uint16_t calls[] = {
@@ -40,8 +41,8 @@ static bool calculate(struct machine *machine, const struct sock_filter *line)
 	case BPF_OR: machine->a |= by; return true;
 	case BPF_AND: machine->a &= by; return true;
 	case BPF_XOR: machine->a ^= by; return true;
-	case BPF_LSH: machine->a = by < 32 ? machine->a << by : 0; return true;
-	case BPF_RSH: machine->a = by < 32 ? machine->a >> by : 0; return true;
+	case BPF_LSH: machine->a <<= by % 32; return true; /* as processors do */
+	case BPF_RSH: machine->a >>= by % 32; return true;
 	case BPF_NEG: machine->a = -machine->a; return true;
 	default: return false;
 	}
@@ -53,7 +54,7 @@ static bool load(struct machine *machine, const struct sock_filter *line, const 
 
 	switch (BPF_MODE(line->code)) {
 	case BPF_ABS:
-		if (line->k > sizeof(*data) - sizeof(uint32_t))
+		if (line->k > sizeof(*data) - sizeof(uint32_t) || line->k % sizeof(uint32_t))
 			return false;
 		memcpy(to, (const char *)data + line->k, sizeof(*to));
 		return true;
@@ -92,12 +93,12 @@ static uint32_t jump(const struct machine *machine, const struct sock_filter *li
 	return is_so ? line->jt : line->jf;
 }
 
-/* SECCOMP_RET_...; what kills, where the filter cannot be read. */
-static uint32_t run(const struct sock_fprog *filter, const struct seccomp_data *data)
+uint32_t filter_answer(const struct sock_fprog *filter, const struct seccomp_data *data)
 {
 	struct machine machine = { 0 };
 
-	for (uint32_t at = 0; at < filter->len; at++) {
+	/* A jump may say any number of lines: in 64 bits it does not come round. */
+	for (uint64_t at = 0; at < filter->len; at++) {
 		const struct sock_filter *line = &filter->filter[at];
 		bool is_understood = true;
 		switch (BPF_CLASS(line->code)) {
@@ -120,11 +121,33 @@ static uint32_t run(const struct sock_fprog *filter, const struct seccomp_data *
 	return SECCOMP_RET_KILL_PROCESS;
 }
 
+static bool is_readable(const void *address, size_t bytes)
+{
+	char copy[512];
+
+	for (size_t at = 0; at < bytes; at += sizeof(copy)) {
+		size_t n = bytes - at < sizeof(copy) ? bytes - at : sizeof(copy);
+		struct iovec to = { copy, n }, from = { (char *)(uintptr_t)address + at, n };
+		ssize_t read = syscall(SYS_process_vm_readv, getpid(), &to, 1, &from, 1, 0);
+		if (read < 0 && errno != EFAULT)
+			return true; /* nobody tells: it is the program's word that there is a filter */
+		if (read != (ssize_t)n)
+			return false;
+	}
+	return true;
+}
+
+bool filter_can_be_read(const struct sock_fprog *filter)
+{
+	return is_readable(filter, sizeof(*filter)) &&
+	       is_readable(filter->filter, filter->len * sizeof(filter->filter[0]));
+}
+
 bool filter_allows_us(const struct sock_fprog *filter)
 {
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
 		struct seccomp_data data = { .nr = calls[i], .arch = AUDIT_ARCH_X86_64 };
-		uint32_t action = run(filter, &data) & SECCOMP_RET_ACTION_FULL;
+		uint32_t action = filter_answer(filter, &data) & SECCOMP_RET_ACTION_FULL;
 		if (action != SECCOMP_RET_ALLOW && action != SECCOMP_RET_LOG)
 			return false;
 	}

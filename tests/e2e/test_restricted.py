@@ -84,5 +84,27 @@ def a_filter_of_all_threads(scene):
     scene.check("requests before the filter are shown", " in 5 requests" in told, told)
 
 
+# What programs ask to learn whether there are filters at all, and what no kernel takes.
+REFUSED = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+class Program(ctypes.Structure):
+    _fields_ = [("count", ctypes.c_ushort), ("lines", ctypes.c_void_p)]
+comes_round = ctypes.create_string_buffer(bytes((5, 0, 0, 0, 255, 255, 255, 255)) + bytes((6, 0, 0, 0, 0, 0, 255, 127)))
+for filter in (None, ctypes.c_void_p(16), ctypes.byref(Program(3, 16)), ctypes.byref(Program(0, None)),
+               ctypes.byref(Program(2, ctypes.addressof(comes_round)))):
+    for call in (lambda: libc.prctl(22, 2, filter), lambda: libc.syscall(157, 22, 2, filter, 0, 0), lambda: libc.syscall(317, 1, 0, filter)):
+        ctypes.set_errno(0)
+        print(call(), ctypes.get_errno())
+"""
+
+
+@test
+def filters_that_the_kernel_refuses(scene):
+    script = scene.write("refused.py", REFUSED)
+    plain, shown = (scene.run(["python3", script], shim=shim, timeout=20) for shim in (False, True))
+    scene.equal("results", (shown.returncode, shown.stdout), (plain.returncode, plain.stdout))
+
+
 if __name__ == "__main__":
     run_tests()

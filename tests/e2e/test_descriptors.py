@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Connections that come and go by other ways than accept and close."""
+import os
+import random
 import socket
 import subprocess
 
-from harness import run_tests, test
+from harness import FULL, own_server, run_tests, test
 from real_servers import HttpClient
 
 SERVED = "http_server_request_duration_seconds_count"
@@ -178,6 +180,37 @@ def a_program_of_few_descriptors_gets_them_all(scene):
     scene.equal("errno and numbers", program.stdout(), plain)
     program.get_ok("/report")
     program.metrics()
+
+
+def walk(scene, seed, steps, shim):
+    """Every number that the program got on its way, and what was in each of its files."""
+    result = scene.path("walk-%d-%s" % (seed, "with" if shim else "without"))
+    os.mkdir(result + ".dir")
+    program = scene.start(["env", "-C", result + ".dir", own_server("descriptor_walk"), str(seed), str(steps), result],
+                          os.path.basename(result), shim=shim, stdin=subprocess.PIPE, hz=997)
+    if shim:
+        program.wait_ready()
+    program.process.stdin.write(b"x")
+    program.process.stdin.close()
+    while shim and program.is_running():
+        try:
+            program.get("/metrics")
+            program.get("/report")
+        except OSError:
+            pass  # it has ended
+    scene.equal("exit code", program.wait(), 0)
+    with open(result) as file:
+        return file.read() + program.stdout() + program.stderr()  # the walk writes to these, too
+
+
+@test
+def a_walk_over_all_that_can_be_done_to_descriptors_gives_the_same_numbers(scene):
+    for _ in range(8 if FULL else 2):
+        seed, steps = random.randrange(1 << 32), 20000 if FULL else 4000
+        scene.say("seed %d, %d steps" % (seed, steps))
+        plain, shown = (walk(scene, seed, steps, shim) for shim in (False, True))
+        scene.at_least("lines", len(plain.splitlines()), steps)
+        scene.equal("numbers and digests", shown, plain)
 
 
 if __name__ == "__main__":

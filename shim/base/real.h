@@ -126,6 +126,7 @@ struct dl_phdr_info;
 	X(int, setgroups, (size_t, const gid_t *))                                                                     \
 	X(int, initgroups, (const char *, gid_t))                                                                      \
 	X(int, capset, (void *, const void *))                                                                         \
+	X(int, clone, (int (*)(void *), void *, int, void *, ...))                                                     \
 	X(int, unshare, (int))                                                                                         \
 	X(int, setns, (int, int))                                                                                      \
 	X(int, prctl, (int, ...))                                                                                      \

@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -47,7 +48,7 @@ enum { NUMBERS_MAX = 512 };
 	 BIT(SYS_rt_sigsuspend, word) | BIT(SYS_rt_sigtimedwait, word) | BIT(SYS_nanosleep, word) |                               \
 	 BIT(SYS_clock_nanosleep, word) | BIT(SYS_semop, word) | BIT(SYS_semtimedop, word) | BIT(SYS_msgsnd, word) |               \
 	 BIT(SYS_msgrcv, word) | BIT(SYS_io_getevents, word) | BIT(SYS_io_pgetevents, word) | BIT(SYS_futex_waitv, word) |        \
-	 BIT(SYS_execve, word) | BIT(SYS_execveat, word) | BIT(SYS_prctl, word) | BIT(SYS_seccomp, word))
+	 BIT(SYS_clone, word) | BIT(SYS_fork, word) | BIT(SYS_execve, word) | BIT(SYS_execveat, word) | BIT(SYS_prctl, word) | BIT(SYS_seccomp, word))
 
 __attribute__((used, visibility("hidden"))) const uint64_t blind_numbers[NUMBERS_MAX / 64] = {
 	WATCHED(0), WATCHED(1), WATCHED(2), WATCHED(3), WATCHED(4), WATCHED(5), WATCHED(6), WATCHED(7),
@@ -293,6 +294,21 @@ static long do_futex(const long *a)
 	return result;
 }
 
+/* Comes back in the copy, too. The entry lets those pass that share memory or have a stack of their own. */
+static long do_clone(long number, const long *a)
+{
+	uint64_t mask = 0;
+
+	if ((number == SYS_clone && (a[0] & CLONE_VM || a[1])) || !shim_clone_begins(&mask))
+		return do_call(number, a);
+	long child = do_call(number, a);
+	if (child == 0)
+		shim_clone_child(mask);
+	else
+		shim_clone_ended(mask);
+	return child;
+}
+
 /* Same arguments as syscall()'s, the last of which lies on the stack. */
 __attribute__((used, visibility("hidden"))) long blind_syscall(long number, long a, long b, long c, long d, long e, long f);
 
@@ -305,6 +321,8 @@ long blind_syscall(long number, long a, long b, long c, long d, long e, long f)
 	atomic_store_explicit(&blind_true_syscall, (void *)real.syscall, memory_order_relaxed);
 	if (number == SYS_futex)
 		return do_futex(arguments);
+	if (number == SYS_clone || number == SYS_fork)
+		return do_clone(number, arguments);
 	if (number == SYS_execve || number == SYS_execveat)
 		return execution_by_number(number, arguments);
 	if (waits(number))
@@ -340,10 +358,17 @@ __asm__(".text\n"
 	"	ja 1f\n"
 	"	lea blind_numbers(%rip), %r10\n"
 	"	btq %rdi, (%r10)\n"
-	"	jc blind_syscall\n"
+	"	jnc 1f\n"
+	"	cmp $56, %rdi\n" /* SYS_clone */
+	"	jne blind_syscall\n"
+	"	test $0x100, %esi\n" /* CLONE_VM */
+	"	jnz 1f\n"
+	"	test %rdx, %rdx\n" /* a stack of its own */
+	"	jz blind_syscall\n"
 	"1:	jmp *%rax\n"
 	"	.cfi_endproc\n"
 	".size syscall, . - syscall\n");
+_Static_assert(SYS_clone == 56 && CLONE_VM == 0x100, "the entry of syscall tests for them");
 _Static_assert(NUMBERS_MAX == 512, "the entry of syscall compares with it");
 #else
 #error "the entry of syscall is written for x86-64"

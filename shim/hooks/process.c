@@ -8,6 +8,7 @@
 #include "execution.h"
 #include "rights.h"
 
+#include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -39,6 +40,38 @@ HOOK pid_t fork(void)
 	}
 	shim_fork_ended(child, interrupted);
 	hook_done(&hook);
+	return child;
+}
+
+struct clone_start {
+	int (*function)(void *);
+	void *argument;
+	uint64_t mask;
+};
+
+static int run_clone(void *copy)
+{
+	const struct clone_start *start = copy;
+
+	shim_clone_child(start->mask);
+	return start->function(start->argument);
+}
+
+/* Not counted. One that shares our memory is a thread, or a vfork, and passes. */
+HOOK int clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
+{
+	struct clone_start start = { function, argument, 0 };
+	va_list list;
+
+	va_start(list, argument);
+	void *parent_tid = va_arg(list, void *), *tls = va_arg(list, void *), *child_tid = va_arg(list, void *);
+	va_end(list);
+	if (!real.clone)
+		real_resolve();
+	if (flags & CLONE_VM || !function || !stack || !shim_clone_begins(&start.mask))
+		return real.clone(function, stack, flags, argument, parent_tid, tls, child_tid);
+	int child = real.clone(run_clone, stack, flags, &start, parent_tid, tls, child_tid);
+	shim_clone_ended(start.mask);
 	return child;
 }
 

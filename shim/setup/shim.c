@@ -264,6 +264,33 @@ static void after_fork_in_child(void)
 	errno = saved_errno;
 }
 
+bool shim_clone_begins(uint64_t *ret_mask)
+{
+	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE || self.own_depth || self.in_handler ||
+	    !process_is_self())
+		return false;
+	*ret_mask = change_mask(SIG_BLOCK, ~(FAULTS | OF_LIBC));
+	server_fork_prepare();
+	modules_fork_begin();
+	return true;
+}
+
+void shim_clone_ended(uint64_t mask)
+{
+	int saved_errno = errno;
+
+	modules_fork_end();
+	server_fork_parent();
+	change_mask(SIG_SETMASK, mask);
+	errno = saved_errno;
+}
+
+/* What the parent holds is forgotten at the child's first hook (shim_cloned). */
+void shim_clone_child(uint64_t mask)
+{
+	change_mask(SIG_SETMASK, mask);
+}
+
 /* A clone that has its parent's very table of descriptors (CLONE_FILES): what it closes is closed there. */
 static bool shares_descriptors(void)
 {

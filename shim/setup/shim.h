@@ -11,6 +11,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 enum shim_state { SHIM_EARLY, SHIM_OFF, SHIM_DORMANT, SHIM_ACTIVE };
@@ -20,6 +21,13 @@ extern _Atomic int shim_state __attribute__((visibility("hidden")));
  * empties the page that it lies in (MADV_WIPEONFORK). Makes such a child one of the session, as a fork would be, at its
  * first hook. False: the state is what it seems. Context: call. */
 bool shim_cloned(void);
+
+/* Around a clone(2) that copies the process, in the parent: our thread has no lock of the loader's meanwhile, which would be
+ * locked in the copy for ever, and no signal makes the kernel begin anew. False: it needs nothing of that, and the other two
+ * are not called. mask: of signals, for the end in the parent or, there before anything else, in the child. Context: call. */
+bool shim_clone_begins(uint64_t *ret_mask);
+void shim_clone_ended(uint64_t mask);
+void shim_clone_child(uint64_t mask);
 
 /* The program installs a filter that calls of ours would not pass: counts what is open as ended and makes no system call on
  * the program's threads any more, for good. is_for_all: ours would have it, too, and ends. Context: call. */

@@ -58,6 +58,12 @@ def clones_that_make_threads_and_forks(scene):
 
 
 @test
+def clones_that_call_the_loader_while_all_is_opened(scene):
+    for _ in range(20 if FULL else 4):
+        run_shape(scene, "clone-loads", 100)
+
+
+@test
 def vforks_and_spawns_that_execute(scene):
     run_shape(scene, "vfork", 500 if FULL else 20)
 

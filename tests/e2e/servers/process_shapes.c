@@ -6,6 +6,7 @@
  * that whoever counts them can be checked. At the end "done" is printed, and the program waits to be killed.
  */
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -234,6 +235,34 @@ static long shape_clone_lives(void)
 	return 3L * count * WRITES;
 }
 
+/* A clone that calls the loader, at once and in the middle of all that is opened and looked through at the start: whoever
+ * has its lock then has it in the copy for ever. */
+static int load_in_clone(void *unused)
+{
+	(void)unused;
+	void *library = dlopen("libm.so.6", RTLD_NOW);
+	if (!library || !dlsym(library, "cos"))
+		return 1;
+	dlclose(library);
+	write_some(WRITES);
+	return failures != 0;
+}
+
+static long shape_clone_loads(void)
+{
+	char *stack = malloc(STACK_BYTES);
+
+	for (int i = 0; i < count; i++) {
+		pid_t child = i % 3 == 0 ? clone(load_in_clone, stack + STACK_BYTES, SIGCHLD, NULL) :
+					   (pid_t)(i % 3 == 1 ? syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) : syscall(SYS_fork));
+		if (child == 0)
+			_exit(load_in_clone(NULL));
+		reap(child);
+	}
+	free(stack);
+	return (long)count * WRITES;
+}
+
 /* --- vfork, clone as vfork, and posix_spawn, each with exec */
 
 static char *const true_arguments[] = { "true", NULL };
@@ -394,6 +423,8 @@ int main(int argc, char **argv)
 		writes = shape_clone();
 	else if (strcmp(shape, "clone-lives") == 0)
 		writes = shape_clone_lives();
+	else if (strcmp(shape, "clone-loads") == 0)
+		writes = shape_clone_loads();
 	else if (strcmp(shape, "vfork") == 0)
 		writes = shape_vfork();
 	else if (strcmp(shape, "exec") == 0)
@@ -402,7 +433,7 @@ int main(int argc, char **argv)
 		become_daemon(strcmp(shape, "daemon-by-hand") == 0);
 		serve();
 	} else {
-		fprintf(stderr, "usage: process_shapes forks|handler|clone|clone-lives|vfork|exec|daemon|daemon-by-hand COUNT [PORT]\n");
+		fprintf(stderr, "usage: process_shapes forks|handler|clone|clone-lives|clone-loads|vfork|exec|daemon|daemon-by-hand COUNT [PORT]\n");
 		return 2;
 	}
 	printf("failures %ld\n", (long)failures);

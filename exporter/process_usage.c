@@ -72,6 +72,27 @@ static uint64_t ns_of_ticks(uint64_t ticks)
 	return per_second > 0 ? ticks * (NS_PER_SECOND / (uint64_t)per_second) : 0;
 }
 
+/* Mounted for another pid namespace than ours it shows others under our numbers, proc(5). */
+static bool is_proc_of_others(void)
+{
+	char link[16];
+	ssize_t n = readlink("/proc/self", link, sizeof(link) - 1);
+
+	link[n > 0 ? n : 0] = '\0';
+	return n > 0 && atoi(link) != (int)getpid();
+}
+
+pid_t process_number_here(pid_t pid, uint32_t namespace, pid_t session_pid, uint32_t session_namespace)
+{
+	struct stat status;
+	bool is_known = session_namespace && stat("/proc/self/ns/pid", &status) == 0;
+	uint32_t own = is_known ? (uint32_t)status.st_ino : session_namespace;
+
+	if (own == namespace)
+		return is_proc_of_others() ? 0 : pid;
+	return own == session_namespace && session_pid > 0 ? session_pid : 0;
+}
+
 bool process_is_running(pid_t pid, uint64_t since_boot_ns)
 {
 	struct stat_fields fields;

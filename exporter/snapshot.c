@@ -179,8 +179,12 @@ static bool processes_copy(struct snapshot *snapshot, const struct seg_view *seg
 		process->pid = (pid_t)owner;
 		int32_t threads = atomic_load_explicit(&from->threads, memory_order_relaxed);
 		process->threads = threads > 0 ? threads : 0;
-		process->is_running = process_is_running(process->pid, load(&from->since_boot_ns));
-		if (process->is_running)
+		pid_t here = process_number_here(process->pid, atomic_load_explicit(&from->pid_namespace, memory_order_relaxed),
+						 atomic_load_explicit(&from->session_pid, memory_order_relaxed), seg->head->pid_namespace);
+		if (here)
+			process->pid = here;
+		process->is_running = !here || process_is_running(here, load(&from->since_boot_ns));
+		if (process->is_running && here)
 			process_usage_read(&process->usage, process->pid);
 		is_any_running |= process->is_running;
 		snapshot->thread_count += (uint32_t)process->threads;

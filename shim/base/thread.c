@@ -8,6 +8,7 @@
 __thread struct thread self __attribute__((tls_model("initial-exec"))) = { .timer = -1 };
 struct seg_view seg;
 struct seg_process *thread_process;
+uint32_t thread_owner_tag;
 
 /* Low slots first: what was touched once is used again before a page more is. */
 static uint32_t claim_slot(uint64_t owner)
@@ -30,7 +31,7 @@ void thread_attach(void)
 		return;
 	uint32_t tid = (uint32_t)syscall(SYS_gettid);
 	uint32_t pid = (uint32_t)syscall(SYS_getpid);
-	uint32_t index = claim_slot((uint64_t)pid << 32 | tid);
+	uint32_t index = claim_slot((uint64_t)(thread_owner_tag | pid) << 32 | tid);
 	struct seg_thread *slot = &seg.threads[index];
 
 	self.tid = tid;

@@ -87,6 +87,9 @@ void thread_detach(void);
  * goes on with (work.h). */
 void thread_forget(void);
 
+/* Above the pid in what this process's threads own, 0 in the namespace of the session (SEG_OWNER_FOREIGN). W: setup (process.c). */
+extern uint32_t thread_owner_tag __attribute__((visibility("hidden")));
+
 /* The gauges of this process, NULL when no slot was free. W: setup (process.c). */
 extern struct seg_process *thread_process __attribute__((visibility("hidden")));
 

@@ -222,7 +222,7 @@ struct seg_sizes {
  * Slot 0 is shared by the threads that found no free one and is only added to with locked instructions (base/thread.h).
  */
 struct seg_thread {
-	_Atomic uint64_t owner; /* pid << 32 | tid, 0 = free */
+	_Atomic uint64_t owner; /* pid << 32 | tid, 0 = free; with SEG_OWNER_FOREIGN each process's own idea of both */
 	_Atomic uint64_t call_counts[SEG_CALL_COUNT];
 	_Atomic uint64_t call_ns[SEG_CALL_COUNT];
 	_Atomic uint64_t counters[SEG_COUNTER_COUNT];
@@ -269,6 +269,10 @@ struct seg_unwind_piece {
 	uint8_t bytes[SEG_UNWIND_PIECE_BYTES];
 };
 
+/* In a pid namespace other than that in which the session began: bits of the namespace's number above those of the pid. */
+#define SEG_OWNER_FOREIGN (1u << 31)
+#define SEG_OWNER_NAMESPACE_SHIFT 22 /* PID_MAX_LIMIT, linux/threads.h */
+
 /* A process: only what must vanish with it. Gauges are signed, since one thread may add what another takes away. */
 #define SEG_PROCESS_CLAIMED (1ULL << 32)  /* by this pid, which fills it in or clears it */
 #define SEG_PROCESS_RESERVED (1ULL << 33) /* by this pid, for a child that it is about to fork */
@@ -276,6 +280,9 @@ struct seg_unwind_piece {
 struct seg_process {
 	_Atomic uint64_t owner;       /* pid, 0 = free; with one of the flags above it is in nobody's use yet, or no more */
 	_Atomic uint64_t since_boot_ns; /* later than the process's start: tells a reused pid from its first owner */
+	_Atomic uint32_t pid_namespace; /* its inode, in which the owner's pid counts; 0 = not known, as the session's */
+	_Atomic int32_t session_pid;  /* its number in the namespace where the session began, if it is in another; 0 = not known.
+				       * W: the server */
 	_Atomic uint32_t is_exiting;  /* said good-bye: its death is EXIT_CLEAN or EXIT_EXEC, already counted */
 	_Atomic int32_t threads;      /* attached threads */
 	_Atomic uint32_t has_server;  /* one of its threads serves or waits to */
@@ -380,6 +387,7 @@ struct segment {
 	struct seg_config config;
 
 	_Alignas(64) uint8_t election[SEG_ELECTION_BYTES];
+	uint32_t pid_namespace;             /* in which the session began: inode, 0 = not known */
 	_Atomic uint32_t server_pid;        /* the process that serves, 0 = none yet */
 	_Atomic uint32_t standby_count;     /* processes with a thread that waits to serve */
 	_Atomic uint32_t has_listened;      /* some process of the session is a server */

@@ -3,7 +3,8 @@
  * nobody and needs no burial.
  *
  * While a place is filled in or cleared its owner carries a flag beside the pid of who does that: so nobody counts what a
- * former owner left in it, and it can be freed if he dies meanwhile. A server that buries claims first, lest it clears what
+ * former owner left in it, and it can be freed if he dies meanwhile (unless he is in a pid namespace of his own: then the
+ * flag is alone). A server that buries claims first, lest it clears what
  * has become another's. What a parent reserved for a child either of the two turns into a claim by the child: the
  * parent, since the child may be killed before it comes to it; the child, since the parent may be.
  */
@@ -11,6 +12,7 @@
 
 #include "../base/clock.h"
 #include "../base/thread.h"
+#include "namespace.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +24,7 @@
 #include <unistd.h>
 
 static pid_t entered_pid;
+static uint32_t own_namespace;   /* of pids; 0 = not known */
 static uint32_t rings_left; /* rings_counted of the place that was given up */
 
 static const struct seg_slots *table(void)
@@ -72,6 +75,40 @@ static void free_connections_of(const struct seg_process *process, uint64_t pid)
 static uint64_t owner_of(const struct seg_process *process)
 {
 	return atomic_load_explicit(&process->owner, memory_order_acquire);
+}
+
+static bool is_foreign(void)
+{
+	return own_namespace != seg.head->pid_namespace;
+}
+
+static uint32_t namespace_of(const struct seg_process *process)
+{
+	return atomic_load_explicit(&process->pid_namespace, memory_order_relaxed);
+}
+
+/* Above the pid of its threads' slots. */
+static uint32_t owner_tag(uint32_t namespace)
+{
+	return namespace == seg.head->pid_namespace ? 0 : SEG_OWNER_FOREIGN | namespace << SEG_OWNER_NAMESPACE_SHIFT;
+}
+
+/* Whose parent is in no namespace of its own has the number 0 for it (getppid(2)). */
+static void learn_namespace(void)
+{
+	bool is_first = !entered_pid;
+
+	if (!is_first && (entered_pid == getpid() || getppid() != 0))
+		return;
+	uint32_t namespace = namespace_read();
+	own_namespace = namespace ? namespace : is_first ? seg.head->pid_namespace : NAMESPACE_UNKNOWN;
+	thread_owner_tag = owner_tag(own_namespace);
+}
+
+/* While a place is ours, and not yet or no more used. */
+static uint64_t claimed_by_us(void)
+{
+	return (is_foreign() ? 0 : (uint64_t)entered_pid) | SEG_PROCESS_CLAIMED;
 }
 
 /* Makes owner, which nobody else does if it was before, after. */
@@ -126,7 +163,7 @@ void process_reserve_end(const struct process_reservation *reservation, pid_t ch
  * and its place for us with it. */
 static bool take_reserved(const struct process_reservation *reservation)
 {
-	uint64_t ours = (uint64_t)entered_pid | SEG_PROCESS_CLAIMED;
+	uint64_t ours = claimed_by_us();
 
 	if (change_owner(reservation->place, reservation->owner, ours))
 		return true;
@@ -141,17 +178,20 @@ bool process_enter(const struct process_reservation *reservation)
 	uint32_t rings = thread_process ? atomic_load_explicit(&thread_process->rings_counted, memory_order_relaxed) : rings_left;
 	struct seg_process *process;
 
+	learn_namespace();
 	entered_pid = getpid();
 	thread_process = NULL;
 	if (reservation && reservation->place && take_reserved(reservation))
 		process = reservation->place;
 	else
-		process = claim((uint64_t)entered_pid | SEG_PROCESS_CLAIMED);
+		process = claim(claimed_by_us());
 	if (!process)
 		return false;
 	atomic_store_explicit(&process->since_boot_ns, clock_boot_ns(), memory_order_relaxed);
 	atomic_store_explicit(&process->is_exiting, 0, memory_order_relaxed);
 	clear_gauges(process);
+	atomic_store_explicit(&process->pid_namespace, own_namespace, memory_order_relaxed);
+	atomic_store_explicit(&process->session_pid, 0, memory_order_relaxed);
 	atomic_store_explicit(&process->rings_counted, rings, memory_order_relaxed);
 	atomic_store_explicit(&seg.head->ended_mono_ns, 0, memory_order_relaxed);
 	atomic_store_explicit(&process->owner, (uint64_t)entered_pid, memory_order_release);
@@ -187,6 +227,8 @@ bool process_is_last(void)
 	for (uint32_t i = 0; (i = seg_table_next(table(), i)) < table()->count; i++) {
 		uint64_t owner = owner_of(&seg.processes[i]);
 		pid_t pid = seg_process_pid(owner);
+		if (seg_process_is_in(owner) && namespace_of(&seg.processes[i]) != own_namespace)
+			return false;
 		/* A reservation of our own is another thread's, whose child may live on. */
 		if (pid > 0 && owner != (uint64_t)entered_pid && (kill(pid, 0) == 0 || errno != ESRCH))
 			return false;
@@ -233,18 +275,38 @@ bool process_is_alive(pid_t pid, uint64_t since_boot_ns)
 
 	if (kill(pid, 0) < 0 && errno == ESRCH)
 		return false;
-	if (!read_stat(pid, &has_ended, &start_ns))
+	if (!namespace_has_proc() || !read_stat(pid, &has_ended, &start_ns))
 		return true;
 	/* Started later than it entered: another process with the same number. */
 	return !has_ended && (!since_boot_ns || start_ns <= since_boot_ns);
 }
 
+/* Of one in another namespace: there is an answer only where the session began. */
+static bool is_foreigner_dead(struct seg_process *process, uint64_t owner)
+{
+	uint64_t since_ns = atomic_load_explicit(&process->since_boot_ns, memory_order_relaxed);
+	pid_t known = atomic_load_explicit(&process->session_pid, memory_order_relaxed);
+	bool is_sure = false;
+
+	if (is_foreign())
+		return false;
+	if (known)
+		return !process_is_alive(known, since_ns);
+	known = namespace_find(namespace_of(process), seg_process_pid(owner), &is_sure);
+	atomic_store_explicit(&process->session_pid, known, memory_order_relaxed);
+	return !known && is_sure && namespace_of(process) != NAMESPACE_UNKNOWN;
+}
+
 /* Whoever owns the place, or has claimed it. */
-static bool is_dead(const struct seg_process *process, uint64_t owner, bool is_thorough)
+static bool is_dead(struct seg_process *process, uint64_t owner, bool is_thorough)
 {
 	pid_t pid = seg_process_pid(owner);
 	bool is_in = seg_process_is_in(owner);
 
+	if (is_in && namespace_of(process) != own_namespace)
+		return is_thorough && is_foreigner_dead(process, owner);
+	if (!pid)
+		return false; /* claimed by one of another namespace */
 	if (pid == entered_pid)
 		return is_in && process != thread_process; /* of one that had our number before us */
 	if (!is_thorough)
@@ -254,9 +316,7 @@ static bool is_dead(const struct seg_process *process, uint64_t owner, bool is_t
 
 static void bury(struct seg_process *process, uint64_t owner)
 {
-	uint64_t claimed = (uint64_t)entered_pid | SEG_PROCESS_CLAIMED;
-
-	if (!change_owner(process, owner, claimed))
+	if (!change_owner(process, owner, claimed_by_us()))
 		return;
 	clear_gauges(process);
 	free_connections_of(process, (uint64_t)seg_process_pid(owner));
@@ -290,12 +350,62 @@ uint32_t process_count_servers(void)
 	uint32_t count = 0;
 
 	for (uint32_t i = 0; (i = seg_table_next(table(), i)) < table()->count; i++) {
-		const struct seg_process *process = &seg.processes[i];
+		struct seg_process *process = &seg.processes[i];
 		uint64_t owner = owner_of(process);
-		if (seg_process_is_in(owner) && !is_dead(process, owner, true))
+		if (seg_process_is_in(owner) && !is_dead(process, owner, namespace_of(process) == own_namespace))
 			count += atomic_load_explicit(&process->has_server, memory_order_relaxed);
 	}
 	return count;
+}
+
+void process_bury_server(void)
+{
+	uint32_t pid = atomic_load_explicit(&seg.head->server_pid, memory_order_relaxed);
+
+	for (uint32_t i = 0; (i = seg_table_next(table(), i)) < table()->count; i++) {
+		struct seg_process *process = &seg.processes[i];
+		uint64_t owner = owner_of(process);
+		if (owner == pid && namespace_of(process) != own_namespace &&
+		    atomic_load_explicit(&process->has_server, memory_order_relaxed))
+			bury(process, owner);
+	}
+}
+
+/* Some process of the session has this tag and number. */
+static bool has_place(uint32_t tagged)
+{
+	for (uint32_t i = 0; (i = seg_table_next(table(), i)) < table()->count; i++)
+		if ((owner_tag(namespace_of(&seg.processes[i])) | (uint32_t)owner_of(&seg.processes[i])) == tagged)
+			return true;
+	return false;
+}
+
+/* A thread in another namespace has ended when its process has: that was seen at the last look, too, since threads of one
+ * that is ending go on for a moment. */
+static bool is_foreign_thread_dead(uint32_t slot, uint32_t tagged)
+{
+	static uint64_t seen[16]; /* a bit for each slot: its process had no place */
+	uint64_t bit = 1ULL << slot % 64;
+
+	if (slot / 64 >= sizeof(seen) / sizeof(seen[0]) || is_foreign())
+		return false;
+	bool was_seen = seen[slot / 64] & bit;
+	seen[slot / 64] &= ~bit;
+	if (has_place(tagged))
+		return false;
+	seen[slot / 64] |= bit;
+	return was_seen;
+}
+
+static bool is_thread_dead(uint32_t slot, uint64_t owner)
+{
+	uint32_t tagged = (uint32_t)(owner >> 32), tag = tagged >> SEG_OWNER_NAMESPACE_SHIFT << SEG_OWNER_NAMESPACE_SHIFT;
+
+	if (!(tagged & SEG_OWNER_FOREIGN))
+		tag = 0;
+	if (tag != thread_owner_tag)
+		return tag && is_foreign_thread_dead(slot, tagged);
+	return syscall(SYS_tgkill, (pid_t)(tagged & ~tag), (pid_t)(uint32_t)owner, 0) < 0 && errno == ESRCH;
 }
 
 static void bury_threads(void)
@@ -304,7 +414,7 @@ static void bury_threads(void)
 
 	for (uint32_t i = 1; (i = seg_table_next(threads, i)) < threads->count; i++) {
 		uint64_t owner = atomic_load_explicit(&seg.threads[i].owner, memory_order_acquire);
-		if (owner && syscall(SYS_tgkill, (pid_t)(owner >> 32), (pid_t)(uint32_t)owner, 0) < 0 && errno == ESRCH)
+		if (owner && is_thread_dead(i, owner))
 			atomic_compare_exchange_strong_explicit(&seg.threads[i].owner, &owner, 0, memory_order_release,
 								memory_order_relaxed);
 	}

@@ -33,6 +33,9 @@ bool process_is_last(void);
  * and none that got the number later. True where /proc does not tell. */
 bool process_is_alive(pid_t pid, uint64_t since_boot_ns);
 
+/* The election's last winner died as such: in whichever namespace that was, it is gone. By its successor. */
+void process_bury_server(void);
+
 /* Live processes of the session with a thread that serves or waits to: standby_count as it should be now. */
 uint32_t process_count_servers(void);
 

@@ -166,8 +166,10 @@ static bool win_election(void)
 
 	if (problem == ETIMEDOUT)
 		return false;
-	if (problem == EOWNERDEAD)
+	if (problem == EOWNERDEAD) {
+		process_bury_server();
 		problem = pthread_mutex_consistent(election());
+	}
 	if (problem)
 		log_line(SEG_LOG_WARN, "cannot take part in the election of the serving process (%s)", strerror(problem));
 	return problem == 0;

@@ -10,6 +10,7 @@
 #include "../base/clock.h"
 #include "../base/log.h"
 #include "../base/thread.h"
+#include "namespace.h"
 #include "process.h"
 #include "server.h"
 
@@ -115,6 +116,9 @@ static bool view_is_in_use(const struct seg_view *view)
 		uint64_t owner = atomic_load_explicit(&view->processes[i].owner, memory_order_relaxed);
 		uint64_t since_ns = atomic_load_explicit(&view->processes[i].since_boot_ns, memory_order_relaxed);
 		pid_t pid = seg_process_pid(owner);
+		/* Of one in a namespace of its own the server's word below must do. */
+		if (atomic_load_explicit(&view->processes[i].pid_namespace, memory_order_relaxed) != view->head->pid_namespace)
+			continue;
 		if (pid > 0 && process_is_alive(pid, seg_process_is_in(owner) ? since_ns : 0))
 			return true;
 	}
@@ -181,6 +185,7 @@ static void fill_header(struct segment *head, const struct config *config, const
 	head->created_real_ns = real_ns();
 	snprintf(head->program, sizeof(head->program), "%s", program);
 	snprintf(head->session, sizeof(head->session), "%.200s.%d", program, (int)getpid());
+	head->pid_namespace = namespace_read();
 	server_format_election(head);
 }
 

@@ -3,8 +3,9 @@
 what it does without us, what cannot be had is told in one line, and the rest is counted and served."""
 import os
 import resource
+import signal
 
-from harness import Failure, free_ports, run_tests, test, wait_until
+from harness import Failure, children_of, free_ports, run_tests, test, wait_until
 from real_servers import HttpClient
 
 SERVED = "http_server_request_duration_seconds_count"
@@ -148,6 +149,75 @@ def tables_that_are_no_longer_shared_with_our_thread(scene):
 @test
 def a_program_that_enters_a_user_namespace_of_its_own(scene):
     compare(scene, "users", OTHER_USERS)
+
+
+# --- pid namespaces: numbers mean others there
+
+# The first of the namespace serves and has two children: one with a number of somebody here, one with a number of nobody.
+NUMBERS = SERVER + """
+call("unshare", CLONE_NEWPID)
+if os.fork() == 0:
+    print("first", os.getpid(), flush=True)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for last in (None, int(open("/proc/sys/kernel/pid_max").read()) - 50):
+        if last:
+            with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+                file.write(str(last))
+        if os.fork() == 0:
+            while True:
+                signal.pause()
+    print("done", flush=True)
+    while True:
+        serve()
+while True:
+    signal.pause()
+"""
+
+
+def processes_when(program, count, seconds=3):
+    return int(program.metrics_when(lambda metrics: metrics.sum("profshim_processes") == count, seconds).sum("profshim_processes"))
+
+
+def killed(program):
+    return int(program.metrics().sum("profshim_process_exits_total", cause="killed"))
+
+
+@test
+def processes_of_another_pid_namespace_are_not_taken_for_others(scene):
+    program = run_server(scene, "numbers", NUMBERS, True)
+    first, = children_of(program.pid)
+    low, high = sorted(children_of(first))
+    scene.equal("processes", processes_when(program, 4), 4)
+    # Through five looks for the dead, of which one at least is thorough.
+    metrics = program.metrics_when(lambda metrics: metrics.sum("profshim_processes") != 4, 1)
+    scene.equal("processes a second later", int(metrics.sum("profshim_processes")), 4)
+    scene.equal("threads", program.json("/self")["threads"], 4)
+    scene.equal("killed", killed(program), 0)
+    scene.equal("numbers as they are here", sorted(each["pid"] for each in program.json("/self")["processes"]),
+                sorted([program.pid, first, low, high]))
+    for pid, left in ((low, 3), (high, 2)):
+        os.kill(pid, signal.SIGKILL)
+        scene.equal("processes after one was killed", processes_when(program, left), left)
+    scene.equal("killed", killed(program), 2)
+    os.kill(first, signal.SIGKILL)
+    scene.equal("processes after the namespace's first was killed", processes_when(program, 1), 1)
+    scene.equal("killed", killed(program), 3)
+    scene.equal("requests", int(program.metrics().sum(SERVED)), 7)
+    scene.equal("stderr", program.stderr(), "")
+
+
+@test
+def a_server_in_another_pid_namespace_takes_over(scene):
+    program = run_server(scene, "numbers", NUMBERS, True)
+    first, = children_of(program.pid)
+    scene.equal("processes", processes_when(program, 4), 4)
+    os.kill(program.pid, signal.SIGKILL)
+    program.wait_ready(2)
+    scene.equal("processes after the first was killed", processes_when(program, 3), 3)
+    low, high = sorted(children_of(first))
+    os.kill(high, signal.SIGKILL)
+    scene.equal("processes after another was killed", processes_when(program, 2), 2)
+    scene.equal("killed", killed(program), 2)
 
 
 # --- what is not there when it starts

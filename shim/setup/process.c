@@ -100,7 +100,8 @@ static void learn_namespace(void)
 
 	if (!is_first && (entered_pid == getpid() || getppid() != 0))
 		return;
-	uint32_t namespace = namespace_read();
+	/* Where who began the session did not know it, nobody who joins can compare. */
+	uint32_t namespace = is_first && !seg.head->pid_namespace ? 0 : namespace_read();
 	own_namespace = namespace ? namespace : is_first ? seg.head->pid_namespace : NAMESPACE_UNKNOWN;
 	thread_owner_tag = owner_tag(own_namespace);
 }

@@ -12,6 +12,12 @@
  *   cursor    libunwind's unw_init_local2 and unw_step
  *   backtrace libunwind's unw_backtrace, which remembers per thread; begins two frames nearer to the leaf
  *   handler_* the whole of sig_on_prof: the walk, the tree, and the sample's credit
+ *   gperftools_* the whole of the handler that libprofiler (package libgoogle-perftools4) has for SIGPROF: its walk by
+ *             libunwind, 64 frames at most, and the count of the stack. What a thread's last stack was it does not use
+ *
+ * moved and *_moved: as moved; *_evicted: the same stack, but the processor's nearer caches hold what another program's
+ * work would leave in them. All these are called as functions are. signal_*: by a signal that the thread sends
+ * itself, from before the system call until after it; signal_empty is a handler that does nothing, and what a signal itself costs.
  */
 #include "../../exporter/serve/unwind_tables.h"
 #include "../../shim/base/clock.h"
@@ -32,20 +38,56 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
 #include <time.h>
+#include <unistd.h>
 #include <x86intrin.h>
 
-enum { ROUNDS = 20000, BOTTOM_FRAMES = 5 };
-enum variant { SAME, MOVED, NO_PATH, COLD, CURSOR, BACKTRACE, HANDLER_SAME, HANDLER_MOVED, HANDLER_COLD, VARIANTS };
-static const char *const names[VARIANTS] = { "same",   "moved",     "no_path",      "cold",         "cursor",
-					     "backtrace", "handler_same", "handler_moved", "handler_cold" };
+enum { ROUNDS = 20000, BOTTOM_FRAMES = 5, EVICTED_BYTES = 4 << 20, LINE_BYTES = 64 };
+enum what { BY_RULES, BY_CURSOR, BY_BACKTRACE, HANDLER, GPERFTOOLS, SIGNAL };
+enum { MOVES = 1, NO_PATH = 2, NO_RULES = 4, EVICTED = 8 };
+
+static void do_nothing(int number, siginfo_t *info, void *context);
+
+typedef void handler_function(int, siginfo_t *, void *);
+static handler_function *gperftools;
+
+static const struct variant {
+	const char *name;
+	enum what what;
+	int how;
+	uint32_t share; /* of the rounds: one of so many */
+	handler_function *const *handler; /* SIGNAL */
+} variants[] = {
+	{ "same", BY_RULES, 0, 1, NULL },
+	{ "moved", BY_RULES, MOVES, 1, NULL },
+	{ "no_path", BY_RULES, NO_PATH, 1, NULL },
+	{ "cold", BY_RULES, NO_PATH | NO_RULES, 1, NULL },
+	{ "cursor", BY_CURSOR, 0, 4, NULL },
+	{ "backtrace", BY_BACKTRACE, 0, 1, NULL },
+	{ "backtrace_moved", BY_BACKTRACE, MOVES, 1, NULL },
+	{ "backtrace_evicted", BY_BACKTRACE, EVICTED, 40, NULL },
+	{ "handler_same", HANDLER, 0, 1, NULL },
+	{ "handler_moved", HANDLER, MOVES, 1, NULL },
+	{ "handler_cold", HANDLER, NO_PATH | NO_RULES, 1, NULL },
+	{ "handler_evicted", HANDLER, EVICTED, 40, NULL },
+	{ "gperftools_same", GPERFTOOLS, 0, 4, NULL },
+	{ "gperftools_moved", GPERFTOOLS, MOVES, 4, NULL },
+	{ "gperftools_evicted", GPERFTOOLS, EVICTED, 40, NULL },
+	{ "signal_empty", SIGNAL, 0, 2, &(handler_function *const){ do_nothing } },
+	{ "signal_handler", SIGNAL, 0, 2, &(handler_function *const){ sig_on_prof } },
+	{ "signal_gperftools", SIGNAL, 0, 4, &gperftools },
+};
 
 static struct {
-	enum variant variant;
+	const struct variant *variant;
 	uint32_t rounds, done;
 	uint64_t *ticks;
+	volatile char *evicting;
 	uint64_t overhead;
 	uint32_t depth; /* found by the last walk */
+	pid_t tid;
 } bench;
 
 static struct {
@@ -101,22 +143,46 @@ static void walk_by_rules(ucontext_t *context)
 	sig_unwind_end(state);
 }
 
-static void take_sample(ucontext_t *context)
+static siginfo_t signal_of_ours(void)
 {
 	siginfo_t info = { .si_signo = SIGPROF, .si_code = SI_TIMER };
 
 	info.si_value.sival_ptr = pulse_cookie(atomic_load(&seg.head->hz_now));
-	sig_on_prof(SIGPROF, &info, context);
+	return info;
 }
 
-static void flush(enum variant variant)
+static void take_sample(handler_function *handle, ucontext_t *context)
+{
+	siginfo_t info = signal_of_ours();
+
+	handle(SIGPROF, &info, context);
+}
+
+static void do_nothing(int number, siginfo_t *info, void *context)
+{
+	(void)number;
+	(void)info;
+	(void)context;
+}
+
+static void send_signal(void)
+{
+	siginfo_t info = signal_of_ours();
+
+	syscall(SYS_rt_tgsigqueueinfo, getpid(), bench.tid, SIGPROF, &info);
+}
+
+static void forget(int how)
 {
 	struct unwind_state *state = unwind_walk.own;
 
-	if (!state || (variant != NO_PATH && variant != COLD && variant != HANDLER_COLD))
+	if (how & EVICTED)
+		for (size_t i = 0; i < EVICTED_BYTES; i += LINE_BYTES)
+			bench.evicting[i]++;
+	if (!state || !(how & NO_PATH))
 		return;
 	state->frame_count = 0;
-	if (variant == NO_PATH)
+	if (!(how & NO_RULES))
 		return;
 	memset(state->known, 0, sizeof(state->known));
 	state->path.depth = 0;
@@ -129,15 +195,15 @@ static __attribute__((noinline)) void measure(void)
 	ucontext_t context;
 
 	getcontext(&context);
-	flush(bench.variant);
+	forget(bench.variant->how);
 	uint64_t begin = ticks();
-	switch (bench.variant) {
-	case CURSOR: walk_by_cursor(&context); break;
-	case BACKTRACE: bench.depth = (uint32_t)libunwind_api.backtrace(pcs, SIG_FRAMES_MAX); break;
-	case HANDLER_SAME:
-	case HANDLER_MOVED:
-	case HANDLER_COLD: take_sample(&context); break;
-	default: walk_by_rules(&context);
+	switch (bench.variant->what) {
+	case BY_RULES: walk_by_rules(&context); break;
+	case BY_CURSOR: walk_by_cursor(&context); break;
+	case BY_BACKTRACE: bench.depth = (uint32_t)libunwind_api.backtrace(pcs, SIG_FRAMES_MAX); break;
+	case HANDLER: take_sample(sig_on_prof, &context); break;
+	case GPERFTOOLS: take_sample(gperftools, &context); break;
+	case SIGNAL: send_signal(); break;
 	}
 	bench.ticks[bench.done++] = ticks() - begin;
 }
@@ -166,9 +232,9 @@ static void (*const bottoms[4])(int) = { bottom_0, bottom_1, bottom_2, bottom_3 
 /* Rounds are made from the level just above the bottom, so that the rest of the stack stays what it is. */
 static __attribute__((noinline)) void run_rounds(void)
 {
-	bool moves = bench.variant == MOVED || bench.variant == HANDLER_MOVED;
+	bool moves = bench.variant->how & MOVES;
 
-	while (bench.done < bench.rounds)
+	while (bench.done < bench.rounds / bench.variant->share)
 		bottoms[moves ? bench.done % 4 : 0](BOTTOM_FRAMES - 2);
 	sink++;
 }
@@ -233,16 +299,30 @@ static uint64_t net(uint64_t took)
 	return took > bench.overhead ? took - bench.overhead : 0;
 }
 
-static void run(enum variant variant, uint32_t frames, double tick_ns)
+static void print_figure(const char *name, uint32_t frames, const char *which, uint64_t took, double tick_ns)
 {
+	printf("unwind_%s_%u_%s %.0f ns\n", name, frames, which, (double)net(took) * tick_ns);
+}
+
+static void run(const struct variant *variant, uint32_t frames, double tick_ns)
+{
+	struct sigaction action = { .sa_flags = SA_SIGINFO | SA_RESTART }, before;
+
 	bench.variant = variant;
 	bench.done = 0;
-	levels[0]((int)frames - 1);
-	uint32_t first = bench.rounds / 10; /* what is done once is left out */
-	uint32_t count = bench.rounds - first;
+	if (variant->handler) {
+		action.sa_sigaction = *variant->handler;
+		real.sigaction(SIGPROF, &action, &before);
+	}
+	/* main, its callers and the bottom are frames, too. */
+	levels[0]((int)(frames - BOTTOM_FRAMES - 6) - 1);
+	if (variant->handler)
+		real.sigaction(SIGPROF, &before, NULL);
+	uint32_t first = bench.done / 10; /* what is done once is left out */
+	uint32_t count = bench.done - first;
 	qsort(bench.ticks + first, count, sizeof(*bench.ticks), by_size);
-	printf("unwind_%s_%u_p50 %.0f ns\n", names[variant], frames + BOTTOM_FRAMES + 6, (double)net(bench.ticks[first + count / 2]) * tick_ns);
-	printf("unwind_%s_%u_p99 %.0f ns\n", names[variant], frames + BOTTOM_FRAMES + 6, (double)net(bench.ticks[first + count / 100 * 99]) * tick_ns);
+	print_figure(variant->name, frames, "p50", bench.ticks[first + count / 2], tick_ns);
+	print_figure(variant->name, frames, "p99", bench.ticks[first + count / 100 * 99], tick_ns);
 }
 
 /* --- setup --- */
@@ -310,23 +390,43 @@ static void open_libunwind(void)
 	*(void **)&libunwind_api.backtrace = dlsym(library, "unw_backtrace");
 }
 
+/* Its handler, without its clock. Before ours is there, for it takes a signal only that nobody has. */
+static void open_gperftools(void)
+{
+	struct sigaction action;
+	struct itimerval never = { 0 };
+	void *library = dlopen("libprofiler.so.0", RTLD_NOW | RTLD_LOCAL);
+	int (*start)(const char *);
+
+	*(void **)&start = library ? dlsym(library, "ProfilerStart") : NULL;
+	if (!start || !start("/dev/null") || sigaction(SIGPROF, NULL, &action) || !(action.sa_flags & SA_SIGINFO)) {
+		fprintf(stderr, "bench_unwind: no handler of gperftools: %s\n", library ? "it did not start" : dlerror());
+		exit(1);
+	}
+	setitimer(ITIMER_PROF, &never, NULL);
+	gperftools = action.sa_sigaction;
+	signal(SIGPROF, SIG_DFL);
+}
+
 int main(int argc, char **argv)
 {
 	static const uint32_t depths[] = { 40, 128 };
 
 	bench.rounds = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : ROUNDS;
 	bench.ticks = calloc(bench.rounds + 1, sizeof(*bench.ticks));
-	if (bench.rounds < 100 || !bench.ticks) {
-		fprintf(stderr, "usage: bench_unwind [ROUNDS], 100 or more\n");
+	bench.evicting = calloc(1, EVICTED_BYTES);
+	bench.tid = gettid();
+	if (bench.rounds < 4000 || !bench.ticks || !bench.evicting) {
+		fprintf(stderr, "usage: bench_unwind [ROUNDS], 4000 or more\n");
 		return 2;
 	}
 	open_libunwind();
+	open_gperftools();
 	open_session();
 	double tick_ns = ns_per_tick();
 	bench.overhead = least_ticks();
 	for (size_t i = 0; i < sizeof(depths) / sizeof(depths[0]); i++)
-		for (enum variant variant = SAME; variant < VARIANTS; variant++)
-			/* main, its callers and the bottom are frames, too. */
-			run(variant, depths[i] - BOTTOM_FRAMES - 6, tick_ns);
+		for (size_t j = 0; j < sizeof(variants) / sizeof(variants[0]); j++)
+			run(&variants[j], depths[i], tick_ns);
 	return 0;
 }

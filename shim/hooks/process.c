@@ -36,6 +36,7 @@ HOOK pid_t fork(void)
 	if (child == 0) {
 		/* The child is a new thread of a new process: it has counted nothing, and its slot is another. */
 		self.call = hook.outer_call;
+		shim_fork_child();
 		return child;
 	}
 	shim_fork_ended(child, interrupted);

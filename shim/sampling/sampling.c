@@ -260,14 +260,19 @@ void sampling_follow(void)
 	if (is_vfork_child())
 		return;
 	bool is_look = atomic_load_explicit(&pulse.hz, memory_order_relaxed) == PULSE_LOOK;
+	/* A handler of the program's in the midst of this would be taken for a part of us, and its calls not be counted. */
+	sigset_t all, before;
+	memset(&all, 0xff, sizeof(all));
+	real.pthread_sigmask(SIG_SETMASK, &all, &before);
 	self.own_depth++;
 	begin_clocks(false);
 	if (is_look)
 		look_at_thread(rate());
-	if (is_look && !disposition_end_shield())
-		atomic_store_explicit(&pulse.hz, PULSE_LOOK, memory_order_relaxed);
 	unwind_tell();
 	self.own_depth--;
+	real.pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (is_look && !disposition_end_shield())
+		atomic_store_explicit(&pulse.hz, PULSE_LOOK, memory_order_relaxed);
 	errno = saved_errno;
 }
 

@@ -161,14 +161,16 @@ static void count_place(bool has_place)
  *
  * A fork of a large process takes longer than a sampling period, and a signal that arrives meanwhile makes the kernel
  * begin it anew, for ever at a high rate. So signals wait until fork is done: all of them, since libc's fork takes locks
- * where there is a second thread, ours, and a handler of the program that forks would wait for them for ever. What of
- * the program's own pthread_atfork(3) handlers runs has its mask, as ours come last before the fork and first after it.
+ * where there is a second thread, ours, and a handler of the program that forks would wait for them for ever. The first of
+ * them it takes before it calls any handler of pthread_atfork(3), so the hook holds signals; ours does for who forks
+ * without a hook, as libc itself does.
  */
 
 static __thread struct {
 	bool is_prepared; /* before_fork did what the handlers after it must undo; the state may change meanwhile */
 	struct process_reservation place; /* for the child */
 	uint64_t mask; /* the kernel's */
+	bool is_held;  /* signals wait from before libc's fork until after it */
 } forking __attribute__((tls_model("initial-exec")));
 
 #define SIGNAL_BIT(number) (1ULL << ((number) - 1))
@@ -194,7 +196,8 @@ static void before_fork(void)
 {
 	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE)
 		return;
-	hold_signals();
+	if (!forking.is_held)
+		hold_signals();
 	forking.is_prepared = true;
 	server_fork_prepare();
 	conn_forking();
@@ -208,15 +211,27 @@ static void after_fork_in_parent(void)
 	forking.is_prepared = false;
 	modules_fork_end();
 	server_fork_parent();
+	if (!forking.is_held)
+		change_mask(SIG_SETMASK, forking.mask);
+}
+
+static void let_signals_in(void)
+{
+	if (!forking.is_held)
+		return;
+	forking.is_held = false;
 	change_mask(SIG_SETMASK, forking.mask);
 }
 
 struct process_reservation shim_fork_begins(void)
 {
-	struct process_reservation interrupted = forking.place;
-
 	bool is_active = atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE;
 
+	if (is_active && !forking.is_held) {
+		hold_signals();
+		forking.is_held = true;
+	}
+	struct process_reservation interrupted = forking.place;
 	forking.place = is_active ? process_reserve() : (struct process_reservation){ 0 };
 	return interrupted;
 }
@@ -225,6 +240,12 @@ void shim_fork_ended(pid_t child, struct process_reservation interrupted)
 {
 	process_reserve_end(&forking.place, child);
 	forking.place = interrupted;
+	let_signals_in();
+}
+
+void shim_fork_child(void)
+{
+	let_signals_in();
 }
 
 static void enter_as_child(const struct process_reservation *place)
@@ -260,7 +281,10 @@ static void after_fork_in_child(void)
 	restore_state();
 	uint64_t mask = (forking.mask & ~SIGNAL_BIT(SIGPROF)) | (change_mask(SIG_BLOCK, 0) & SIGNAL_BIT(SIGPROF));
 	self.own_depth--;
-	change_mask(SIG_SETMASK, mask);
+	if (forking.is_held)
+		forking.mask = mask;
+	else
+		change_mask(SIG_SETMASK, mask);
 	errno = saved_errno;
 }
 

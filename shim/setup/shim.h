@@ -52,6 +52,9 @@ void shim_process_ends(void);
 struct process_reservation shim_fork_begins(void);
 void shim_fork_ended(pid_t child, struct process_reservation interrupted);
 
+/* In the child, last: signals waited for all of fork. Context: call. */
+void shim_fork_child(void);
+
 /* Around exec: nothing of ours may be pending in the new program; ended without effect if exec failed. False: this is a
  * child of vfork, nothing was done and shim_exec_failed must not be called. Context: call. */
 bool shim_exec_begin(void);

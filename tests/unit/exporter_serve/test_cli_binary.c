@@ -329,6 +329,7 @@ int main(void)
 {
 	Suite *suite = suite_create("binary");
 	TCase *tcase = tcase_create("binary");
+	tcase_set_timeout(tcase, 30); /* it starts the program some hundred times */
 	SRunner *runner = srunner_create(suite);
 
 	tcase_add_checked_fixture(tcase, make_dir, remove_dir);

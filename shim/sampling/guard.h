@@ -9,9 +9,9 @@
  * the same instruction once more with nothing of ours in the kernel, of a signal that was sent by that signal once more.
  *
  * Not guarded are threads that block the signal and programs that ignore it: to the kernel a fault is then the end of the
- * process, whoever handles it (force_sig_info_to_task in kernel/signal.c). And where a stack overflows, or
- * the stack pointer is wild, in a thread that has no alternate stack there is no room to ask us: the kernel ends the process by SIGSEGV, as it would
- * have, but for a SIGBUS, too, its own log lacks the line about it, and the core's si_code is SI_KERNEL.
+ * process, whoever handles it (force_sig_info_to_task in kernel/signal.c). And where a stack overflows, or the stack pointer
+ * is wild, in a thread that has no alternate stack there is no room to ask us: the kernel ends the process by SIGSEGV, as it
+ * would have, but for a SIGBUS, too, its own log lacks the line about it, and the core's si_code is SI_KERNEL.
  *
  * Overlap: any calls with each other.
  */

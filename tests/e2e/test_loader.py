@@ -98,10 +98,14 @@ def a_program_with_names_of_the_c_library_gets_only_its_own_calls(scene):
 def another_library_at_the_same_address_is_credited_with_its_own_time(scene):
     a = compile_c(scene, "plugin_a.so", "reuse_plugin.c", "-DWHICH=a", "-DIS_FIRST=1")
     b = compile_c(scene, "plugin_b.so", "reuse_plugin.c", "-DWHICH=b", "-DIS_FIRST=0")
+    reuse = compile_c(scene, "reuse", "reuse.c")
     for unwind in ("auto", "libunwind", "fp"):
-        out = scene.run_ok([compile_c(scene, "reuse", "reuse.c"), a, b], hz=997, unwind=unwind)
-        # libunwind's memory may come to lie in the hole
-        scene.at_least("rounds at one address (%s)" % unwind, int(out.split()[0]), 0 if unwind == "libunwind" else 1)
+        # What lies where differs from run to run: in some the hole that a library leaves is always another's.
+        for _ in range(12):
+            rounds = int(scene.run_ok([reuse, a, b], hz=997, unwind=unwind).split()[0])
+            if rounds:
+                break
+        scene.at_least("rounds at one address (%s)" % unwind, rounds, 1)
         rows = report_functions(scene.profshim("report", "--top=0"))
         scene.equal("samples in functions that are never called",
                     [name for name in rows if name in ("a_second", "b_first")], [])

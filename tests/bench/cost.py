@@ -94,6 +94,13 @@ class Server:
         """What profshim has to do once it has started is done."""
         if self.variant in SHIM and self.variant != "disabled":
             self.program.wait_ready()
+            wait_until(self._is_idle, 30, "%s being idle" % self.variant)
+
+    def _is_idle(self):
+        """Rules for unwinding are made in its first seconds, once: that is start-up, and no cost of a request."""
+        before = cpu_ns(self.program.pid)
+        time.sleep(0.5)
+        return cpu_ns(self.program.pid) - before < 3000000
 
     def close(self):
         for end in self.at_end:

@@ -81,6 +81,9 @@ bool again_is_wanted(uint64_t start_ns, int fd, short events, int flags)
 
 	if (error != EINTR && error != EAGAIN)
 		return false;
+	/* It was known as one that never waits, and waits all the same (ioctl(2), FIONBIO): its time-out begins anew. */
+	if (!start_ns)
+		return error == EINTR;
 	if (error == EINTR && clock_now_ns() - start_ns < EARLY_NS)
 		return true;
 	bool has_timeout = get_timeout(fd, events == POLLIN ? SO_RCVTIMEO : SO_SNDTIMEO, &timeout);

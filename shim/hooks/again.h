@@ -77,8 +77,8 @@ static inline uint64_t again_end(uint64_t start_ns, const struct timespec *timeo
 	return start_ns + (uint64_t)timeout->tv_sec * 1000000000 + (uint64_t)timeout->tv_nsec;
 }
 
-/* The call that began at start_ns (0: one that never waits) failed with errno. True: for our signal's sake, and it is to be made again. False: errno is
- * what it shall be. */
+/* The call that began at start_ns (0: it was not thought to wait, hook.h) failed with errno. True: for our signal's sake, and
+ * it is to be made again. False: errno is what it shall be. */
 bool again_is_wanted(uint64_t start_ns, int fd, short events, int flags);
 
 #define AGAIN(hook, fd, events, flags, call)                                                                                \

@@ -127,6 +127,18 @@ def counts_of_metrics(metrics):
                       "http_request_method", "http_route", "http_response_status_code")
 
 
+# For scripts that are tests' programs: serve() answers one connection until it is closed. The port is their argument.
+SERVE_IN_PYTHON = """
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("listening", flush=True)
+def serve():
+    connection, _ = listener.accept()
+    with connection:
+        while connection.recv(65536):
+            connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 3\\r\\n\\r\\nok\\n")
+"""
+
+
 class HttpClient:
     """One connection over which requests are written as they are; answers are read strictly by RFC 9112."""
 

@@ -4,7 +4,7 @@ the same rights afterwards, and profshim goes on serving."""
 import os
 
 from harness import free_ports, run_tests, test
-from real_servers import HttpClient
+from real_servers import SERVE_IN_PYTHON, HttpClient
 
 SERVED = "http_server_request_duration_seconds_count"
 
@@ -30,13 +30,7 @@ def rights():
         with open("/proc/self/task/%s/status" % tid) as status:
             found.add("".join(line for line in status if line.startswith(("Uid", "Gid", "Groups", "CapEff", "CapPrm"))))
     print("sets of rights", len(found), sorted(found)[0].split(), flush=True)
-listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-print("listening", flush=True)
-def serve():
-    connection, _ = listener.accept()
-    with connection:
-        while connection.recv(65536):
-            connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 3\\r\\n\\r\\nok\\n")
+""" + SERVE_IN_PYTHON + """
 serve()
 """
 

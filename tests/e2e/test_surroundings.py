@@ -6,7 +6,7 @@ import resource
 import signal
 
 from harness import Failure, children_of, free_ports, run_tests, test, wait_until
-from real_servers import HttpClient
+from real_servers import SERVE_IN_PYTHON, HttpClient
 
 SERVED = "http_server_request_duration_seconds_count"
 
@@ -28,13 +28,7 @@ def burn(library):
         library.crc32(0, data, len(data))
         rounds += 1
     print("burnt", rounds > 0, flush=True)
-listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-print("listening", flush=True)
-def serve():
-    connection, _ = listener.accept()
-    with connection:
-        while connection.recv(65536):
-            connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 3\\r\\n\\r\\nok\\n")
+""" + SERVE_IN_PYTHON + """
 serve()
 """
 END = """

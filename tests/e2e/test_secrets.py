@@ -142,11 +142,11 @@ class Search:
 
 def settings_of(scene):
     """Everything is slow, everything is logged, where servers can write that gave up root's rights. The report signal is
-    one that none of the servers here has a use for."""
+    one that none of the servers here has a use for: at SIGUSR2 php-fpm executes itself anew."""
     written = scene.path("written")
     os.mkdir(written)
     os.chmod(written, 0o777)
-    return {"slow": "1us", "slow_log": os.path.join(written, "slow.json"), "log": "debug", "hz": 1000, "signal": "USR2",
+    return {"slow": "1us", "slow_log": os.path.join(written, "slow.json"), "log": "debug", "hz": 1000, "signal": "PWR",
             "report": os.path.join(written, "report-%n"), "report_at_exit": 1}
 
 
@@ -157,8 +157,8 @@ def search(scene, protocol):
     program = observed.program
     looking.look_at_http(program, "after")
     looking.look("/report?seconds=1", program.get_ok("/report?seconds=1&format=json").body)
-    program.send_signal(signal.SIGUSR2)
-    wait_until(lambda: glob.glob(scene.path("written/report-*")), 10, "a report after SIGUSR2")
+    program.send_signal(signal.SIGPWR)
+    wait_until(lambda: glob.glob(scene.path("written/report-*")), 10, "a report after SIGPWR")
     looking.look_at_segment("while it runs")
     sessions = scene.profshim("ls")
     looking.look("profshim ls", sessions)

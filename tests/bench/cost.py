@@ -22,15 +22,16 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 
 from harness import Failure, Scene, adopt_orphans, free_ports, own_server, wait_until
-from measure import TICKS_PER_SECOND, core_ticks, cpu_ns, median, tree_of, waited_ns
+from measure import TICKS_PER_SECOND, core_ticks, cpu_ns, median, tree_of
 from real_databases import Postgres, as_nobody
 from real_servers import Redis
 
 SERVER_CORE, CLIENT_CORE = "0", "1"
 LIBPROFILER = "/usr/lib/x86_64-linux-gnu/libprofiler.so.0"
 
-# What a block may have had of others and still counts, as shares of its time or, the last, of the server's.
-TICKS_SLACK, OTHERS_MAX, STOLEN_MAX, WAITED_MAX = 4, 0.05, 0.01, 0.02
+# What a block may have had of others and still counts, as shares of its time. (Preemptions and waiting for the core say
+# nothing: an idle core's waking up, and the kernel's own threads, are hundreds a second of each on a machine at rest.)
+TICKS_SLACK, OTHERS_MAX, STOLEN_MAX = 4, 0.05, 0.01
 
 NGINX_CONFIG = """
 daemon off;
@@ -84,9 +85,8 @@ def on_core(core, argv):
 class Server:
     """One variant of one server: a program, and a slice of load on it, which ask() brings; it gives the number of requests."""
 
-    def __init__(self, scene, variant, program, ask, is_single=True):
+    def __init__(self, scene, variant, program, ask):
         self.scene, self.variant, self.program, self.ask = scene, variant, program, ask
-        self.is_single = is_single  # one thread works: then what it waits for its core is other programs' doing
         self.at_end = []
         subprocess.run(["taskset", "-a", "-p", "-c", SERVER_CORE, str(program.pid)], check=True, stdout=subprocess.DEVNULL)
 
@@ -138,17 +138,15 @@ class Watch:
     def _look(self):
         busy, stolen = core_ticks(SERVER_CORE)
         return {"busy": busy, "stolen": stolen + core_ticks(CLIENT_CORE)[1],
-                "own": sum(cpu_ns(server.program.pid) for server in self.servers),
-                "waited": sum(waited_ns(server.program.pid) for server in self.servers)}
+                "own": sum(cpu_ns(server.program.pid) for server in self.servers)}
 
     def is_disturbed(self):
-        """/proc/stat counts by the tick, hence its wide limit; what a server waited for its core is exact."""
+        """/proc/stat counts by the tick, hence the slack."""
         after = self._look()
         passed = {key: after[key] - self.before[key] for key in after}
         ticks = (time.monotonic() - self.began) * TICKS_PER_SECOND
         others = passed["busy"] - passed["own"] * TICKS_PER_SECOND / 1e9
-        waited = passed["waited"] / max(1, passed["own"]) if all(server.is_single for server in self.servers) else 0
-        return others > TICKS_SLACK + OTHERS_MAX * ticks or passed["stolen"] > 1 + STOLEN_MAX * ticks or waited > WAITED_MAX
+        return others > TICKS_SLACK + OTHERS_MAX * ticks or passed["stolen"] > 1 + STOLEN_MAX * ticks
 
 
 def run_client(scene, argv):
@@ -198,7 +196,7 @@ def grpc_server(scene, variant, requests):
         client.stdin.close()
         client.wait()
         return requests
-    return Server(scene, variant, program, ask, is_single=False)
+    return Server(scene, variant, program, ask)
 
 
 class FilledPostgres(Postgres):

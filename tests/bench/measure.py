@@ -64,19 +64,6 @@ def cpu_ns(pid):
     return total
 
 
-def waited_ns(pid):
-    """For how long its threads were ready to run while something else had the core: schedstat's second number."""
-    total = 0
-    for member in tree_of(pid):
-        try:
-            for task in os.listdir("/proc/%d/task" % member):
-                with open("/proc/%d/task/%s/schedstat" % (member, task)) as file:
-                    total += int(file.read().split()[1])
-        except OSError:
-            continue
-    return total
-
-
 def core_ticks(core):
     """(busy, stolen) of one core, in ticks: proc(5), /proc/stat."""
     with open("/proc/stat") as file:

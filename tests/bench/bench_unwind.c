@@ -3,7 +3,9 @@
  *     bench_unwind [ROUNDS]
  *
  * The stacks are of functions without frame pointers, all different. Of each round one walk is timed by the processor's
- * counter; the least time that the counter itself takes is subtracted. Variants:
+ * counter; the time that the counter itself takes is subtracted. The variants take turns, each time in another order, and
+ * what is measured at the beginning of a turn is left out. The counter may go in steps (of 10 ns here): a percentile
+ * lies within a step as its rank does among the rounds that took so many. Variants:
  *
  *   same      the same stack as at the last walk
  *   moved     the five frames at the leaf end are others than at the last walk: what a sample of a program at work meets
@@ -44,7 +46,7 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
-enum { ROUNDS = 20000, BOTTOM_FRAMES = 5, EVICTED_BYTES = 4 << 20, LINE_BYTES = 64 };
+enum { ROUNDS = 20000, ROUNDS_MIN = 2000, TURNS = 5, BOTTOM_FRAMES = 5, EVICTED_BYTES = 4 << 20, LINE_BYTES = 64 };
 enum what { BY_RULES, BY_CURSOR, BY_BACKTRACE, HANDLER, GPERFTOOLS, SIGNAL };
 enum { MOVES = 1, NO_PATH = 2, NO_RULES = 4, EVICTED = 8 };
 
@@ -82,10 +84,11 @@ static const struct variant {
 
 static struct {
 	const struct variant *variant;
-	uint32_t rounds, done;
-	uint64_t *ticks;
+	uint32_t rounds, done; /* of a turn, at most and so far */
+	uint64_t *ticks;       /* of a turn */
 	volatile char *evicting;
-	uint64_t overhead;
+	uint64_t step;         /* of the counter */
+	double overhead;
 	uint32_t depth; /* found by the last walk */
 	pid_t tid;
 } bench;
@@ -96,6 +99,14 @@ static struct {
 	int (*get)(unw_cursor_t *, int, unw_word_t *);
 	int (*backtrace)(void **, int);
 } libunwind_api;
+
+enum { VARIANTS = sizeof(variants) / sizeof(variants[0]) };
+
+/* Of all turns of a variant at one depth, what counts. */
+static struct kept {
+	uint64_t *ticks;
+	uint32_t count;
+} kept[VARIANTS];
 
 static volatile int sink;
 
@@ -282,31 +293,65 @@ static double ns_per_tick(void)
 	return ns / (double)(ticks() - ticks_before);
 }
 
-static uint64_t least_ticks(void)
+static uint64_t greatest_divisor(uint64_t a, uint64_t b)
 {
-	uint64_t least = UINT64_MAX;
-
-	for (int i = 0; i < 10000; i++) {
-		uint64_t begin = ticks(), took = ticks() - begin;
-		if (took < least)
-			least = took;
+	while (b) {
+		uint64_t rest = a % b;
+		a = b;
+		b = rest;
 	}
-	return least;
+	return a;
 }
 
-static uint64_t net(uint64_t took)
+/* Of ticks that are sorted: each stands for all that a step of the counter cannot tell apart. */
+static double percentile(const uint64_t *sorted, uint32_t count, double share)
 {
-	return took > bench.overhead ? took - bench.overhead : 0;
+	double rank = share * count;
+	uint64_t at = sorted[(uint32_t)rank];
+	uint32_t below = 0, equal = 0;
+
+	while (sorted[below] < at)
+		below++;
+	while (below + equal < count && sorted[below + equal] == at)
+		equal++;
+	return (double)at + (double)bench.step * ((rank - below) / equal - 0.5);
 }
 
-static void print_figure(const char *name, uint32_t frames, const char *which, uint64_t took, double tick_ns)
+/* What the counter itself takes, and its step. */
+static void measure_counter(void)
 {
-	printf("unwind_%s_%u_%s %.0f ns\n", name, frames, which, (double)net(took) * tick_ns);
+	bench.step = 0;
+	for (uint32_t i = 0; i < bench.rounds; i++) {
+		uint64_t begin = ticks();
+		bench.ticks[i] = ticks() - begin;
+		bench.step = greatest_divisor(bench.step, bench.ticks[i]);
+	}
+	qsort(bench.ticks, bench.rounds, sizeof(*bench.ticks), by_size);
+	bench.overhead = percentile(bench.ticks, bench.rounds, 0.5);
 }
 
-static void run(const struct variant *variant, uint32_t frames, double tick_ns)
+static void print_figure(const char *name, uint32_t frames, const char *which, double took, double tick_ns)
 {
+	double net = took > bench.overhead ? took - bench.overhead : 0;
+
+	printf("unwind_%s_%u_%s %.1f ns\n", name, frames, which, net * tick_ns);
+}
+
+static void print_figures(uint32_t index, uint32_t frames, double tick_ns)
+{
+	struct kept *of = &kept[index];
+
+	qsort(of->ticks, of->count, sizeof(*of->ticks), by_size);
+	print_figure(variants[index].name, frames, "p50", percentile(of->ticks, of->count, 0.5), tick_ns);
+	print_figure(variants[index].name, frames, "p99", percentile(of->ticks, of->count, 0.99), tick_ns);
+	of->count = 0;
+}
+
+static void take_turn(uint32_t index, uint32_t frames)
+{
+	const struct variant *variant = &variants[index];
 	struct sigaction action = { .sa_flags = SA_SIGINFO | SA_RESTART }, before;
+	struct kept *of = &kept[index];
 
 	bench.variant = variant;
 	bench.done = 0;
@@ -318,11 +363,18 @@ static void run(const struct variant *variant, uint32_t frames, double tick_ns)
 	levels[0]((int)(frames - BOTTOM_FRAMES - 6) - 1);
 	if (variant->handler)
 		real.sigaction(SIGPROF, &before, NULL);
-	uint32_t first = bench.done / 10; /* what is done once is left out */
-	uint32_t count = bench.done - first;
-	qsort(bench.ticks + first, count, sizeof(*bench.ticks), by_size);
-	print_figure(variant->name, frames, "p50", bench.ticks[first + count / 2], tick_ns);
-	print_figure(variant->name, frames, "p99", bench.ticks[first + count / 100 * 99], tick_ns);
+	uint32_t first = bench.done / 10;
+	memcpy(of->ticks + of->count, bench.ticks + first, (bench.done - first) * sizeof(*of->ticks));
+	of->count += bench.done - first;
+}
+
+static void run(uint32_t frames, double tick_ns)
+{
+	for (uint32_t turn = 0; turn < TURNS; turn++)
+		for (uint32_t i = 0; i < VARIANTS; i++)
+			take_turn((turn * 7 + i * 5) % VARIANTS, frames);
+	for (uint32_t i = 0; i < VARIANTS; i++)
+		print_figures(i, frames, tick_ns);
 }
 
 /* --- setup --- */
@@ -412,21 +464,25 @@ int main(int argc, char **argv)
 {
 	static const uint32_t depths[] = { 40, 128 };
 
-	bench.rounds = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : ROUNDS;
+	uint32_t rounds = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : ROUNDS;
+
+	bench.rounds = rounds / TURNS;
 	bench.ticks = calloc(bench.rounds + 1, sizeof(*bench.ticks));
 	bench.evicting = calloc(1, EVICTED_BYTES);
 	bench.tid = gettid();
-	if (bench.rounds < 4000 || !bench.ticks || !bench.evicting) {
-		fprintf(stderr, "usage: bench_unwind [ROUNDS], 4000 or more\n");
+	if (rounds < ROUNDS_MIN || !bench.ticks || !bench.evicting) {
+		fprintf(stderr, "usage: bench_unwind [ROUNDS], %d or more\n", ROUNDS_MIN);
 		return 2;
 	}
+	for (uint32_t i = 0; i < VARIANTS; i++)
+		if (!(kept[i].ticks = calloc(rounds, sizeof(*kept[i].ticks))))
+			return 1;
 	open_libunwind();
 	open_gperftools();
 	open_session();
 	double tick_ns = ns_per_tick();
-	bench.overhead = least_ticks();
+	measure_counter();
 	for (size_t i = 0; i < sizeof(depths) / sizeof(depths[0]); i++)
-		for (size_t j = 0; j < sizeof(variants) / sizeof(variants[0]); j++)
-			run(&variants[j], depths[i], tick_ns);
+		run(depths[i], tick_ns);
 	return 0;
 }

@@ -18,7 +18,16 @@ COSTS = {"everything_99": "everything, 99 Hz", "sampling_1000": "sampling, 1,000
 LABELS = {"startup_true_later": "`true` under the shim ends later by",
           "startup_hundred_modules_later": "a server of 100 libraries listens later by",
           "scrape_1000_label_sets": "a scrape of 1,000 label sets, CPU"}
+HANDLERS = {"same": "a sample of profshim's, the stack as it was", "moved": "the same, five frames are others",
+            "cold": "the same, nothing is remembered", "peer_backtrace": "libunwind's `unw_backtrace`, which remembers",
+            "peer_backtrace_moved": "the same, five frames are others", "peer_cursor": "libunwind's cursor",
+            "peer_gperftools_same": "a sample of gperftools'", "peer_gperftools_moved": "the same, five frames are others"}
+PEERS = {"cursor": "libunwind's cursor", "backtrace": "libunwind's `unw_backtrace`", "gperftools": "gperftools' handler"}
 GROWTH = re.compile(r"^growth_([a-z]+)_(\d+)$")
+
+
+def number(value, digits):
+    return "%.0f" % value if abs(value) >= 100 else "%.*g" % (digits, value)
 
 
 class Measured:
@@ -47,7 +56,7 @@ class Measured:
 
     def told(self, name):
         value = self.values[name]
-        return "%s %s" % ("%.0f" % value if abs(value) >= 100 else "%.3g" % value, self.units[name])
+        return "%s %s" % (number(value, 3), self.units[name])
 
     def got(self, name):
         """"+1.2 % (0.9 to 1.5)", in bold where it misses what is asked."""
@@ -55,7 +64,7 @@ class Measured:
         if not self.is_met(name):
             text = "**%s**" % text
         if name + "_low" in self.values:
-            text += " (%.2g to %.2g)" % (self.values[name + "_low"], self.values[name + "_high"])
+            text += " (%s to %s)" % (number(self.values[name + "_low"], 2), number(self.values[name + "_high"], 2))
         return text
 
 
@@ -89,9 +98,28 @@ def costs(measured):
     return lines
 
 
+def handlers(measured):
+    """The times of a sample, and how many times faster than the peers' that is."""
+    def cell(name):
+        asked = measured.asked(name) if name in measured.values else ""
+        return (measured.got(name) if name in measured.values else "") + (", asked " + asked if asked else "")
+    depths = sorted({int(name.split("_")[2]) for name in measured.values if re.match(r"handler_same_[0-9]+_p50$", name)})
+    if not depths:
+        return []
+    lines = ["A sample's whole handler, called in a process of functions without frame pointers, and what the peers take for the same stack:", ""]
+    lines += table(["", *("%d frames, %s" % (depth, which) for depth in depths for which in ("p50", "p99"))],
+                   [[told, *(cell("handler_%s_%d_%s" % (name, depth, which)) for depth in depths for which in ("p50", "p99"))]
+                    for name, told in HANDLERS.items()])
+    lines += ["By the medians it is so many times faster than", ""]
+    lines += table(["", *("%d frames, %s" % (depth, state) for depth in depths for state in ("same", "moved"))],
+                   [[told, *(cell("handler_%s_%d_faster_than_%s" % (state, depth, peer)) for depth in depths for state in ("same", "moved"))]
+                    for peer, told in PEERS.items()])
+    return lines
+
+
 def others(measured):
     """Whatever else has a mark to reach."""
-    names = [name for name in measured.values if measured.asked(name) and not name.startswith(("cost_", "growth_"))]
+    names = [name for name in measured.values if measured.asked(name) and not name.startswith(("cost_", "handler_", "growth_"))]
     rows = [[LABELS.get(name, name.replace("_", " ")), measured.asked(name), measured.got(name)] for name in names]
     return table(["what", "asked", "got"], rows) if rows else []
 
@@ -119,7 +147,7 @@ def write(tree, folder):
     os.makedirs(os.path.join(tree, PLOTS), exist_ok=True)
     for name in plots:
         shutil.copyfile(os.path.join(folder, name), os.path.join(tree, PLOTS, name))
-    lines = [*("Measured by `scripts/bench` on %s." % note for note in measured.notes), "", *costs(measured), *others(measured),
+    lines = [*("Measured by `scripts/bench` on %s." % note for note in measured.notes), "", *costs(measured), *handlers(measured), *others(measured),
              *growth(measured, plots)]
     path = os.path.join(tree, "README.md")
     with open(path) as file:

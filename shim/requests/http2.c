@@ -7,8 +7,6 @@
  */
 #include "http2.h"
 
-#include "http1.h"
-
 #include <string.h>
 
 /* clause 6 */
@@ -60,6 +58,7 @@ bool http2_begin(struct http2 *http, bool is_client, size_t passed_bytes)
 
 void http2_end(struct http2 *http)
 {
+	http2_remembered_end(&http->remembered);
 	hpack_free(http->hpack);
 	http->hpack = NULL;
 }
@@ -76,140 +75,6 @@ static enum http2_event broken(struct http2 *http, enum http2_broken why)
 	http->broken = (uint8_t)why;
 	http->is_within_block = false;
 	return HTTP2_BROKEN;
-}
-
-/* fields */
-
-static char lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
-}
-
-/* word is in lower case */
-static bool begins_with_word(const char *text, size_t n, const char *word)
-{
-	size_t i = 0;
-
-	while (word[i] && i < n && lower(text[i]) == word[i])
-		i++;
-	return !word[i];
-}
-
-static bool value_is(const struct hpack_field *field, const char *value)
-{
-	return field->value_bytes == strlen(value) && memcmp(field->value, value, field->value_bytes) == 0;
-}
-
-/* Three digits (RFC 9110 clause 15); 0: they are not. */
-static uint16_t status_of(const struct hpack_field *field)
-{
-	uint32_t status = 0;
-
-	if (field->value_bytes != 3)
-		return 0;
-	for (int i = 0; i < 3; i++) {
-		if (field->value[i] < '0' || field->value[i] > '9')
-			return 0;
-		status = status * 10 + (uint32_t)(field->value[i] - '0');
-	}
-	return status >= 100 ? (uint16_t)status : 0;
-}
-
-static uint8_t grpc_status_of(const struct hpack_field *field)
-{
-	enum { UNKNOWN = 2, DIGITS_MAX = 2 };
-	uint32_t code = 0;
-
-	if (!field->value_bytes || field->value_bytes > DIGITS_MAX)
-		return UNKNOWN;
-	for (size_t i = 0; i < field->value_bytes; i++) {
-		if (field->value[i] < '0' || field->value[i] > '9')
-			return UNKNOWN;
-		code = code * 10 + (uint32_t)(field->value[i] - '0');
-	}
-	return code <= HTTP2_GRPC_STATUS_MAX ? (uint8_t)code : UNKNOWN;
-}
-
-/* "application/grpc", perhaps with "+proto" or such. gRPC-Web, though, is a method of HTTP that hides its trailers in the
- * body. */
-static bool is_grpc(const struct hpack_field *field)
-{
-	const char word[] = "application/grpc";
-	size_t n = sizeof(word) - 1;
-
-	if (!begins_with_word(field->value, field->value_bytes, word))
-		return false;
-	return field->value_bytes == n || memchr("+; ", field->value[n], 3);
-}
-
-static void keep_path(struct http2_fields *fields, const struct hpack_field *field)
-{
-	size_t n = field->value_bytes < HTTP2_PATH_BYTES ? field->value_bytes : HTTP2_PATH_BYTES;
-
-	memcpy(fields->path, field->value, n);
-	fields->path_bytes = (uint16_t)n;
-}
-
-static bool name_is(const struct hpack_field *field, const char *name)
-{
-	return memcmp(field->name, name, field->name_bytes) == 0;
-}
-
-static void keep_pseudo_field(struct http2_fields *fields, const struct hpack_field *field)
-{
-	switch (field->name_bytes) {
-	case 5:
-		if (name_is(field, ":path"))
-			keep_path(fields, field);
-		break;
-	case 7:
-		if (name_is(field, ":method")) {
-			fields->has_method = true;
-			fields->method = (uint8_t)http1_method_of(field->value, field->value_bytes);
-		} else if (name_is(field, ":status")) {
-			fields->status = status_of(field);
-		} else if (name_is(field, ":scheme")) {
-			fields->is_https = value_is(field, "https");
-		}
-		break;
-	case 9:
-		if (name_is(field, ":protocol"))
-			fields->has_protocol = true;
-		break;
-	}
-}
-
-static void keep_field(struct http2_fields *fields, const struct hpack_field *field)
-{
-	char first = field->name_bytes ? field->name[0] : '\0';
-
-	switch (first) {
-	case ':':
-		keep_pseudo_field(fields, field);
-		break;
-	case 'c':
-		if (field->name_bytes != 12 || !name_is(field, "content-type"))
-			break;
-		fields->is_grpc = is_grpc(field);
-		fields->is_event_stream = begins_with_word(field->value, field->value_bytes, "text/event-stream");
-		break;
-	case 'g':
-		if (field->name_bytes == 11 && name_is(field, "grpc-status"))
-			fields->grpc_status = grpc_status_of(field);
-		break;
-	case 't':
-	case 'b':
-	case 'x':
-		trace_read(trace_field_of(field->name, field->name_bytes), field->value, field->value_bytes,
-			   &fields->trace);
-		break;
-	}
-}
-
-static void forget_fields(struct http2_fields *fields)
-{
-	memset(fields, 0, offsetof(struct http2_fields, path));
-	fields->grpc_status = HTTP2_GRPC_STATUS_NONE;
 }
 
 /* frames */
@@ -274,10 +139,7 @@ static void begin_block(struct http2 *http)
 	http->is_promise = http->type == TYPE_PUSH_PROMISE;
 	http->block_ends_stream = http->type == TYPE_HEADERS && http->flags & FLAG_END_STREAM;
 	http->block_stream = http->stream;
-	forget_fields(http->fields);
-	http->fields->is_known = http->hpack != NULL;
-	if (http->hpack && http->allowed_table_bytes)
-		hpack_allow_table(http->hpack, http->allowed_table_bytes); /* if it is broken, the block will tell */
+	http->fields = NULL;
 }
 
 /* What follows a frame's header and prefix. */
@@ -293,12 +155,12 @@ static enum http2_state state_of_content(struct http2 *http)
 	return HTTP2_STATE_REST;
 }
 
-static enum http2_event on_frame_header(struct http2 *http)
+static enum http2_event on_frame_header(struct http2 *http, const uint8_t *header)
 {
-	http->left_bytes = big_endian(http->small, 3);
-	http->type = http->small[3];
-	http->flags = http->small[4];
-	http->stream = stream_at(http->small + 5);
+	http->left_bytes = big_endian(header, 3);
+	http->type = header[3];
+	http->flags = header[4];
+	http->stream = stream_at(header + 5);
 	http->have_bytes = 0;
 	http->rest_bytes = 0;
 	http->data_bytes = 0;
@@ -307,9 +169,9 @@ static enum http2_event on_frame_header(struct http2 *http)
 	if (!http->has_begun && !is_start(http))
 		return broken(http, HTTP2_BROKEN_START);
 	http->has_begun = true;
-	if (!is_in_order(http) || http->left_bytes < prefix_bytes_of(http))
-		return broken(http, HTTP2_BROKEN_FRAME);
 	http->need_bytes = prefix_bytes_of(http);
+	if (!is_in_order(http) || http->left_bytes < http->need_bytes)
+		return broken(http, HTTP2_BROKEN_FRAME);
 	http->state = http->need_bytes ? HTTP2_STATE_PREFIX : state_of_content(http);
 	if (http->type != TYPE_HEADERS && http->type != TYPE_PUSH_PROMISE)
 		return HTTP2_MORE;
@@ -415,20 +277,32 @@ static enum http2_event read_preface(struct http2 *http, const char *bytes, size
 
 static enum http2_event read_frame_header(struct http2 *http, const char *bytes, size_t n, size_t *used)
 {
+	const uint8_t *header = http->small;
+
 	if (!http->have_bytes)
 		http->frames++;
-	if (!collect(http, FRAME_HEADER_BYTES, bytes, n, used))
+	if (!http->have_bytes && n - *used >= FRAME_HEADER_BYTES) {
+		header = (const uint8_t *)bytes + *used;
+		*used += FRAME_HEADER_BYTES;
+	} else if (!collect(http, FRAME_HEADER_BYTES, bytes, n, used)) {
 		return HTTP2_MORE;
-	uint8_t type = http->small[3];
-	if ((type == TYPE_HEADERS || type == TYPE_PUSH_PROMISE) && !http->fields)
-		return HTTP2_NEEDS_FIELDS;
-	return on_frame_header(http);
+	}
+	return on_frame_header(http, header);
 }
 
 /* How many of the n bytes belong to the frame's content. */
 static size_t content_of(const struct http2 *http, size_t n)
 {
 	return n < http->left_bytes ? n : http->left_bytes;
+}
+
+/* The first bytes of a block that is not remembered. */
+static void begin_decoding(struct http2 *http)
+{
+	http2_fields_begin(http->room, http->hpack != NULL);
+	http->fields = &http->room->fields;
+	if (http->hpack && http->allowed_table_bytes)
+		hpack_allow_table(http->hpack, http->allowed_table_bytes); /* if it is broken, the block will tell */
 }
 
 /* Hands n bytes of a block to the decoder. */
@@ -443,7 +317,7 @@ static enum http2_event decode(struct http2 *http, const char *bytes, size_t n, 
 		n -= step.used_bytes;
 		switch (step.event) {
 		case HPACK_FIELD:
-			keep_field(http->fields, &field);
+			http2_fields_keep(http->room, &field);
 			break;
 		case HPACK_BROKEN:
 			return broken(http, HTTP2_BROKEN_BLOCK);
@@ -456,14 +330,37 @@ static enum http2_event decode(struct http2 *http, const char *bytes, size_t n, 
 	}
 }
 
+/* n bytes of a block: what was there of it before is in fields. */
+static enum http2_event take_block(struct http2 *http, const char *bytes, size_t n, bool is_last)
+{
+	bool is_whole = is_last && !http->fields;
+
+	if (is_whole && (http->fields = http2_remembered_find(&http->remembered, bytes, n)))
+		return HTTP2_MORE;
+	if (!http->room)
+		return HTTP2_NEEDS_ROOM;
+	if (!http->fields)
+		begin_decoding(http);
+	if (!http->hpack)
+		return HTTP2_MORE;
+	enum http2_event event = decode(http, bytes, n, is_last);
+	if (event != HTTP2_MORE)
+		return event;
+	if (is_whole)
+		http->fields = http2_remember(&http->remembered, bytes, n, http->room);
+	else
+		http2_remembered_forget(&http->remembered);
+	return HTTP2_MORE;
+}
+
 static enum http2_event read_block(struct http2 *http, const char *bytes, size_t n, size_t *used)
 {
 	size_t taken = content_of(http, n - *used);
 	bool is_frames_last = taken == http->left_bytes;
-	enum http2_event event = HTTP2_MORE;
+	enum http2_event event = take_block(http, bytes + *used, taken, is_frames_last && http->flags & FLAG_END_HEADERS);
 
-	if (http->hpack)
-		event = decode(http, bytes + *used, taken, is_frames_last && http->flags & FLAG_END_HEADERS);
+	if (event == HTTP2_NEEDS_ROOM)
+		return event;
 	*used += taken;
 	http->left_bytes -= (uint32_t)taken;
 	if (event == HTTP2_MORE && is_frames_last)
@@ -496,8 +393,6 @@ static enum http2_event pass_rest(struct http2 *http, size_t n, size_t *used)
 static bool goes_on(const struct http2 *http)
 {
 	switch (http->state) {
-	case HTTP2_STATE_HEADER: /* all there, but it had nowhere to put the fields of its block */
-		return http->have_bytes == FRAME_HEADER_BYTES;
 	case HTTP2_STATE_BLOCK:
 	case HTTP2_STATE_DATA:
 		return !http->left_bytes;

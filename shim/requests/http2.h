@@ -6,9 +6,7 @@
  * Bytes may come in pieces of any size; the events are the same. Frames are checked as far as what follows depends on it;
  * unknown ones are passed (clause 4.1). Header blocks are decoded as they come, so that their length does not matter.
  */
-#include "../segment/counters.h"
-#include "hpack.h"
-#include "trace.h"
+#include "http2_fields.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,9 +14,6 @@
 
 #define HTTP2_PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" /* clause 3.4 */
 #define HTTP2_PREFACE_BYTES (sizeof(HTTP2_PREFACE) - 1)
-#define HTTP2_PATH_BYTES 1024u /* kept of :path; the rest is passed */
-#define HTTP2_GRPC_STATUS_NONE UINT8_MAX
-#define HTTP2_GRPC_STATUS_MAX 16u /* UNAUTHENTICATED; what is no number up to here is UNKNOWN, as gRPC's clients take it */
 
 enum http2_event {
 	HTTP2_MORE,     /* all bytes are used */
@@ -30,7 +25,7 @@ enum http2_event {
 	HTTP2_SETTINGS, /* the other side's encoder may use a table of table_bytes, see http2_allow_table */
 	HTTP2_GOAWAY,   /* stream is the last one of the other side's that this side worked on, code */
 	HTTP2_BROKEN,   /* no HTTP/2: broken says why. Comes once, and whatever follows is used without an event */
-	HTTP2_NEEDS_FIELDS, /* set fields and call again with the bytes not used */
+	HTTP2_NEEDS_ROOM, /* set room and call again with the bytes not used */
 };
 
 enum http2_broken {
@@ -52,22 +47,6 @@ enum http2_state {
 	HTTP2_STATE_BROKEN,
 };
 
-/* What matters of a header block. */
-struct http2_fields {
-	bool is_known;        /* false: there is no decoder, nothing below is known */
-	bool has_method;      /* a request, else a response or trailers */
-	bool is_https;        /* :scheme */
-	bool is_grpc;         /* Content-Type: application/grpc... */
-	bool is_event_stream; /* Content-Type: text/event-stream */
-	bool has_protocol;    /* :protocol, so that CONNECT opens a stream of something else (RFC 8441 clause 4) */
-	uint8_t method;       /* enum seg_method */
-	uint8_t grpc_status;  /* HTTP2_GRPC_STATUS_NONE: there is none */
-	uint16_t status;      /* 0: no response's head */
-	uint16_t path_bytes;
-	struct trace_context trace;
-	char path[HTTP2_PATH_BYTES];
-};
-
 /* Set by http2_begin. */
 struct http2 {
 	/* At an event, until the next call. stream is the frame's in between, too; 0 = the connection's own. */
@@ -76,6 +55,7 @@ struct http2 {
 	uint32_t data_bytes;  /* at HTTP2_DATA */
 	uint32_t table_bytes; /* at HTTP2_SETTINGS */
 	bool ends_stream;     /* at HTTP2_HEAD and HTTP2_DATA */
+	struct http2_fields *fields; /* at HTTP2_HEAD and HTTP2_PROMISE; in between, what is there of the block; NULL = nothing */
 	uint8_t broken;       /* enum http2_broken */
 	/* The parser's own. */
 	uint8_t state;
@@ -96,8 +76,9 @@ struct http2 {
 	uint32_t allowed_table_bytes; /* from the next block on */
 	uint32_t frames;        /* begun so far; wraps */
 	struct hpack *hpack;    /* owns; NULL: there is no decoder, blocks are passed */
+	struct http2_remembered remembered;
 	/* The caller's, who may take it back whenever http2_is_within_block is false; NULL = none. */
-	struct http2_fields *fields;
+	struct http2_room *room;
 };
 
 struct http2_step {

@@ -51,13 +51,13 @@ struct stream {
 #define STREAMS_BYTES_MAX (64u * 1024 * 1024)
 static struct pool streams = POOL_OF(struct stream, STREAMS_BYTES_MAX / sizeof(struct stream));
 
-struct lent_fields {
+struct lent_room {
 	struct pool_link link;
-	struct http2_fields fields;
+	struct http2_room room;
 };
 
 /* 16 MiB: header blocks that are half there at the same time. */
-static struct pool lent = POOL_OF(struct lent_fields, 16u * 1024 * 1024 / sizeof(struct lent_fields));
+static struct pool lent = POOL_OF(struct lent_room, 16u * 1024 * 1024 / sizeof(struct lent_room));
 
 /* What traffic keeps of a connection that speaks HTTP/2. */
 struct http2_conn {
@@ -236,23 +236,23 @@ static bool has_begun(struct conn *conn)
 	return state_of(conn)->has_begun || begin(conn);
 }
 
-static bool fields_lend(struct conn *conn, struct http2 *side)
+static bool room_lend(struct conn *conn, struct http2 *side)
 {
-	struct lent_fields *fields = pool_take(&lent);
+	struct lent_room *room = pool_take(&lent);
 
-	if (!fields) {
+	if (!room) {
 		traffic_give_up(conn, SEG_COUNTER_LOST_POOL_FULL);
 		return false;
 	}
-	side->fields = &fields->fields;
+	side->room = &room->room;
 	return true;
 }
 
-static void fields_give(struct http2 *side)
+static void room_give(struct http2 *side)
 {
-	if (side->fields)
-		pool_give(&lent, (char *)side->fields - offsetof(struct lent_fields, fields));
-	side->fields = NULL;
+	if (side->room)
+		pool_give(&lent, (char *)side->room - offsetof(struct lent_room, room));
+	side->room = NULL;
 }
 
 static void http2_forget(struct conn *conn)
@@ -266,8 +266,8 @@ static void http2_forget(struct conn *conn)
 	heap_free(http->buckets);
 	http->buckets = NULL;
 	http->bucket_count = 0;
-	fields_give(&http->asked);
-	fields_give(&http->answered);
+	room_give(&http->asked);
+	room_give(&http->answered);
 	http2_end(&http->asked);
 	http2_end(&http->answered);
 }
@@ -277,9 +277,9 @@ static void http2_call_end(struct conn *conn)
 	struct http2_conn *http = state_of(conn);
 
 	if (!http2_is_within_block(&http->asked))
-		fields_give(&http->asked);
+		room_give(&http->asked);
 	if (!http2_is_within_block(&http->answered))
-		fields_give(&http->answered);
+		room_give(&http->answered);
 	http->told_stream = 0;
 	http->told_count = 0;
 }
@@ -695,8 +695,8 @@ static bool on_asked_event(struct conn *conn, enum http2_event event, uint64_t f
 	case HTTP2_SETTINGS:
 		http2_allow_table(&http->answered, http->asked.table_bytes);
 		break;
-	case HTTP2_NEEDS_FIELDS:
-		return fields_lend(conn, &http->asked);
+	case HTTP2_NEEDS_ROOM:
+		return room_lend(conn, &http->asked);
 	case HTTP2_BROKEN:
 		on_asked_broken(conn);
 		return false;
@@ -863,8 +863,8 @@ static bool on_answered_event(struct conn *conn, enum http2_event event, struct 
 	case HTTP2_SETTINGS:
 		http2_allow_table(&http->asked, http->answered.table_bytes);
 		break;
-	case HTTP2_NEEDS_FIELDS:
-		return fields_lend(conn, &http->answered);
+	case HTTP2_NEEDS_ROOM:
+		return room_lend(conn, &http->answered);
 	case HTTP2_BROKEN:
 		on_answered_broken(conn, call);
 		return false;

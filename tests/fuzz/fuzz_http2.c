@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void say_event(struct said *said, const struct http2 *http, enum http2_event event)
 {
-	if (event == HTTP2_MORE || event == HTTP2_NEEDS_FIELDS)
+	if (event == HTTP2_MORE || event == HTTP2_NEEDS_ROOM)
 		return;
 	said->events++;
 	say(said, &event, sizeof(event));
@@ -35,7 +35,7 @@ static void say_event(struct said *said, const struct http2 *http, enum http2_ev
 
 static void feed(void *reader, const char *bytes, size_t n, struct said *said)
 {
-	static struct http2_fields fields;
+	static struct http2_room room;
 	struct http2 *http = reader;
 	uint64_t steps_left = 16 + n * 4;
 	struct http2_step step;
@@ -46,17 +46,17 @@ static void feed(void *reader, const char *bytes, size_t n, struct said *said)
 			abort();
 		bytes += step.used_bytes;
 		n -= step.used_bytes;
-		if (step.event == HTTP2_NEEDS_FIELDS) {
-			if (http->fields)
+		if (step.event == HTTP2_NEEDS_ROOM) {
+			if (http->room)
 				abort();
-			http->fields = &fields;
+			http->room = &room;
 		}
 		say_event(said, http, step.event);
 	} while (step.event != HTTP2_MORE);
 	if (n)
 		abort();
 	if (!http2_is_within_block(http))
-		http->fields = NULL;
+		http->room = NULL;
 }
 
 static struct said read_pieces(uint8_t side, const char *bytes, size_t n, uint32_t seed)

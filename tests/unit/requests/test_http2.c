@@ -88,14 +88,14 @@ static void say_event(struct log *log, const struct http2 *http, enum http2_even
 		say(log, "broken %s;", broken[http->broken]);
 		break;
 	case HTTP2_MORE:
-	case HTTP2_NEEDS_FIELDS:
+	case HTTP2_NEEDS_ROOM:
 		break;
 	}
 }
 
 static void feed(struct http2 *http, const char *bytes, size_t n, struct log *log)
 {
-	static struct http2_fields fields;
+	static struct http2_room room;
 	const char *copy = guarded(bytes, n);
 	struct http2_step step;
 
@@ -104,15 +104,15 @@ static void feed(struct http2 *http, const char *bytes, size_t n, struct log *lo
 		must(step.used_bytes <= n, "no more bytes are used than given");
 		copy += step.used_bytes;
 		n -= step.used_bytes;
-		if (step.event == HTTP2_NEEDS_FIELDS) {
-			must(!http->fields, "fields are needed when there are none");
-			http->fields = &fields;
+		if (step.event == HTTP2_NEEDS_ROOM) {
+			must(!http->room, "room is needed when there is none");
+			http->room = &room;
 		}
 		say_event(log, http, step.event);
 	} while (step.event != HTTP2_MORE);
 	must(n == 0, "all bytes are used");
 	if (!http2_is_within_block(http))
-		http->fields = NULL;
+		http->room = NULL;
 }
 
 /* The events of wire given as [0, first), [first, second), [second, n). */

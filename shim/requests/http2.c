@@ -7,16 +7,20 @@
  */
 #include "http2.h"
 
+#include <endian.h>
 #include <string.h>
 
 /* clause 6 */
 enum {
 	TYPE_DATA = 0,
 	TYPE_HEADERS = 1,
+	TYPE_PRIORITY = 2,
 	TYPE_RST_STREAM = 3,
 	TYPE_SETTINGS = 4,
 	TYPE_PUSH_PROMISE = 5,
+	TYPE_PING = 6,
 	TYPE_GOAWAY = 7,
+	TYPE_WINDOW_UPDATE = 8,
 	TYPE_CONTINUATION = 9,
 
 	FLAG_END_STREAM = 0x1,
@@ -30,23 +34,51 @@ enum {
 	SETTING_HEADER_TABLE_SIZE = 1,
 };
 
-static uint32_t big_endian(const uint8_t *bytes, size_t n)
-{
-	uint32_t number = 0;
+/* What stands before a frame's content, and what reads it. */
+struct frame_kind {
+	uint8_t prefix_bytes;
+	uint8_t padding;     /* flag that adds one byte, the length of what follows the content */
+	uint8_t priority;    /* and one that adds five */
+	bool is_of_a_stream; /* never of the connection */
+	uint8_t state;
+};
 
-	for (size_t i = 0; i < n; i++)
-		number = number << 8 | bytes[i];
-	return number;
+static const struct frame_kind kinds[] = {
+	[TYPE_DATA] = { .padding = FLAG_PADDED, .is_of_a_stream = true, .state = HTTP2_STATE_DATA },
+	[TYPE_HEADERS] = { .padding = FLAG_PADDED, .priority = FLAG_PRIORITY, .is_of_a_stream = true, .state = HTTP2_STATE_BLOCK },
+	[TYPE_PRIORITY] = { .state = HTTP2_STATE_REST },
+	[TYPE_RST_STREAM] = { .prefix_bytes = 4, .is_of_a_stream = true, .state = HTTP2_STATE_REST },
+	[TYPE_SETTINGS] = { .state = HTTP2_STATE_SETTING },
+	[TYPE_PUSH_PROMISE] = { .prefix_bytes = 4, .padding = FLAG_PADDED, .is_of_a_stream = true, .state = HTTP2_STATE_BLOCK },
+	[TYPE_PING] = { .state = HTTP2_STATE_REST },
+	[TYPE_GOAWAY] = { .prefix_bytes = 8, .state = HTTP2_STATE_REST },
+	[TYPE_WINDOW_UPDATE] = { .state = HTTP2_STATE_REST },
+	[TYPE_CONTINUATION] = { .state = HTTP2_STATE_BLOCK },
+};
+
+/* Frames of unknown types are passed as those are that we do not look at: clause 4.1. */
+static const struct frame_kind *kind_of(uint8_t type)
+{
+	return type < sizeof(kinds) / sizeof(kinds[0]) ? &kinds[type] : &kinds[TYPE_PING];
+}
+
+static uint32_t number_at(const uint8_t *bytes)
+{
+	uint32_t number;
+
+	memcpy(&number, bytes, sizeof(number));
+	return be32toh(number);
 }
 
 static uint32_t stream_at(const uint8_t *bytes)
 {
-	return big_endian(bytes, 4) & 0x7fffffff; /* the highest bit is reserved: clause 4.1 */
+	return number_at(bytes) & 0x7fffffff; /* the highest bit is reserved: clause 4.1 */
 }
 
 bool http2_begin(struct http2 *http, bool is_client, size_t passed_bytes)
 {
 	memset(http, 0, sizeof(*http));
+	http->is_client = is_client;
 	http->state = is_client && passed_bytes < HTTP2_PREFACE_BYTES ? HTTP2_STATE_PREFACE : HTTP2_STATE_HEADER;
 	if (http->state == HTTP2_STATE_PREFACE)
 		http->have_bytes = (uint8_t)passed_bytes;
@@ -79,46 +111,24 @@ static enum http2_event broken(struct http2 *http, enum http2_broken why)
 
 /* frames */
 
-static bool is_block(uint8_t type)
+static uint8_t prefix_bytes_of(const struct frame_kind *kind, uint8_t flags)
 {
-	return type == TYPE_HEADERS || type == TYPE_PUSH_PROMISE || type == TYPE_CONTINUATION;
-}
+	enum { PADDING_BYTES = 1, PRIORITY_BYTES = 5 };
 
-/* How many bytes stand before the content. */
-static uint8_t prefix_bytes_of(const struct http2 *http)
-{
-	uint8_t padding = http->flags & FLAG_PADDED ? 1 : 0;
-
-	switch (http->type) {
-	case TYPE_DATA:
-		return padding;
-	case TYPE_HEADERS:
-		return (uint8_t)(padding + (http->flags & FLAG_PRIORITY ? 5 : 0));
-	case TYPE_PUSH_PROMISE:
-		return (uint8_t)(padding + 4);
-	case TYPE_RST_STREAM:
-		return 4;
-	case TYPE_GOAWAY:
-		return 8;
-	default:
-		return 0;
-	}
+	return (uint8_t)(kind->prefix_bytes + (flags & kind->padding ? PADDING_BYTES : 0) +
+			 (flags & kind->priority ? PRIORITY_BYTES : 0));
 }
 
 /* Whether a frame of this type, of left_bytes, may come now. */
-static bool is_in_order(const struct http2 *http)
+static bool is_in_order(const struct http2 *http, const struct frame_kind *kind)
 {
-	if (http->is_within_block != (http->type == TYPE_CONTINUATION))
+	if (http->is_within_block != (http->type == TYPE_CONTINUATION) || (kind->is_of_a_stream && !http->stream))
 		return false;
 	switch (http->type) {
 	case TYPE_CONTINUATION:
 		return http->stream == http->block_stream;
-	case TYPE_DATA:
-	case TYPE_HEADERS:
-	case TYPE_PUSH_PROMISE:
-		return http->stream != 0;
 	case TYPE_RST_STREAM:
-		return http->stream != 0 && http->left_bytes == 4;
+		return http->left_bytes == 4;
 	case TYPE_SETTINGS:
 		return http->left_bytes % SETTING_BYTES == 0 && !(http->flags & FLAG_ACK && http->left_bytes);
 	}
@@ -143,21 +153,20 @@ static void begin_block(struct http2 *http)
 }
 
 /* What follows a frame's header and prefix. */
-static enum http2_state state_of_content(struct http2 *http)
+static void begin_content(struct http2 *http, const struct frame_kind *kind)
 {
-	if (is_block(http->type))
-		return HTTP2_STATE_BLOCK;
-	if (http->type == TYPE_DATA)
-		return HTTP2_STATE_DATA;
-	if (http->type == TYPE_SETTINGS && http->left_bytes)
-		return HTTP2_STATE_SETTING;
-	http->rest_bytes = http->left_bytes;
-	return HTTP2_STATE_REST;
+	http->state = kind->state;
+	if (kind->state == HTTP2_STATE_SETTING && !http->left_bytes)
+		http->state = HTTP2_STATE_REST;
+	if (kind->state == HTTP2_STATE_REST)
+		http->rest_bytes = http->left_bytes;
 }
 
 static enum http2_event on_frame_header(struct http2 *http, const uint8_t *header)
 {
-	http->left_bytes = big_endian(header, 3);
+	const struct frame_kind *kind = kind_of(header[3]);
+
+	http->left_bytes = number_at(header) >> 8;
 	http->type = header[3];
 	http->flags = header[4];
 	http->stream = stream_at(header + 5);
@@ -169,14 +178,17 @@ static enum http2_event on_frame_header(struct http2 *http, const uint8_t *heade
 	if (!http->has_begun && !is_start(http))
 		return broken(http, HTTP2_BROKEN_START);
 	http->has_begun = true;
-	http->need_bytes = prefix_bytes_of(http);
-	if (!is_in_order(http) || http->left_bytes < http->need_bytes)
+	http->need_bytes = prefix_bytes_of(kind, http->flags);
+	if (!is_in_order(http, kind) || http->left_bytes < http->need_bytes)
 		return broken(http, HTTP2_BROKEN_FRAME);
-	http->state = http->need_bytes ? HTTP2_STATE_PREFIX : state_of_content(http);
-	if (http->type != TYPE_HEADERS && http->type != TYPE_PUSH_PROMISE)
+	if (http->need_bytes)
+		http->state = HTTP2_STATE_PREFIX;
+	else
+		begin_content(http, kind);
+	if (kind->state != HTTP2_STATE_BLOCK || http->type == TYPE_CONTINUATION)
 		return HTTP2_MORE;
 	begin_block(http);
-	return http->type == TYPE_HEADERS ? HTTP2_BEGIN : HTTP2_MORE;
+	return http->type == TYPE_HEADERS && http->is_client ? HTTP2_BEGIN : HTTP2_MORE;
 }
 
 static enum http2_event on_prefix(struct http2 *http)
@@ -186,10 +198,10 @@ static enum http2_event on_prefix(struct http2 *http)
 	http->left_bytes -= http->need_bytes;
 	http->have_bytes = 0;
 	if (http->type == TYPE_RST_STREAM) {
-		http->code = big_endian(prefix, 4);
+		http->code = number_at(prefix);
 	} else if (http->type == TYPE_GOAWAY) {
 		http->stream = stream_at(prefix);
-		http->code = big_endian(prefix + 4, 4);
+		http->code = number_at(prefix + 4);
 	} else if (http->flags & FLAG_PADDED) {
 		http->rest_bytes = *prefix++;
 		if (http->rest_bytes > http->left_bytes)
@@ -198,7 +210,7 @@ static enum http2_event on_prefix(struct http2 *http)
 	}
 	if (http->type == TYPE_PUSH_PROMISE)
 		http->promised_stream = stream_at(prefix);
-	http->state = state_of_content(http);
+	begin_content(http, kind_of(http->type));
 	return HTTP2_MORE;
 }
 
@@ -206,8 +218,8 @@ static void on_setting(struct http2 *http)
 {
 	http->left_bytes -= SETTING_BYTES;
 	http->have_bytes = 0;
-	if (big_endian(http->small, 2) == SETTING_HEADER_TABLE_SIZE) {
-		http->table_bytes = big_endian(http->small + 2, 4);
+	if (number_at(http->small) >> 16 == SETTING_HEADER_TABLE_SIZE) {
+		http->table_bytes = number_at(http->small + 2);
 		http->has_table_bytes = true;
 	}
 	if (!http->left_bytes)
@@ -273,21 +285,6 @@ static enum http2_event read_preface(struct http2 *http, const char *bytes, size
 		http->have_bytes = 0;
 	}
 	return HTTP2_MORE;
-}
-
-static enum http2_event read_frame_header(struct http2 *http, const char *bytes, size_t n, size_t *used)
-{
-	const uint8_t *header = http->small;
-
-	if (!http->have_bytes)
-		http->frames++;
-	if (!http->have_bytes && n - *used >= FRAME_HEADER_BYTES) {
-		header = (const uint8_t *)bytes + *used;
-		*used += FRAME_HEADER_BYTES;
-	} else if (!collect(http, FRAME_HEADER_BYTES, bytes, n, used)) {
-		return HTTP2_MORE;
-	}
-	return on_frame_header(http, header);
 }
 
 /* How many of the n bytes belong to the frame's content. */
@@ -363,9 +360,10 @@ static enum http2_event read_block(struct http2 *http, const char *bytes, size_t
 		return event;
 	*used += taken;
 	http->left_bytes -= (uint32_t)taken;
-	if (event == HTTP2_MORE && is_frames_last)
-		http->state = HTTP2_STATE_REST;
-	return event;
+	if (event != HTTP2_MORE || !is_frames_last)
+		return event;
+	http->state = HTTP2_STATE_REST;
+	return http->rest_bytes ? HTTP2_MORE : on_frame_end(http);
 }
 
 static void pass_data(struct http2 *http, size_t n, size_t *used)
@@ -387,6 +385,26 @@ static enum http2_event pass_rest(struct http2 *http, size_t n, size_t *used)
 	*used += taken;
 	http->rest_bytes -= (uint32_t)taken;
 	return http->rest_bytes ? HTTP2_MORE : on_frame_end(http);
+}
+
+/* And on to what is passed, which most frames are that are no header blocks. */
+static enum http2_event read_frame_header(struct http2 *http, const char *bytes, size_t n, size_t *used)
+{
+	const uint8_t *header = http->small;
+	enum http2_event event;
+
+	if (!http->have_bytes)
+		http->frames++;
+	if (!http->have_bytes && n - *used >= FRAME_HEADER_BYTES) {
+		header = (const uint8_t *)bytes + *used;
+		*used += FRAME_HEADER_BYTES;
+	} else if (!collect(http, FRAME_HEADER_BYTES, bytes, n, used)) {
+		return HTTP2_MORE;
+	}
+	event = on_frame_header(http, header);
+	if (http->state == HTTP2_STATE_DATA)
+		pass_data(http, n, used);
+	return http->state == HTTP2_STATE_REST ? pass_rest(http, n, used) : event;
 }
 
 /* The state can go on without any byte. */

@@ -59,6 +59,7 @@ struct http2 {
 	uint8_t broken;       /* enum http2_broken */
 	/* The parser's own. */
 	uint8_t state;
+	bool is_client;
 	bool has_begun;         /* its first frame was good */
 	bool is_within_block;   /* from HTTP2_BEGIN to HTTP2_HEAD or _PROMISE, nothing but CONTINUATION may follow */
 	bool is_promise;        /* the block is */

@@ -273,7 +273,7 @@ START_TEST(a_response_may_be_preceded_by_interim_ones)
 	put_block(wire, HEADERS, END_HEADERS, 1, ":status: 103\nlink: x");
 	put_block(wire, HEADERS, END_HEADERS, 1, ":status: 200\ncontent-type: text/html");
 	put_frame(wire, DATA, END_STREAM, 1, "<html>", 6);
-	assert_everywhere(false, wire, "begin 1;head 1 103;begin 1;head 1 200;data 1 6 end;");
+	assert_everywhere(false, wire, "head 1 103;head 1 200;data 1 6 end;");
 }
 END_TEST
 
@@ -284,7 +284,7 @@ START_TEST(a_status_of_grpc_comes_in_trailers)
 	put_block(wire, HEADERS, END_HEADERS, 1, ":status: 200\ncontent-type: application/grpc");
 	put_frame(wire, DATA, 0, 1, "\0\0\0\0\2ab", 7);
 	put_block(wire, HEADERS, END_HEADERS | END_STREAM, 1, "grpc-status: 0\ngrpc-message: fine");
-	assert_everywhere(false, wire, "begin 1;head 1 200 is grpc;data 1 7;begin 1;head 1 grpc 0 end;");
+	assert_everywhere(false, wire, "head 1 200 is grpc;data 1 7;head 1 grpc 0 end;");
 }
 END_TEST
 
@@ -294,7 +294,7 @@ START_TEST(a_status_of_grpc_comes_in_trailers_only)
 
 	put_block(wire, HEADERS, END_HEADERS | END_STREAM, 1,
 		  ":status: 200\ncontent-type: application/grpc+proto\ngrpc-status: 12");
-	assert_everywhere(false, wire, "begin 1;head 1 200 grpc 12 is grpc end;");
+	assert_everywhere(false, wire, "head 1 200 grpc 12 is grpc end;");
 }
 END_TEST
 
@@ -342,7 +342,7 @@ START_TEST(a_promise_is_a_request_of_its_own)
 	put_frame(wire, PUSH_PROMISE, PADDED, 1, block.bytes, block.n + 2);
 	put_frame(wire, CONTINUATION, END_HEADERS, 1, NULL, 0);
 	put_block(wire, HEADERS, END_HEADERS | END_STREAM, 2, ":status: 200");
-	assert_everywhere(false, wire, "promise 2 GET /style.css;begin 2;head 2 200 end;");
+	assert_everywhere(false, wire, "promise 2 GET /style.css;head 2 200 end;");
 }
 END_TEST
 
@@ -464,7 +464,7 @@ START_TEST(types_of_content_are_told_by_their_beginning)
 	put_block(wire, HEADERS, END_HEADERS, 3, ":status: 200\ncontent-type: application/grpc; x=y");
 	put_block(wire, HEADERS, END_HEADERS, 5, ":status: 200\ncontent-type: application/grpc-web+proto");
 	put_block(wire, HEADERS, END_HEADERS, 7, ":status: 200\ncontent-type: application/grp");
-	assert_everywhere(false, wire, "begin 1;head 1 200 is event-stream;begin 3;head 3 200 is grpc;begin 5;head 5 200;begin 7;head 7 200;");
+	assert_everywhere(false, wire, "head 1 200 is event-stream;head 3 200 is grpc;head 5 200;head 7 200;");
 }
 END_TEST
 
@@ -477,7 +477,7 @@ START_TEST(numbers_that_are_none_are_not_taken_for_one)
 	put_block(wire, HEADERS, END_HEADERS, 1, ":status: 2x0\ngrpc-status: 1x");
 	put_block(wire, HEADERS, END_HEADERS, 1, ":status: 099\ngrpc-status: 016");
 	put_block(wire, HEADERS, END_HEADERS, 1, ":status: 599\ngrpc-status: 16");
-	assert_everywhere(false, wire, "begin 1;head 1 grpc 2;begin 1;head 1 grpc 2;begin 1;head 1 grpc 2;begin 1;head 1 grpc 2;begin 1;head 1 599 grpc 16;");
+	assert_everywhere(false, wire, "head 1 grpc 2;head 1 grpc 2;head 1 grpc 2;head 1 grpc 2;head 1 599 grpc 16;");
 }
 END_TEST
 
@@ -635,8 +635,162 @@ START_TEST(frames_are_counted_as_they_begin)
 }
 END_TEST
 
+/* --- blocks that come again; RFC 7541 clauses 6.1 to 6.3 --- */
+
+enum { INDEXED = 0x80, NEWEST = 62 /* of the table, behind the static one */, GET_METHOD = INDEXED | 2 };
+
+/* :path: /X, which goes into the table. */
+static void put_path_into_table(struct wire *wire, uint32_t stream, char name)
+{
+	const char block[] = { (char)GET_METHOD, 0x40 | 4, 2, '/', name };
+
+	put_frame(wire, HEADERS, END_HEADERS | END_STREAM, stream, block, sizeof(block));
+}
+
+/* A request for what stands there at the index-th place of the newest. */
+static void put_path_of_table(struct wire *wire, uint32_t stream, uint8_t index)
+{
+	const char block[] = { (char)GET_METHOD, (char)(INDEXED | (NEWEST + index)) };
+
+	put_frame(wire, HEADERS, END_HEADERS | END_STREAM, stream, block, sizeof(block));
+}
+
+START_TEST(a_block_that_comes_again_says_the_same)
+{
+	struct wire *wire = begin_client();
+
+	put_path_into_table(wire, 1, 'a');
+	put_path_of_table(wire, 3, 0);
+	put_path_of_table(wire, 5, 0);
+	put_path_of_table(wire, 7, 0);
+	assert_everywhere(true, wire, "begin 1;head 1 GET /a end;begin 3;head 3 GET /a end;begin 5;head 5 GET /a end;"
+				      "begin 7;head 7 GET /a end;");
+}
+END_TEST
+
+START_TEST(a_block_that_comes_again_is_not_decoded_again)
+{
+	struct wire *wire = begin_client();
+	struct http2_room room;
+	struct http2_step step;
+	struct http2 http;
+
+	ck_assert(hpack_open());
+	put_path_into_table(wire, 1, 'a');
+	put_path_of_table(wire, 3, 0);
+	ck_assert(http2_begin(&http, true, 0));
+	feed(&http, wire->bytes, wire->n, &(struct log){ .n = 0 });
+	memset(&room, 'x', sizeof(room)); /* would be found if it was looked at */
+	wire->n = 0;
+	put_path_of_table(wire, 5, 0);
+	step = http2_read(&http, wire->bytes, wire->n);
+	ck_assert_int_eq(step.event, HTTP2_BEGIN);
+	step = http2_read(&http, wire->bytes + step.used_bytes, wire->n - step.used_bytes);
+	ck_assert_int_eq(step.event, HTTP2_HEAD); /* without room for its fields */
+	ck_assert_uint_eq(http.fields->path_bytes, 2);
+	ck_assert_mem_eq(http.fields->path, "/a", 2);
+	http2_end(&http);
+}
+END_TEST
+
+START_TEST(a_block_says_what_the_table_holds_when_it_comes)
+{
+	struct wire *wire = begin_client();
+
+	put_path_into_table(wire, 1, 'a');
+	put_path_of_table(wire, 3, 0);
+	put_path_of_table(wire, 5, 0);
+	put_path_into_table(wire, 7, 'b');
+	put_path_of_table(wire, 9, 0);
+	put_path_of_table(wire, 11, 1);
+	put_path_of_table(wire, 13, 0);
+	assert_everywhere(true, wire, "begin 1;head 1 GET /a end;begin 3;head 3 GET /a end;begin 5;head 5 GET /a end;"
+				      "begin 7;head 7 GET /b end;begin 9;head 9 GET /b end;begin 11;head 11 GET /a end;"
+				      "begin 13;head 13 GET /b end;");
+}
+END_TEST
+
+START_TEST(a_block_in_pieces_may_change_what_others_say)
+{
+	const char into_table[] = { (char)GET_METHOD, 0x40 | 4, 2, '/', 'b' };
+	struct wire *wire = begin_client();
+
+	put_path_into_table(wire, 1, 'a');
+	put_path_of_table(wire, 3, 0);
+	put_frame(wire, HEADERS, END_STREAM, 5, into_table, 3);
+	put_frame(wire, CONTINUATION, END_HEADERS, 5, into_table + 3, 2);
+	put_path_of_table(wire, 7, 0);
+	assert_everywhere(true, wire, "begin 1;head 1 GET /a end;begin 3;head 3 GET /a end;begin 5;head 5 GET /b end;"
+				      "begin 7;head 7 GET /b end;");
+}
+END_TEST
+
+START_TEST(a_table_that_was_emptied_says_nothing_any_more)
+{
+	const char to_nothing[] = { 0x20, (char)GET_METHOD, (char)(INDEXED | 4) };
+	struct wire *wire = begin_client();
+
+	put_path_into_table(wire, 1, 'a');
+	put_path_of_table(wire, 3, 0);
+	put_frame(wire, HEADERS, END_HEADERS | END_STREAM, 5, to_nothing, sizeof(to_nothing));
+	put_path_of_table(wire, 7, 0);
+	assert_everywhere(true, wire, "begin 1;head 1 GET /a end;begin 3;head 3 GET /a end;begin 5;head 5 GET / end;"
+				      "begin 7;broken block;");
+}
+END_TEST
+
+START_TEST(more_blocks_may_come_again_than_are_remembered)
+{
+	enum { PATHS = HTTP2_REMEMBERED_MAX * 2 };
+	struct wire *wire = begin_client();
+	struct log expected = { .n = 0 };
+	uint32_t stream = 1;
+
+	for (int i = 0; i < PATHS; i++, stream += 2) {
+		put_path_into_table(wire, stream, (char)('a' + i));
+		say(&expected, "begin %u;head %u GET /%c end;", stream, stream, 'a' + i);
+	}
+	for (int i = 0; i < 4 * PATHS; i++, stream += 2) {
+		uint8_t index = (uint8_t)(i % (i < 2 * PATHS ? PATHS : HTTP2_REMEMBERED_MAX));
+		put_path_of_table(wire, stream, index);
+		say(&expected, "begin %u;head %u GET /%c end;", stream, stream, 'a' + PATHS - 1 - index);
+	}
+	assert_everywhere(true, wire, expected.text);
+}
+END_TEST
+
+/* An index from 127 on takes two bytes, of which the second looks like anything. */
+START_TEST(what_looks_like_an_index_may_be_the_rest_of_one)
+{
+	enum { ENTRIES = 127 - NEWEST + 1 };
+	struct wire *wire = begin_client();
+	struct log expected = { .n = 0 };
+	uint32_t stream = 1;
+
+	for (int i = 0; i < ENTRIES; i++, stream += 2) {
+		put_path_into_table(wire, stream, (char)('0' + i));
+		say(&expected, "begin %u;head %u GET /%c end;", stream, stream, '0' + i);
+	}
+	for (int i = 0; i < 3; i++, stream += 2) {
+		put_frame(wire, HEADERS, END_HEADERS | END_STREAM, stream, (const char[]){ (char)GET_METHOD, (char)0xff, 0 }, 3);
+		say(&expected, "begin %u;head %u GET /0 end;", stream, stream);
+	}
+	put_path_into_table(wire, stream, 'z');
+	put_frame(wire, HEADERS, END_HEADERS | END_STREAM, stream + 2, (const char[]){ (char)GET_METHOD, (char)0xff, 0 }, 3);
+	say(&expected, "begin %u;head %u GET /z end;begin %u;head %u GET /1 end;", stream, stream, stream + 2, stream + 2);
+	assert_everywhere(true, wire, expected.text);
+}
+END_TEST
+
 static void add_tests(TCase *tcase)
 {
+	tcase_add_test(tcase, a_block_that_comes_again_says_the_same);
+	tcase_add_test(tcase, a_block_that_comes_again_is_not_decoded_again);
+	tcase_add_test(tcase, a_block_says_what_the_table_holds_when_it_comes);
+	tcase_add_test(tcase, a_block_in_pieces_may_change_what_others_say);
+	tcase_add_test(tcase, a_table_that_was_emptied_says_nothing_any_more);
+	tcase_add_test(tcase, more_blocks_may_come_again_than_are_remembered);
+	tcase_add_test(tcase, what_looks_like_an_index_may_be_the_rest_of_one);
 	tcase_add_test(tcase, without_a_decoder_streams_are_told_and_their_fields_are_not);
 	tcase_add_test(tcase, a_request_without_body_ends_with_its_head);
 	tcase_add_test(tcase, a_request_with_body_and_trailers_ends_with_them);

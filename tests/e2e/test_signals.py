@@ -7,7 +7,7 @@ import signal
 import struct
 import time
 
-from harness import Failure, Metrics, free_ports, own_server, report_functions, run_tests, test, wait_until
+from harness import FULL, Failure, Metrics, free_ports, own_server, report_functions, run_tests, test, wait_until
 
 QUIET_SECONDS = 1.0  # how long nothing must come: five times what a report takes at most
 
@@ -96,6 +96,10 @@ def samples_of(scene):
     return Metrics(scene.profshim("report", "--view=metrics")).sum("profshim_samples_total")
 
 
+def seconds_of(scene):
+    return Metrics(scene.profshim("report", "--view=metrics")).sum("profshim_endpoint_cpu_seconds_total")
+
+
 def php():
     found = [path for path in sorted(glob.glob("/usr/bin/php[0-9]*")) if path[len("/usr/bin/php"):].replace(".", "").isdigit()]
     if not found:
@@ -129,17 +133,21 @@ def a_php_script_over_its_limit_ends_as_ever_and_is_sampled(scene):
 GPERFTOOLS = "/usr/lib/x86_64-linux-gnu/libprofiler.so.0"
 
 
-def gperftools_samples(path):
-    """Sum over the records of a profile of gperftools (its doc/cpuprofile-fileformat.html): words of 64 bits, a header that
-    tells its own length in the second, then records of a count, a depth and so many addresses; the last one counts 0."""
+def gperftools_leaves(path):
+    """{innermost address: samples} of a profile of gperftools (its doc/cpuprofile-fileformat.html): words of 64 bits, a header
+    that tells its own length in the second, then records of a count, a depth and so many addresses; the last one counts 0."""
     with open(path, "rb") as file:
         data = file.read()
     words = struct.unpack("<%dQ" % (len(data) // 8), data[:len(data) // 8 * 8])
-    at, total = 2 + words[1], 0
+    at, leaves = 2 + words[1], {}
     while words[at]:
-        total += words[at]
+        leaves[words[at + 2]] = leaves.get(words[at + 2], 0) + words[at]
         at += 2 + words[at + 1]
-    return total
+    return leaves
+
+
+def gperftools_samples(path):
+    return sum(gperftools_leaves(path).values())
 
 
 @test
@@ -156,6 +164,58 @@ def a_program_that_gperftools_profiles_is_profiled_twice(scene):
             scene.equal("lines on stderr but its own", [line for line in lines if not line.startswith("PROFILE: ")], [])
             scene.at_least("samples of gperftools %s us, %s" % (name, variant), gperftools_samples(profile), 15)
             scene.at_least("samples of ours", samples_of(scene), 40)
+
+
+GPERFTOOLS_HZ = 100  # its default
+
+
+def check_own_profile(scene, path, cpu_seconds, own_count, code):
+    """That a profile has as many samples as the CPU time of what it was made of allows, and that they lie where it went.
+    code: begin and end of what computed. Returns the samples."""
+    leaves = gperftools_leaves(path)
+    samples = sum(leaves.values())
+    scene.within("samples, of which gperftools said before its end", samples, own_count, 2)
+    # The kernel looks at this timer at its ticks, and counts the time for it in whole ticks.
+    scene.within("of 100 per second of CPU time", samples, cpu_seconds * GPERFTOOLS_HZ, cpu_seconds * GPERFTOOLS_HZ * 0.4)
+    inside = sum(count for address, count in leaves.items() if code[0] <= address < code[1])
+    scene.at_least("share of them in the code that computes", inside / samples, 0.9)
+    return samples
+
+
+def run_own_profiler(scene, program, files, environment):
+    """What the program printed: where its code lies, and (CPU seconds, samples) for each of its profiles."""
+    result = scene.run([own_server(program), "3000" if FULL else "800", *files], environment=environment)
+    scene.equal("exit code", result.returncode, 0)
+    foreign = [line for line in result.stderr.decode().splitlines() if not line.startswith("PROFILE: ")]
+    scene.equal("lines on stderr but its own", foreign, [])
+    code, *profiles = [line.split() for line in result.stdout.decode().splitlines()]
+    return [int(address, 16) for address in code], [(int(ns) / 1e9, int(count)) for ns, count in profiles]
+
+
+@test
+def a_program_with_gperftools_linked_in_makes_its_own_profiles_and_is_sampled(scene):
+    # Counts over CPU time: as many as the profiler asks for, with us and without. Which is what two threads used, so the
+    # same however busy the machine is.
+    totals = {}
+    for program in ("own_profiler", "own_profiler_static"):
+        for began in ("by the program", "by CPUPROFILE", "by CPUPROFILE, a timer for each thread"):
+            for is_shimmed in (True, False) if FULL else (True,):
+                path = scene.path("profile")
+                environment = scene.shim_environment(hz=997) if is_shimmed else scene.plain_environment()
+                files = [path] if began == "by the program" else []
+                environment.update({} if files else {"CPUPROFILE": path})
+                environment.update({"CPUPROFILE_PER_THREAD_TIMERS": "1"} if "each thread" in began else {})
+                scene.say("%s, began %s, %s" % (program, began, "shim" if is_shimmed else "plain"))
+                code, ((cpu_seconds, own_count),) = run_own_profiler(scene, program, files, environment)
+                samples = check_own_profile(scene, path, cpu_seconds, own_count, code)
+                got, wanted = totals.get(is_shimmed, (0, 0))
+                totals[is_shimmed] = (got + samples, wanted + cpu_seconds * GPERFTOOLS_HZ)
+                os.unlink(path)
+                if is_shimmed:
+                    worked = cpu_seconds * (1.5 if files else 1)
+                    scene.within("seconds of CPU time that ours found", seconds_of(scene), worked, 0.15 * worked)
+    for is_shimmed, (got, wanted) in totals.items():
+        scene.within("samples of all profiles, %s" % ("shim" if is_shimmed else "plain"), got, wanted, 0.2 * wanted)
 
 
 if __name__ == "__main__":

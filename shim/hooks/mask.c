@@ -23,12 +23,31 @@ static bool passes_through(void)
 	return !deputy_signal || self.own_depth || self.in_handler;
 }
 
-const sigset_t *mask_for_kernel(const sigset_t *program, sigset_t *room)
+/* shield: SIGPROF's bit where the kernel shall have that, too. */
+static const sigset_t *for_kernel(const sigset_t *program, uint64_t shield, sigset_t *room)
 {
 	if (!program || !deputy_signal)
 		return program;
-	*room = deputy_set_of(deputy_kernel_mask(deputy_mask_of(program)));
+	*room = deputy_set_of(deputy_kernel_mask(deputy_mask_of(program)) | shield);
 	return room;
+}
+
+/* While a handler on a small stack waits its shield stays up. But where the program has a handler for SIGPROF and lets that
+ * in, it may be what it waits for, and has made room for it. */
+static uint64_t shield_of(const sigset_t *program)
+{
+	const uint64_t prof = deputy_bit_of(SIGPROF);
+
+	if (!program || !deputy_is_shielded())
+		return 0;
+	struct sigaction own = sig_disposition(SIGPROF);
+	bool is_handled = own.sa_handler != SIG_DFL && own.sa_handler != SIG_IGN;
+	return is_handled && !(deputy_mask_of(program) & prof) ? 0 : prof;
+}
+
+const sigset_t *mask_for_kernel(const sigset_t *program, sigset_t *room)
+{
+	return for_kernel(program, shield_of(program), room);
 }
 
 static uint64_t told(uint64_t kernel)
@@ -187,7 +206,7 @@ static int wait_for(const sigset_t *set, siginfo_t *ret_info, const struct times
 	siginfo_t info;
 
 	again_expect(&room, SYS_rt_sigtimedwait, timeout ? again_end(clock_now_ns(), timeout) : 0);
-	set = mask_for_kernel(set, &room);
+	set = for_kernel(set, 0, &room);
 	int number = AGAIN_IF_NOBODY(timeout ? real.sigtimedwait(set, &info, timeout) : real.sigwaitinfo(set, &info),
 				     timeout ? real.sigtimedwait(set, &info, again_left(timeout, &left)) : real.sigwaitinfo(set, &info));
 	again_done();
@@ -238,7 +257,7 @@ HOOK int signalfd(int fd, const sigset_t *mask, int flags)
 		return real.signalfd(fd, mask, flags);
 	if (sigismember(mask, SIGPROF) == 1)
 		atomic_store_explicit(&mask_is_read, true, memory_order_relaxed);
-	return real.signalfd(fd, mask_for_kernel(mask, &room), flags);
+	return real.signalfd(fd, for_kernel(mask, 0, &room), flags);
 }
 
 /* What signalfd(2) writes for the siginfo of the signal. */
@@ -286,7 +305,7 @@ HOOK int pthread_attr_setsigmask_np(pthread_attr_t *attributes, const sigset_t *
 		real_resolve();
 	if (!real.pthread_attr_setsigmask_np)
 		return ENOSYS;
-	return real.pthread_attr_setsigmask_np(attributes, mask_for_kernel(mask, &room));
+	return real.pthread_attr_setsigmask_np(attributes, for_kernel(mask, 0, &room));
 }
 
 HOOK int pthread_attr_getsigmask_np(const pthread_attr_t *attributes, sigset_t *ret_mask)

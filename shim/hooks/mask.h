@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The mask for the real call: program itself, or room filled in. NULL stays NULL. */
+/* The mask for the real call of one that waits with it: program itself, or room filled in. NULL stays NULL. */
 const sigset_t *mask_for_kernel(const sigset_t *program, sigset_t *room);
 
 /* Some descriptor made by signalfd(2) tells of SIGPROF. */

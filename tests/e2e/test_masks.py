@@ -69,6 +69,10 @@ def what_handlers_on_small_stacks_do_leaves_nothing_of_ours_behind(scene):
     scene.at_least("seconds of CPU where a jump out of it led to", samples_of(scene, "tight-stack", "tight_stack"), 0.02)
 
 @test
+def a_wait_within_a_handler_on_a_small_stack_lets_no_tick_in(scene):
+    same_with_and_without(scene, "waiting-on-small-stack", "waiting-for-prof-on-tight-stack")
+
+@test
 def a_handler_on_a_stack_with_room_is_sampled(scene):
     same_with_and_without(scene, "roomy-stack")
     scene.at_least("seconds of CPU in the handler on it", samples_of(scene, "roomy-stack", "burn_blocked"), 0.1)

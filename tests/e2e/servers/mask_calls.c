@@ -616,9 +616,9 @@ static void say_mask_in_handler(int number)
 	say("in the handler");
 }
 
-static int alternate_stack(size_t bytes)
+static int alternate_stack(size_t bytes, void (*act)(int))
 {
-	struct sigaction action = { .sa_handler = burn_in_handler, .sa_flags = SA_ONSTACK };
+	struct sigaction action = { .sa_handler = act, .sa_flags = SA_ONSTACK };
 	stack_t stack = { .ss_size = bytes };
 	char *memory = aligned_alloc(4096, BELOW_BYTES + bytes);
 
@@ -642,6 +642,53 @@ static int alternate_stack(size_t bytes)
 	raise(SIGUSR2);
 	say("behind the handler");
 	return 0;
+}
+
+/* --- waiting on a small stack, with a mask that lets everything in and ticks that are due --- */
+
+static int profs_handled;
+
+static void handle_prof(int number)
+{
+	(void)number;
+	profs_handled++;
+}
+
+static void wait_in_handler(int number)
+{
+	struct timespec at_once = { 0 };
+	struct epoll_event event;
+	volatile char room[2048];
+	sigset_t nothing;
+	int epoll = epoll_create1(0);
+
+	(void)number;
+	for (size_t i = 0; i < sizeof(room); i += 64)
+		room[i] = 1;
+	sigemptyset(&nothing);
+	burn_blocked();
+	printf("ppoll: %d\n", ppoll(NULL, 0, &at_once, &nothing));
+	burn_blocked();
+	printf("pselect: %d\n", pselect(0, NULL, NULL, NULL, &at_once, &nothing));
+	burn_blocked();
+	printf("epoll_pwait: %d\n", epoll_pwait(epoll, &event, 1, 1, &nothing));
+	burn_blocked();
+	printf("epoll_pwait2: %d\n", epoll_pwait2(epoll, &event, 1, &at_once, &nothing));
+	close(epoll);
+	used_in_handler += room[64];
+}
+
+/* Has to let in what ends it. */
+static void suspend_in_handler(int number)
+{
+	sigset_t nothing, one = only(number == SIGUSR2 ? SIGUSR1 : SIGPROF);
+
+	sigemptyset(&nothing);
+	sigprocmask(SIG_BLOCK, &one, NULL);
+	burn_blocked();
+	kill(getpid(), number == SIGUSR2 ? SIGUSR1 : SIGPROF);
+	int result = sigsuspend(&nothing);
+	used_in_handler += result == -1 && errno == EINTR;
 }
 
 /* --- what a handler on a small stack may do besides --- */
@@ -732,12 +779,42 @@ static int tight_stack(void)
 
 static int small_stack(void)
 {
-	return alternate_stack(SMALL_BYTES);
+	return alternate_stack(SMALL_BYTES, burn_in_handler);
+}
+
+static int waiting_on_small_stack(void)
+{
+	struct sigaction nothing_to_do = { .sa_handler = handle_prof };
+
+	setvbuf(stdout, NULL, _IOLBF, 4096); /* now, and not on that stack */
+	printf("begins\n");
+	if (alternate_stack(SMALL_BYTES, wait_in_handler) != 0)
+		return 1;
+	sigaction(SIGUSR1, &nothing_to_do, NULL);
+	if (alternate_stack(SMALL_BYTES, suspend_in_handler) != 0)
+		return 1;
+	printf("ended by handlers: %d\n", profs_handled);
+	return 0;
+}
+
+/* A SIGPROF of the program's own may be what it waits for. */
+static int waiting_for_prof_on_tight_stack(void)
+{
+	struct sigaction prof = { .sa_handler = handle_prof }, waiting = { .sa_handler = suspend_in_handler, .sa_flags = SA_ONSTACK };
+	stack_t stack = { .ss_sp = malloc(TIGHT_BYTES), .ss_size = TIGHT_BYTES };
+
+	sigaltstack(&stack, NULL);
+	sigaction(SIGPROF, &prof, NULL);
+	sigaction(SIGURG, &waiting, NULL);
+	raise(SIGURG);
+	printf("ended by handlers: %d, %ld times\n", profs_handled, used_in_handler);
+	say("behind the handler");
+	return 0;
 }
 
 static int roomy_stack(void)
 {
-	return alternate_stack(ROOMY_BYTES);
+	return alternate_stack(ROOMY_BYTES, burn_in_handler);
 }
 
 int main(int argc, char **argv)
@@ -750,6 +827,8 @@ int main(int argc, char **argv)
 		{ "goes-to-who-lets-it-in", goes_to_who_lets_it_in },           { "processes", processes }, { "say", say_all },
 		{ "sampled", sampled },         { "small-stack", small_stack }, { "tight-stack", tight_stack },
 		{ "roomy-stack", roomy_stack },
+		{ "waiting-on-small-stack", waiting_on_small_stack },
+		{ "waiting-for-prof-on-tight-stack", waiting_for_prof_on_tight_stack },
 	};
 
 	program = argv[0];

@@ -23,16 +23,16 @@
 #include "route_trie.h"
 #include "route_words.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <unistd.h>
 
 #define PATHS_BITS 13 /* 64 KiB */
 #define INDEX_BITS 12 /* of entries' numbers; at most every second place is taken */
 #define STAND_INS 64u /* entries; more candidates at once share the overflow entry */
 #define STAND_IN_SETTLED (1ULL << 63)
+/* Below it in a key 1 + the process's place, the microsecond since when it has that, and above 0 the candidate's number. */
+#define STAND_IN_PLACE_SHIFT 51 /* 12 bits */
+#define STAND_IN_SINCE_BITS 19
 #define OVERFLOW_ENTRIES (SEG_METHOD_COUNT + SEG_PROTOCOL_COUNT) /* at most */
 #define ALIAS_HOPS 16 /* an alias may become one of another */
 
@@ -290,12 +290,19 @@ void endpoint_init(void)
 	atomic_store_explicit(&indexed_end, SEG_ENDPOINT_FIRST, memory_order_relaxed);
 }
 
-/* This process in the keys of its stand-ins. Its entry in the table of processes tells without a system call. */
+/* Of a place in the table of processes, and of who has it now by when that came: a pid may be another's soon. */
+static uint64_t bits_of(const struct seg_process *process)
+{
+	uint64_t place = (uint64_t)(process - seg.processes) + 1;
+	uint64_t since_us = atomic_load_explicit(&process->since_boot_ns, memory_order_relaxed) / 1000;
+
+	return (place << STAND_IN_PLACE_SHIFT & ~STAND_IN_SETTLED) | since_us % (1u << STAND_IN_SINCE_BITS) << 32;
+}
+
+/* This process in the keys of its stand-ins. 0 = it has no place: nobody could tell when it is gone. */
 static uint64_t process_bits(void)
 {
-	uint64_t pid = thread_process ? atomic_load_explicit(&thread_process->owner, memory_order_relaxed) : 0;
-
-	return (pid ? pid : (uint64_t)getpid()) << 32 & ~STAND_IN_SETTLED;
+	return thread_process ? bits_of(thread_process) : 0;
 }
 
 /* The time credited to a stand-in so far and from now on is final's. */
@@ -309,19 +316,24 @@ static void stand_in_settle(uint32_t stand_in, uint64_t key, uint32_t final)
 						memory_order_relaxed);
 }
 
-/* Another user's process may live though it cannot be signalled. */
-static bool is_dead(pid_t pid)
+/* Whose key this is has left, or the server has buried it. */
+static bool is_gone(uint64_t key)
 {
-	return kill(pid, 0) != 0 && errno == ESRCH;
+	uint64_t place = (key >> STAND_IN_PLACE_SHIFT) - 1;
+
+	if (place >= seg.slots[SEG_TABLE_PROCESSES].count)
+		return true;
+	const struct seg_process *process = &seg.processes[place];
+	return !atomic_load_explicit(&process->owner, memory_order_relaxed) || bits_of(process) != (key & ~(uint64_t)UINT32_MAX);
 }
 
-/* Its process was killed before the answer: nobody will settle it. */
+/* Its process ended before the answer: nobody will settle it. */
 static void stand_in_reap(uint32_t stand_in)
 {
 	const struct seg_endpoint *entry = &seg.endpoints[stand_in];
 	uint64_t key = key_at(stand_in);
 
-	if (key && !(key & STAND_IN_SETTLED) && is_dead((pid_t)(key >> 32)))
+	if (key && !(key & STAND_IN_SETTLED) && is_gone(key))
 		stand_in_settle(stand_in, key, overflow_of(entry->protocol, entry->method));
 }
 
@@ -357,7 +369,7 @@ static void stand_in_find(struct candidate *candidate)
 	uint32_t first = seg.slots[SEG_TABLE_ENDPOINTS].count - STAND_INS;
 
 	candidate->stand_in = 0;
-	if (!stand_in_is_worth_a_search())
+	if (!process_bits() || !stand_in_is_worth_a_search())
 		return;
 	uint32_t turn = atomic_fetch_add_explicit(&next_stand_in, 1, memory_order_relaxed);
 	uint64_t key = process_bits() | candidate->link.number;

@@ -39,6 +39,7 @@ void room_open(uint32_t max_routes)
 void room_next_process(void)
 {
 	thread_process++;
+	thread_process->since_boot_ns = room_now_ns += 1000;
 	thread_process->owner = (uint64_t)getpid();
 }
 

@@ -188,6 +188,7 @@ class Redis(Suite):
     PROGRAMS = ("redis-server", "redis-cli", "redis-benchmark", "redis-check-aof", "redis-check-rdb")
     blocks = itertools.count(os.getpid())  # of ports: runs are at the same time, and servers of the last one may linger
     LEFT_OUT = ("unit/printver",)  # prints the version, tests nothing
+    TLS = ("unit/tls",)  # tests nothing where the servers do not speak it
     # Draw what they test next, and name it after what they drew: all of one name but for numbers are one test.
     DRAWN = ("integration/psync2", "integration/psync2-reg")
 
@@ -197,6 +198,7 @@ class Redis(Suite):
         self.sources.unpack("redis", source)
         for name in self.PROGRAMS:
             os.symlink(program(name), os.path.join(source, "src", name))
+        run_logged([program("sh"), "utils/gen-test-certs.sh"], os.path.join(self.cache, "build.log"), source)
 
     def units(self, quick):
         listed = subprocess.run(["./runtest", "--list-tests"], cwd=os.path.join(self.cache, "source"),
@@ -213,6 +215,7 @@ class Redis(Suite):
         port = 2400 + next(self.blocks) % 32 * 200  # and the 32 before it; below what the project's own tests use
         argv = [program("tclsh"), "tests/test_helper.tcl", "--single", unit, "--clients", "1", "--durable",
                 "--timeout", "600", "--baseport", str(port), "--portcount", "200"]
+        argv += ["--tls"] if unit in self.TLS else []
         return argv + (["--only", only] if only and unit not in self.DRAWN else []), tree, {}
 
     LINE = re.compile(r"^\S*\[(ok|err|exception|skip|ignore)\]\S*: (.*?)(?: \(\d+ ms\))?$")

@@ -127,7 +127,7 @@ static void frames_of(struct unwind_state *state, const uintptr_t *pcs, uint32_t
 		bool is_exact = i == 0 || (trampoline && pcs[i - 1] == trampoline);
 		uint32_t flags = (sig_modules_is_own(pcs[i]) ? SIG_FRAME_OWN : 0) | (sig_modules_is_system(pcs[i]) ? SIG_FRAME_SYSTEM : 0);
 		state->frames[depth - 1 - i] =
-			(struct sig_frame){ .tag = is_exact ? pcs[i] : pcs[i] | SIG_TAG_RETURN, .flags = (uint16_t)flags };
+			(struct sig_frame){ .tag = is_exact ? pcs[i] : pcs[i] | SIG_TAG_RETURN, .flags = (uint8_t)flags };
 	}
 }
 

@@ -513,7 +513,7 @@ static void free_retired(void)
 {
 	uint32_t phase = atomic_load_explicit(&module_gate.phase, memory_order_relaxed);
 
-	if (atomic_load_explicit(&module_gate.readers[!phase], memory_order_seq_cst))
+	if (gate_readers(atomic_load_explicit(&module_gate.inside, memory_order_seq_cst), !phase))
 		return;
 	while (draining) {
 		struct module_map *map = draining;
@@ -642,7 +642,7 @@ void modules_unload_begin(void)
 
 	unloading_here++;
 	atomic_fetch_add_explicit(&module_gate.unloading, 1, memory_order_seq_cst);
-	for (int i = 0; atomic_load_explicit(&module_gate.walkers, memory_order_seq_cst); i++) {
+	for (int i = 0; gate_walkers(atomic_load_explicit(&module_gate.inside, memory_order_seq_cst)); i++) {
 		if (i < UNLOAD_YIELDS) {
 			sched_yield();
 			continue;
@@ -747,7 +747,5 @@ uint32_t modules_forked(void)
 	atomic_store_explicit(&forks, 0, memory_order_relaxed);
 	atomic_store_explicit(&owed_ends, 0, memory_order_relaxed);
 	atomic_store_explicit(&module_gate.unloading, unloading_here, memory_order_relaxed);
-	atomic_store_explicit(&module_gate.readers[0], 0, memory_order_relaxed);
-	atomic_store_explicit(&module_gate.readers[1], 0, memory_order_relaxed);
-	return atomic_exchange_explicit(&module_gate.walkers, 0, memory_order_relaxed);
+	return gate_walkers(atomic_exchange_explicit(&module_gate.inside, 0, memory_order_relaxed));
 }

@@ -38,12 +38,18 @@ struct module_map {
 struct module_gate {
 	_Atomic(struct module_map *) current;
 	_Atomic uint32_t phase;      /* 0 or 1: where handlers that enter are counted */
-	_Atomic uint32_t readers[2]; /* handlers between enter and leave, by phase */
-	_Atomic uint32_t walkers;   /* those among them that were let in */
+	_Atomic uint64_t inside;     /* handlers between enter and leave, in three parts: see below */
 	_Atomic uint32_t unloading; /* threads between unload_begin and unload_end */
 	_Atomic uint32_t is_stale;  /* a pc was met that no module covers */
 };
 extern struct module_gate module_gate;
+
+/* Of module_gate.inside, 21 bits each, and no process has as many threads: all of one phase, all of the other, and those
+ * among them that were let in. In one word, so that a handler comes and goes by one instruction each. */
+static inline uint64_t gate_reader(uint32_t phase) { return 1ULL << 21 * phase; }
+#define GATE_WALKER (1ULL << 42)
+static inline uint32_t gate_readers(uint64_t inside, uint32_t phase) { return (uint32_t)(inside >> 21 * phase) & 0x1fffff; }
+static inline uint32_t gate_walkers(uint64_t inside) { return (uint32_t)(inside / GATE_WALKER); }
 
 /* The range that covers pc, NULL = none. */
 const struct map_range *sig_map_find(const struct module_map *map, uintptr_t pc);

@@ -23,25 +23,22 @@ bool sig_modules_enter(void)
 	uint32_t phase = atomic_load_explicit(&module_gate.phase, memory_order_relaxed);
 
 	phases = phases << 1 | phase;
-	atomic_fetch_add_explicit(&module_gate.readers[phase], 1, memory_order_seq_cst);
-	atomic_fetch_add_explicit(&module_gate.walkers, 1, memory_order_seq_cst);
+	atomic_fetch_add_explicit(&module_gate.inside, gate_reader(phase) + GATE_WALKER, memory_order_seq_cst);
 	if (!atomic_load_explicit(&module_gate.unloading, memory_order_seq_cst)) {
 		let_in++;
 		return true;
 	}
-	atomic_fetch_sub_explicit(&module_gate.walkers, 1, memory_order_release);
+	atomic_fetch_sub_explicit(&module_gate.inside, GATE_WALKER, memory_order_release);
 	return false;
 }
 
 void sig_modules_leave(bool has_entered)
 {
-	if (has_entered) {
-		let_in--;
-		atomic_fetch_sub_explicit(&module_gate.walkers, 1, memory_order_release);
-	}
 	uint32_t phase = phases & 1;
+
 	phases >>= 1;
-	atomic_fetch_sub_explicit(&module_gate.readers[phase], 1, memory_order_release);
+	let_in -= has_entered;
+	atomic_fetch_sub_explicit(&module_gate.inside, gate_reader(phase) + (has_entered ? GATE_WALKER : 0), memory_order_release);
 }
 
 static const struct module_map *current_map(void)

@@ -20,14 +20,17 @@ enum {
 	SIG_FRAME_POINTERS = 4, /* left by its frame pointer, since no rule is known */
 	SIG_FRAME_NO_BP = 8,    /* the register's value is not known here */
 	SIG_FRAME_NO_BX = 16,
+	SIG_FRAME_NEEDS_BP = 32, /* this frame's value of the register leads to a frame nearer to the root, or to its end */
+	SIG_FRAME_NEEDS_BX = 64,
 };
 
 /* One frame of a walk: the registers that lead to the next one, and the rule by which they do (segment/unwind.h). */
 struct sig_frame {
 	uint64_t tag;
-	uint64_t sp, bp, bx;
+	uint64_t sp, bp, bx; /* what is not needed may be of a walk before */
 	uint32_t rule;
-	uint16_t flags;
+	uint8_t flags;
+	uint8_t run;    /* so many frames from this one on, towards the root, hang on nothing but their return addresses */
 	uint16_t shown; /* W: sig_stack_shown: how many of the frames from the root to this one are shown */
 };
 

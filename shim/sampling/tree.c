@@ -2,6 +2,8 @@
 
 #include "../base/thread.h"
 
+#include <string.h>
+
 /* W: sig_tree_init; the same in every process of a session, since the key is. 0 = there was no room even for that. */
 static uint32_t lost_node;
 
@@ -57,6 +59,36 @@ static uint32_t count_entered(const struct sig_path *path, uint32_t equal, uint3
 	return depth - equal - has_moved_on;
 }
 
+static bool is_known(uint64_t frame_key)
+{
+	return frame_key != seg_frame_key(SEG_MODULE_PSEUDO, SEG_PSEUDO_UNKNOWN);
+}
+
+/* What is unknown today may be known when it is met the next time. Of the two in a place the first one is the newer. */
+static __attribute__((noinline)) uint32_t learn_child(struct sig_child *place, uint32_t parent, uint64_t tag)
+{
+	if (place[1].tag == tag && place[1].parent == parent && place[1].node)
+		return place[1].node;
+	uint64_t frame_key = sig_stack_frame(tag);
+	uint32_t node = child_of(parent, frame_key);
+	if (node && is_known(frame_key)) {
+		place[1] = place[0];
+		place[0] = (struct sig_child){ tag, parent, node };
+	}
+	return node;
+}
+
+static inline uint32_t child_by_tag(struct sig_path *path, uint32_t parent, uint64_t tag)
+{
+	/* The highest bits of a product depend on all of its factor (Knuth, volume 3, 6.4). */
+	uint64_t hash = (tag + parent * 0xc2b2ae3d27d4eb4f) * 0x9e3779b97f4a7c15;
+	struct sig_child *place = &path->children[(hash >> (64 - SIG_CHILDREN_BITS)) * SIG_CHILDREN_WAYS];
+
+	if (place->tag == tag && place->parent == parent && place->node)
+		return place->node;
+	return learn_child(place, parent, tag);
+}
+
 /* Looks nodes up along the path from depth `from` on. */
 static uint32_t descend(struct sig_path *path, uint32_t from)
 {
@@ -64,7 +96,7 @@ static uint32_t descend(struct sig_path *path, uint32_t from)
 
 	for (uint32_t i = from; i < path->depth; i++) {
 		bool is_lost = i && !node;
-		node = is_lost ? 0 : child_of(node, sig_stack_frame(path->places[i].tag));
+		node = is_lost ? 0 : child_by_tag(path, node, path->places[i].tag);
 		path->places[i].node = node;
 	}
 	return node;
@@ -86,6 +118,8 @@ static uint32_t enter_path(struct sig_path *path, uint32_t kept, const uint64_t 
 	uint32_t from = are_nodes_stale ? 0 : equal;
 
 	*ret_entered = count_entered(path, equal, depth);
+	if (are_nodes_stale)
+		memset(path->children, 0, sizeof(path->children));
 	for (uint32_t i = equal; i < depth; i++)
 		path->places[i].tag = tags[i - kept];
 	path->depth = depth;

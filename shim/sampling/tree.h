@@ -13,9 +13,17 @@
  */
 #include "stack.h"
 
-/* The last stack of a thread, root first. depth 0: none yet. W, R: the handler on that thread. */
+enum { SIG_CHILDREN_BITS = 5, SIG_CHILDREN_WAYS = 2 }; /* how many places, and how many in each */
+
+/* The last stack of a thread, root first, and nodes that were looked up for it. depth 0: none yet. W, R: the handler on that
+ * thread. */
 struct sig_path {
 	uint32_t depth;
+	struct sig_child {
+		uint64_t tag;
+		uint32_t parent;
+		uint32_t node; /* 0 = free */
+	} children[SIG_CHILDREN_WAYS << SIG_CHILDREN_BITS];
 	struct sig_place {
 		uint64_t tag;
 		uint32_t node; /* 0 = a table was full */

@@ -41,8 +41,15 @@ struct unwind_state *sig_unwind_begin(void)
 {
 	if (!unwind_walk.own && self.is_exclusive)
 		unwind_walk.own = claim_state();
-	struct unwind_state *state = unwind_walk.own ? unwind_walk.own : unwinder.states;
-	return state && !atomic_exchange_explicit(&state->is_busy, 1, memory_order_acquire) ? state : NULL;
+	struct unwind_state *state = unwind_walk.own;
+	if (!state)
+		return unwinder.states && !atomic_exchange_explicit(&unwinder.states->is_busy, 1, memory_order_acquire) ? unwinder.states : NULL;
+	if (atomic_load_explicit(&state->is_busy, memory_order_relaxed))
+		return NULL;
+	/* Who may come between is a handler on this thread, and gone before the next instruction. */
+	atomic_store_explicit(&state->is_busy, 1, memory_order_relaxed);
+	atomic_signal_fence(memory_order_acquire);
+	return state;
 }
 
 void sig_unwind_end(struct unwind_state *state)

@@ -24,15 +24,18 @@
 #include <ucontext.h>
 
 enum {
-	UNWIND_RULES = 128,  /* remembered by each thread; a power of two */
+	UNWIND_PLACES_BITS = 6,
+	UNWIND_RULES_WAYS = 2, /* in the same place */
+	UNWIND_RULES = UNWIND_RULES_WAYS << UNWIND_PLACES_BITS, /* remembered by each thread */
+	UNWIND_FRAMES = 2 * SIG_FRAMES_MAX + 1, /* the last walk's, those of a walk that is on, and its next one */
 	UNWIND_TLS_BYTES = 128,
 	UNWIND_STACK_BYTES = 16384, /* libunwind takes 5500 of them on a walk that meets new addresses */
 	UNWIND_HELD_MAX = 4, /* mutexes at once: libunwind needs 2 */
 };
 
-/* A rule that was looked up. address: of the code that it is for, 0 = free. */
+/* A rule that was looked up. tag: of the frames that it is for (stack.h), 0 = free. */
 struct unwind_known {
-	uint64_t address;
+	uint64_t tag;
 	uint32_t rule;
 	uint32_t flags;
 };
@@ -48,7 +51,7 @@ struct unwind_state {
 	uint32_t end;             /* how that walk ended: enum unwind_end */
 	uint32_t tagged;          /* see sig_stack_shown */
 	_Atomic uint32_t is_by_pointers; /* the step at hand of the walk that is on; for the case of a fault in it */
-	struct sig_frame frames[2 * SIG_FRAMES_MAX]; /* root first; new ones are laid down from the end, leaf first */
+	struct sig_frame frames[UNWIND_FRAMES]; /* root first; new ones are laid down from the end, leaf first */
 	struct sig_path path;
 
 	/* Of libunwind. */
@@ -94,7 +97,7 @@ struct sig_walk sig_unwind(const ucontext_t *context, struct unwind_state *state
  * were laid down. */
 static inline uint64_t *sig_unwind_tags(struct unwind_state *state, uint32_t depth)
 {
-	return (uint64_t *)(state->frames + 2 * SIG_FRAMES_MAX) - (depth + 1);
+	return (uint64_t *)(state->frames + UNWIND_FRAMES) - (depth + 1);
 }
 
 /* --- between unwind.c, walk.c, library.c, unwind_open.c and stand_ins.c --- */

@@ -2,9 +2,14 @@
  * remembers or else out of its module's table; the CFA by that rule; the return address right below the CFA.
  *
  * Two things make it cheap. Rules are remembered by address. And the frames of the thread's last walk are kept: as soon as
- * a new frame is one of them (same place, same stack pointer, same registers), each frame from there on is found again by the
- * rule that is noted in it, or by no more than a look at the words that were read; then nothing of them need be written,
- * shown or looked up in the tree anew. Where one comes out otherwise, the walk goes on from there.
+ * a new frame is one of them (same place, same stack pointer, and the same of the other registers that matter from there
+ * on), each frame from there on is found again by the rule that is noted in it, or by no more than a look at the words that
+ * were read; then nothing of them need be written, shown or looked up in the tree anew. Where one comes out otherwise, the
+ * walk is made step by step up to there, and goes on.
+ *
+ * Which words: the return address of each frame; and where a caller's register was saved, that, if the register is what some
+ * frame nearer to the root is found by. In code without frame pointers hardly any is: then rbp is a register like others, and
+ * frames above it may have changed theirs without a change in who called whom.
  *
  * A caller's frame lies above its callee's, so each step must raise the stack pointer; with the bounds of the stack that ends
  * any loop. Only a signal frame leads elsewhere, and the depth bounds that.
@@ -40,13 +45,12 @@ enum unwind_end {
 };
 
 struct walker {
-	struct sig_frame at; /* the frame that the walk has come to */
 	struct unwind_bounds bounds;
 	struct unwind_state *state;
 	const ucontext_t *context;
-	const greg_t *registers; /* all of them, where `at` was interrupted; NULL = it called */
+	const greg_t *registers; /* all of them, where the frame at hand was interrupted; NULL = it called */
 	const struct module_map *map;
-	uint32_t fresh; /* frames laid down, at the end of state->frames */
+	uint32_t fresh; /* frames laid down, at the end of state->frames; the one at hand lies before them */
 	uint32_t older; /* of the last walk's frames, those that may still be met */
 };
 
@@ -83,37 +87,48 @@ static bool look_up(uint32_t module, uint64_t address, bool is_return, uint32_t 
 	return true;
 }
 
-static void find_rule(struct walker *walker, uint64_t address, struct unwind_known *known)
+static void find_rule(const struct walker *walker, uint64_t tag, struct unwind_known *known)
 {
+	bool is_return = tag & SIG_TAG_RETURN;
+	uint64_t address = (tag & ~SIG_TAG_RETURN) - is_return;
 	const struct map_range *range = walker->map ? sig_map_find(walker->map, address) : NULL;
 	const struct map_object *object = range ? &walker->map->objects[range->object] : NULL;
 	uint32_t rule = SEG_UNWIND_NONE;
 	/* Code that no module has may be a module's that the map does not show yet. */
-	bool is_final = object && (!unwinder.has_tables || look_up(object->module, address - object->info.dlpi_addr, walker->at.tag & SIG_TAG_RETURN, &rule));
+	bool is_final = object && (!unwinder.has_tables || look_up(object->module, address - object->info.dlpi_addr, is_return, &rule));
 	uint32_t flags = object ? flags_of(walker->map, address, object) : 0;
 
 	if (rule == SEG_UNWIND_NONE) {
 		flags |= SIG_FRAME_POINTERS;
 		rule = atomic_load_explicit(&unwinder.has_pointers, memory_order_relaxed) ? POINTERS_RULE : SEG_UNWIND_NONE;
 	}
-	*known = (struct unwind_known){ is_final ? address : 0, rule, flags };
+	*known = (struct unwind_known){ is_final ? tag : 0, rule, flags };
 }
 
-static uint32_t place_of(uint64_t address)
+/* The highest bits of a product depend on all of its factor (Knuth, volume 3, 6.4). */
+static inline uint32_t place_of(uint64_t tag)
 {
-	return (uint32_t)(address ^ address >> 8 ^ address >> 17) % UNWIND_RULES;
+	return (uint32_t)(tag * 0x9e3779b97f4a7c15 >> (64 - UNWIND_PLACES_BITS)) * UNWIND_RULES_WAYS;
+}
+
+/* Of the two that may lie in a place the first one is the newer. */
+static __attribute__((noinline)) struct unwind_known *learn(const struct walker *walker, uint64_t tag, struct unwind_known *place)
+{
+	if (place[1].tag == tag && tag)
+		return &place[1];
+	place[1] = place[0];
+	find_rule(walker, tag, place);
+	return place;
 }
 
 /* Gives the frame at hand its rule. */
-static inline void take_rule(struct walker *walker)
+static inline void take_rule(const struct walker *walker, struct sig_frame *at)
 {
-	uint64_t address = (walker->at.tag & ~SIG_TAG_RETURN) - (walker->at.tag >> 63);
-	struct unwind_known *known = &walker->state->known[place_of(address)];
+	struct unwind_known *place = &walker->state->known[place_of(at->tag)];
+	const struct unwind_known *known = place->tag == at->tag && at->tag ? place : learn(walker, at->tag, place);
 
-	if (known->address != address || !address)
-		find_rule(walker, address, known);
-	walker->at.rule = known->rule;
-	walker->at.flags = (uint16_t)((walker->at.flags & (SIG_FRAME_NO_BP | SIG_FRAME_NO_BX)) | known->flags);
+	at->rule = known->rule;
+	at->flags = (uint8_t)((at->flags & (SIG_FRAME_NO_BP | SIG_FRAME_NO_BX)) | known->flags);
 }
 
 /* --- steps --- */
@@ -134,13 +149,13 @@ static bool is_marked_as_root(const struct sig_frame *frame)
 }
 
 /* Why a load was refused: nothing may be wrong but that we do not know how far the stack goes. */
-static enum unwind_end refused(const struct walker *walker)
+static enum unwind_end refused(const struct walker *walker, const struct sig_frame *at)
 {
-	if (walker->at.flags & SIG_FRAME_POINTERS)
-		return is_marked_as_root(&walker->at) ? END_ROOT : END_POINTERS;
+	if (at->flags & SIG_FRAME_POINTERS)
+		return is_marked_as_root(at) ? END_ROOT : END_POINTERS;
 	if (walker->bounds.is_known)
 		return END_REFUSED;
-	sig_stacks_want(walker->at.sp);
+	sig_stacks_want(at->sp);
 	return END_STRANGE;
 }
 
@@ -148,13 +163,11 @@ static enum unwind_end refused(const struct walker *walker)
 static const uint8_t greg_of[16] = { REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI, REG_RBP, REG_RSP,
 				     REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15 };
 
-static enum unwind_end find_cfa(const struct walker *walker, uint64_t *ret_cfa)
+static enum unwind_end find_unusual_cfa(const struct walker *walker, const struct sig_frame *at, uint64_t *ret_cfa)
 {
-	const struct sig_frame *at = &walker->at;
 	uint32_t rule = at->rule;
 
 	switch (seg_unwind_kind_of(rule)) {
-	case SEG_UNWIND_SP: *ret_cfa = at->sp + (uint64_t)seg_unwind_offset(rule); return GOES_ON;
 	case SEG_UNWIND_BP:
 		*ret_cfa = at->bp + (uint64_t)seg_unwind_offset(rule);
 		return at->flags & SIG_FRAME_NO_BP ? END_UNSUPPORTED : GOES_ON;
@@ -164,7 +177,7 @@ static enum unwind_end find_cfa(const struct walker *walker, uint64_t *ret_cfa)
 	case SEG_UNWIND_PLT: *ret_cfa = at->sp + 8 + 8 * ((at->tag & 15) >= seg_unwind_plt_limit(rule)); return GOES_ON;
 	case SEG_UNWIND_DEREF_SP:
 		if (!load(walker, at->sp + (uint64_t)seg_unwind_deref_offset(rule), ret_cfa))
-			return refused(walker);
+			return refused(walker, at);
 		*ret_cfa += (uint64_t)seg_unwind_deref_added(rule);
 		return GOES_ON;
 	case SEG_UNWIND_DEREF_BP:
@@ -172,7 +185,7 @@ static enum unwind_end find_cfa(const struct walker *walker, uint64_t *ret_cfa)
 		if (at->flags & SIG_FRAME_NO_BP)
 			return END_UNSUPPORTED;
 		if (!load(walker, at->bp + (uint64_t)seg_unwind_deref_offset(rule), ret_cfa))
-			return refused(walker);
+			return refused(walker, at);
 		*ret_cfa += (uint64_t)seg_unwind_deref_added(rule);
 		return GOES_ON;
 	case SEG_UNWIND_REGISTER:
@@ -188,8 +201,17 @@ static enum unwind_end find_cfa(const struct walker *walker, uint64_t *ret_cfa)
 	}
 }
 
+static inline enum unwind_end find_cfa(const struct walker *walker, const struct sig_frame *at, uint64_t *ret_cfa)
+{
+	if (__builtin_expect(seg_unwind_kind_of(at->rule) != SEG_UNWIND_SP, 0))
+		return find_unusual_cfa(walker, at, ret_cfa);
+	*ret_cfa = at->sp + (uint64_t)seg_unwind_offset(at->rule);
+	return GOES_ON;
+}
+
 /* The caller's value of a register that was saved: in a slot below base, or where rbp points. */
-static inline bool take_saved(const struct walker *walker, uint32_t slot, uint64_t base, uint64_t *value, uint16_t *flags, uint16_t lost)
+static inline bool take_saved(const struct walker *walker, uint64_t bp, uint32_t slot, uint64_t base, uint64_t *value, uint8_t *flags,
+			      uint8_t lost)
 {
 	if (slot == SEG_UNWIND_KEPT)
 		return true;
@@ -197,66 +219,99 @@ static inline bool take_saved(const struct walker *walker, uint32_t slot, uint64
 		*flags |= lost;
 		return true;
 	}
-	*flags &= (uint16_t)~lost;
-	return load(walker, slot == SEG_UNWIND_AT_BP ? walker->at.bp : base - 8 * (uint64_t)slot, value);
+	*flags &= (uint8_t)~lost;
+	return load(walker, slot == SEG_UNWIND_AT_BP ? bp : base - 8 * (uint64_t)slot, value);
 }
 
 /* A frame pointer may be anything at all: what it leads to must look like a frame. */
-static bool can_be_frame(const struct walker *walker, uint64_t cfa, uint64_t return_address)
+static bool can_be_frame(const struct sig_frame *at, uint64_t cfa, uint64_t return_address)
 {
-	return cfa - walker->at.sp <= FRAME_BYTES_MAX && return_address >= ADDRESS_MIN;
+	return cfa - at->sp <= FRAME_BYTES_MAX && return_address >= ADDRESS_MIN;
+}
+
+static struct sig_frame frame_of(const greg_t *gregs)
+{
+	return (struct sig_frame){ .tag = (uint64_t)gregs[REG_RIP] & ~SIG_TAG_RETURN,
+				   .sp = (uint64_t)gregs[REG_RSP],
+				   .bp = (uint64_t)gregs[REG_RBP],
+				   .bx = (uint64_t)gregs[REG_RBX] };
 }
 
 /* What the signal interrupted: the registers are in the ucontext at sp. It may be on another stack. */
-static enum unwind_end step_over_signal(struct walker *walker)
+static enum unwind_end step_over_signal(struct walker *walker, const struct sig_frame *at, struct sig_frame *ret_caller)
 {
-	uint64_t registers = walker->at.sp + offsetof(ucontext_t, uc_mcontext.gregs), word;
+	uint64_t registers = at->sp + offsetof(ucontext_t, uc_mcontext.gregs), word;
 
-	if (!load(walker, walker->at.sp, &word) || !load(walker, registers + sizeof(gregset_t) - sizeof(word), &word))
-		return refused(walker);
-	const ucontext_t *inner = (const ucontext_t *)walker->at.sp;
-	const greg_t *gregs = inner->uc_mcontext.gregs;
-	walker->at = (struct sig_frame){ .tag = (uint64_t)gregs[REG_RIP] & ~SIG_TAG_RETURN,
-					 .sp = (uint64_t)gregs[REG_RSP],
-					 .bp = (uint64_t)gregs[REG_RBP],
-					 .bx = (uint64_t)gregs[REG_RBX] };
-	walker->registers = gregs;
-	if (walker->at.sp < walker->bounds.low || walker->at.sp >= walker->bounds.high) {
-		walker->bounds = sig_unwind_bounds(walker->at.sp, walker->context);
+	if (!load(walker, at->sp, &word) || !load(walker, registers + sizeof(gregset_t) - sizeof(word), &word))
+		return refused(walker, at);
+	const ucontext_t *inner = (const ucontext_t *)at->sp;
+	*ret_caller = frame_of(inner->uc_mcontext.gregs);
+	walker->registers = inner->uc_mcontext.gregs;
+	if (ret_caller->sp < walker->bounds.low || ret_caller->sp >= walker->bounds.high) {
+		walker->bounds = sig_unwind_bounds(ret_caller->sp, walker->context);
 		if (!walker->bounds.is_known)
-			walker->bounds = sig_unwind_bounds(walker->at.sp, inner);
+			walker->bounds = sig_unwind_bounds(ret_caller->sp, inner);
 	}
 	return GOES_ON;
 }
 
-/* From the frame at hand, whose rule is known, to its caller's. */
-static inline enum unwind_end step(struct walker *walker)
+/* From a frame, whose rule is known, to its caller's. */
+static enum unwind_end step(struct walker *walker, const struct sig_frame *at, struct sig_frame *ret_caller)
 {
-	uint32_t rule = walker->at.rule;
-	uint64_t cfa = 0, return_address = 0;
+	uint32_t rule = at->rule;
+	uint64_t cfa = 0, return_address = 0, bp = at->bp, bx = at->bx;
+	uint8_t flags = at->flags & (SIG_FRAME_NO_BP | SIG_FRAME_NO_BX);
 
 	if (seg_unwind_kind_of(rule) == SEG_UNWIND_SIGNAL)
-		return step_over_signal(walker);
-	enum unwind_end end = find_cfa(walker, &cfa);
+		return step_over_signal(walker, at, ret_caller);
+	enum unwind_end end = find_cfa(walker, at, &cfa);
 	if (end != GOES_ON)
 		return end;
-	if (cfa <= walker->at.sp || cfa % 8 || !load(walker, cfa - 8, &return_address))
-		return refused(walker);
-	struct sig_frame caller = { .sp = cfa, .bp = walker->at.bp, .bx = walker->at.bx };
-	uint16_t flags = walker->at.flags & (SIG_FRAME_NO_BP | SIG_FRAME_NO_BX);
-	uint64_t base = seg_unwind_kind_of(rule) == SEG_UNWIND_DEREF_BP ? walker->at.bp : cfa;
-	if (!take_saved(walker, seg_unwind_bp(rule), base, &caller.bp, &flags, SIG_FRAME_NO_BP) ||
-	    !take_saved(walker, seg_unwind_bx(rule), base, &caller.bx, &flags, SIG_FRAME_NO_BX))
-		return refused(walker);
-	if (walker->at.flags & SIG_FRAME_POINTERS && !can_be_frame(walker, cfa, return_address))
+	if (cfa <= at->sp || cfa % 8 || !load(walker, cfa - 8, &return_address))
+		return refused(walker, at);
+	uint64_t base = seg_unwind_kind_of(rule) == SEG_UNWIND_DEREF_BP ? at->bp : cfa;
+	if (!take_saved(walker, at->bp, seg_unwind_bp(rule), base, &bp, &flags, SIG_FRAME_NO_BP) ||
+	    !take_saved(walker, at->bp, seg_unwind_bx(rule), base, &bx, &flags, SIG_FRAME_NO_BX))
+		return refused(walker, at);
+	if (at->flags & SIG_FRAME_POINTERS && !can_be_frame(at, cfa, return_address))
 		return END_POINTERS;
 	if (!return_address)
 		return END_ROOT;
-	caller.tag = return_address | SIG_TAG_RETURN;
-	caller.flags = flags;
-	walker->at = caller;
+	*ret_caller = (struct sig_frame){ .tag = return_address | SIG_TAG_RETURN, .sp = cfa, .bp = bp, .bx = bx, .flags = flags };
 	walker->registers = NULL;
 	return GOES_ON;
+}
+
+/* A caller's register, saved or not. False: it is not for an easy step. */
+static inline bool take_easily(const struct unwind_bounds *bounds, uint64_t cfa, uint32_t slot, uint64_t *value, uint8_t *flags, uint8_t unknown)
+{
+	if (slot == SEG_UNWIND_KEPT)
+		return true;
+	if (slot > SEG_UNWIND_SLOT_MAX || cfa - 8 * (uint64_t)slot < bounds->low)
+		return false;
+	memcpy(value, (const void *)(cfa - 8 * (uint64_t)slot), sizeof(*value));
+	*flags &= (uint8_t)~unknown;
+	return true;
+}
+
+/* The same of nearly all frames, those of code without frame pointers: in registers, from one to the next. False: nothing has
+ * changed, and step shall say what there is. */
+static inline bool step_easily(const struct unwind_bounds *bounds, struct sig_frame *at)
+{
+	struct sig_frame caller = *at;
+	uint64_t cfa = at->sp + (uint64_t)seg_unwind_offset(at->rule), return_address;
+
+	if (seg_unwind_kind_of(at->rule) != SEG_UNWIND_SP || at->flags & SIG_FRAME_POINTERS || cfa <= at->sp || cfa % 8 ||
+	    cfa - 8 < bounds->low || cfa > bounds->high)
+		return false;
+	memcpy(&return_address, (const void *)(cfa - 8), sizeof(return_address));
+	if (!take_easily(bounds, cfa, seg_unwind_bp(at->rule), &caller.bp, &caller.flags, SIG_FRAME_NO_BP) ||
+	    !take_easily(bounds, cfa, seg_unwind_bx(at->rule), &caller.bx, &caller.flags, SIG_FRAME_NO_BX) || !return_address)
+		return false;
+	caller.tag = return_address | SIG_TAG_RETURN;
+	caller.sp = cfa;
+	*at = caller;
+	return true;
 }
 
 /* Before what may fault. */
@@ -268,26 +323,29 @@ static inline void note_step(struct walker *walker, uint32_t flags)
 
 /* --- the last walk --- */
 
-static inline bool is_same(const struct sig_frame *a, const struct sig_frame *b)
+/* A register that is needed in frame `met`, of the last walk, is the same in the frame at hand, or as unknown. */
+static inline bool is_same_register(const struct sig_frame *met, uint8_t needs, uint64_t value_met, const struct sig_frame *at,
+				    uint64_t value, uint8_t unknown)
 {
-	const uint16_t values = SIG_FRAME_NO_BP | SIG_FRAME_NO_BX;
+	return !(met->flags & needs) || (value_met == value && !((met->flags ^ at->flags) & unknown));
+}
 
-	return a->tag == b->tag && a->sp == b->sp && a->bp == b->bp && a->bx == b->bx && (a->flags & values) == (b->flags & values);
+/* What led from met to the root leads there from the frame at hand. */
+static inline bool is_same(const struct sig_frame *met, const struct sig_frame *at)
+{
+	return met->tag == at->tag && met->sp == at->sp &&
+	       is_same_register(met, SIG_FRAME_NEEDS_BP, met->bp, at, at->bp, SIG_FRAME_NO_BP) &&
+	       is_same_register(met, SIG_FRAME_NEEDS_BX, met->bx, at, at->bx, SIG_FRAME_NO_BX);
 }
 
 /* The frame at hand is one of the last walk's; it is then the last one of walker->older. */
-static inline bool is_met_again(struct walker *walker)
+static inline bool is_met_again(struct walker *walker, const struct sig_frame *at)
 {
 	const struct sig_frame *frames = walker->state->frames;
 
-	while (walker->older && frames[walker->older - 1].sp < walker->at.sp)
+	while (walker->older && frames[walker->older - 1].sp < at->sp)
 		walker->older--;
-	return walker->older && is_same(&frames[walker->older - 1], &walker->at);
-}
-
-static inline void lay_down(struct walker *walker, const struct sig_frame *frame)
-{
-	walker->state->frames[2 * SIG_FRAMES_MAX - ++walker->fresh] = *frame;
+	return walker->older && is_same(&frames[walker->older - 1], at);
 }
 
 static inline bool holds(uint64_t address, uint64_t word)
@@ -298,13 +356,12 @@ static inline bool holds(uint64_t address, uint64_t word)
 	return found == word;
 }
 
-/* A register of the caller that was saved below its frame still is. */
-static inline bool holds_saved(uint32_t slot, uint64_t cfa, uint64_t value)
+static inline bool is_slot(uint32_t saved)
 {
-	return slot - 1 >= SEG_UNWIND_SLOT_MAX || holds(cfa - 8 * (uint64_t)slot, value);
+	return saved - 1 < SEG_UNWIND_SLOT_MAX;
 }
 
-/* The frame's rule tells its CFA from registers alone, and what it saves is told from that: since the registers are those of
+/* The frame's rule tells its CFA from registers alone, and what it saves is told from that: if the registers are those of
  * the last walk, so is the CFA, and what remains to be seen is whether the stack holds what it did. */
 static inline bool is_plain(uint32_t rule)
 {
@@ -313,101 +370,173 @@ static inline bool is_plain(uint32_t rule)
 	return kinds >> seg_unwind_kind_of(rule) & 1 && seg_unwind_bp(rule) != SEG_UNWIND_AT_BP && seg_unwind_bx(rule) != SEG_UNWIND_AT_BP;
 }
 
+/* A register is needed where the CFA is told from it, and where it is the caller's, too, who needs it. */
+static inline uint8_t need(uint32_t rule, enum seg_unwind_kind kind, uint32_t saved, const struct sig_frame *caller, uint8_t needs)
+{
+	return seg_unwind_kind_of(rule) == (uint32_t)kind || (saved == SEG_UNWIND_KEPT && caller->flags & needs) ? needs : 0;
+}
+
+/* Of a frame whose caller lies before it: which of its registers matter, and whether no word does but the return address. */
+static inline void note_needs(struct sig_frame *frame)
+{
+	const struct sig_frame *caller = frame - 1;
+	uint32_t rule = frame->rule;
+
+	frame->flags |= SIG_FRAME_NEEDS_BP | SIG_FRAME_NEEDS_BX;
+	frame->run = 0;
+	if (!is_plain(rule))
+		return;
+	frame->flags ^= SIG_FRAME_NEEDS_BP | SIG_FRAME_NEEDS_BX;
+	frame->flags |= need(rule, SEG_UNWIND_BP, seg_unwind_bp(rule), caller, SIG_FRAME_NEEDS_BP) |
+			need(rule, SEG_UNWIND_BX, seg_unwind_bx(rule), caller, SIG_FRAME_NEEDS_BX);
+	if ((caller->flags & SIG_FRAME_NEEDS_BP && is_slot(seg_unwind_bp(rule))) ||
+	    (caller->flags & SIG_FRAME_NEEDS_BX && is_slot(seg_unwind_bx(rule))))
+		return;
+	frame->run = caller->run < UINT8_MAX ? caller->run + 1 : UINT8_MAX;
+}
+
+/* The outermost one: no matter how the walk ended there. */
+static void note_needs_of_root(struct sig_frame *frame)
+{
+	frame->run = 0;
+	if (seg_unwind_kind_of(frame->rule) != SEG_UNWIND_END)
+		frame->flags |= SIG_FRAME_NEEDS_BP | SIG_FRAME_NEEDS_BX;
+}
+
 /* The frame is plain, lies where it may be read, and its caller is as it was. */
-static inline bool has_same_caller(const struct unwind_bounds *bounds, const struct sig_frame *frame)
+static bool has_same_caller(const struct unwind_bounds *bounds, const struct sig_frame *frame)
 {
 	const struct sig_frame *caller = frame - 1;
 	uint64_t cfa = caller->sp;
-	uint32_t rule = frame->rule;
+	uint32_t rule = frame->rule, bp = seg_unwind_bp(rule), bx = seg_unwind_bx(rule);
 
 	return is_plain(rule) && cfa - 8 * (SEG_UNWIND_SLOT_MAX + 1) >= bounds->low && cfa <= bounds->high &&
-	       holds(cfa - 8, caller->tag & ~SIG_TAG_RETURN) && holds_saved(seg_unwind_bp(rule), cfa, caller->bp) &&
-	       holds_saved(seg_unwind_bx(rule), cfa, caller->bx);
+	       holds(cfa - 8, caller->tag & ~SIG_TAG_RETURN) &&
+	       (!(caller->flags & SIG_FRAME_NEEDS_BP) || !is_slot(bp) || holds(cfa - 8 * (uint64_t)bp, caller->bp)) &&
+	       (!(caller->flags & SIG_FRAME_NEEDS_BX) || !is_slot(bx) || holds(cfa - 8 * (uint64_t)bx, caller->bx));
+}
+
+enum { BLOCK_FRAMES = 8 };
+
+/* The return addresses of so many frames, the callers up to caller, are where they were. */
+static inline bool holds_block(const struct sig_frame *caller, uint32_t count)
+{
+	uint64_t difference = 0, found;
+
+	for (; count; count--, caller--) {
+		memcpy(&found, (const void *)(caller->sp - 8), sizeof(found));
+		difference |= found ^ caller->tag ^ SIG_TAG_RETURN;
+	}
+	return !difference;
+}
+
+/* Of a run that begins with the frame before `left`: how many frames are left when those are passed over whose callers are as
+ * they were. By blocks, so that there is one question for each; each frame of a run lies above the one before it. */
+static inline uint32_t pass_run(const struct unwind_bounds *bounds, const struct sig_frame *frames, uint32_t left)
+{
+	uint32_t run = frames[left - 1].run;
+
+	while (run) {
+		const struct sig_frame *caller = &frames[left - 1] - 1;
+		uint32_t count = run < BLOCK_FRAMES ? run : BLOCK_FRAMES;
+		if (caller->sp - 8 < bounds->low || caller[1 - (int32_t)count].sp > bounds->high || !holds_block(caller, count))
+			break;
+		left -= count;
+		run -= count;
+	}
+	return left;
 }
 
 /* The same of any frame, by taking the step; at the root: the walk ends as it did. */
 static bool steps_as_before(struct walker *walker, uint32_t index)
 {
 	const struct sig_frame *frame = &walker->state->frames[index];
+	struct sig_frame caller;
+	enum unwind_end end = step(walker, frame, &caller);
 
-	walker->at = *frame;
-	enum unwind_end end = step(walker);
 	if (index == 0)
 		return end == (enum unwind_end)walker->state->end;
-	return end == GOES_ON && is_same(&walker->at, frame - 1);
+	return end == GOES_ON && is_same(frame - 1, &caller);
 }
 
-/* The frame at hand was met again. True: from there on everything is as it was. Else the frame at hand is the last one that
- * was, and those that led to it are laid down. */
-static bool is_all_the_same(struct walker *walker)
+/* How many frames are left, of those of walker->older, when all are passed over that are found again. */
+static uint32_t pass(struct walker *walker)
 {
 	const struct sig_frame *frames = walker->state->frames;
 	uint32_t left = walker->older;
 
-	note_step(walker, 0);
-	while (left) {
+	do {
 		const uint32_t begin = left;
+		left = pass_run(&walker->bounds, frames, left);
 		while (left > 1 && has_same_caller(&walker->bounds, &frames[left - 1]))
 			left--;
 		if (left < begin)
 			walker->registers = NULL;
-		struct unwind_bounds bounds = walker->bounds;
-		const greg_t *registers = walker->registers;
-		if (steps_as_before(walker, left - 1)) {
-			left--;
-			continue;
-		}
-		walker->bounds = bounds;
-		walker->registers = registers;
-		for (; walker->older > left; walker->older--)
-			lay_down(walker, &frames[walker->older - 1]);
-		walker->at = frames[left - 1];
-		walker->older = left - 1;
-		return false;
-	}
-	return true;
+	} while (steps_as_before(walker, left - 1) && --left);
+	return left;
+}
+
+/* The frame at hand was met again. True: from there on everything is as it was. Else no frame of the last walk is met again
+ * before the first one that is not. */
+static __attribute__((noinline)) bool is_all_the_same(struct walker *walker)
+{
+	struct unwind_bounds bounds = walker->bounds;
+	const greg_t *registers = walker->registers;
+
+	note_step(walker, 0);
+	uint32_t left = pass(walker);
+	if (!left)
+		return true;
+	walker->bounds = bounds;
+	walker->registers = registers;
+	walker->older = left - 1;
+	return false;
 }
 
 /* --- the walk --- */
 
-static void begin(struct walker *walker, const ucontext_t *context, struct unwind_state *state)
+static struct sig_frame *begin(struct walker *walker, const ucontext_t *context, struct unwind_state *state)
 {
-	const greg_t *gregs = context->uc_mcontext.gregs;
+	struct sig_frame *leaf = state->frames + UNWIND_FRAMES - 1;
 
+	*leaf = frame_of(context->uc_mcontext.gregs);
 	walker->context = context;
 	walker->state = state;
-	walker->registers = gregs;
+	walker->registers = context->uc_mcontext.gregs;
 	walker->map = atomic_load_explicit(&module_gate.current, memory_order_acquire);
-	walker->at = (struct sig_frame){ .tag = (uint64_t)gregs[REG_RIP] & ~SIG_TAG_RETURN,
-					 .sp = (uint64_t)gregs[REG_RSP],
-					 .bp = (uint64_t)gregs[REG_RBP],
-					 .bx = (uint64_t)gregs[REG_RBX] };
-	walker->bounds = sig_unwind_bounds(walker->at.sp, context);
+	walker->bounds = sig_unwind_bounds(leaf->sp, context);
 	walker->fresh = 0;
 	walker->older = state->frame_count;
+	return leaf;
 }
 
-/* Lays frames down until the root, or until those of the last walk go on unchanged. */
-static enum unwind_end climb(struct walker *walker, bool *ret_is_met)
+/* Lays frames down from the one in place on, until the root, or until those of the last walk go on unchanged. */
+static enum unwind_end climb(struct walker *walker, struct sig_frame *place, bool *ret_is_met)
 {
-	enum unwind_end end = GOES_ON;
+	struct sig_frame at = *place;
+	enum unwind_end end;
 
 	*ret_is_met = false;
-	while (end == GOES_ON) {
-		if (is_met_again(walker)) {
-			*ret_is_met = is_all_the_same(walker);
-			if (*ret_is_met)
-				return (enum unwind_end)walker->state->end;
-		} else {
-			take_rule(walker);
+	for (;; place--) {
+		if (is_met_again(walker, &at) && is_all_the_same(walker)) {
+			*ret_is_met = true;
+			return (enum unwind_end)walker->state->end;
 		}
+		take_rule(walker, &at);
 		if (walker->fresh >= SIG_FRAMES_MAX)
 			return END_DEEP;
-		lay_down(walker, &walker->at);
-		note_step(walker, walker->at.flags);
-		end = step(walker);
+		walker->fresh++;
+		*place = at;
+		note_step(walker, at.flags);
+		if (step_easily(&walker->bounds, &at)) {
+			walker->registers = NULL;
+			continue;
+		}
+		end = step(walker, place, place - 1);
+		if (end != GOES_ON)
+			return end;
+		at = place[-1];
 	}
-	return end;
 }
 
 /* What is known holds as long as no module came to another's place and no table was made. */
@@ -445,7 +574,14 @@ static struct sig_walk keep(struct unwind_state *state, uint32_t kept, uint32_t 
 
 	if (excess)
 		memmove(frames, frames + excess, (kept - excess) * sizeof(*frames));
-	memmove(frames + kept - excess, frames + 2 * SIG_FRAMES_MAX - fresh, fresh * sizeof(*frames));
+	for (uint32_t i = 0; i < fresh; i++) {
+		struct sig_frame *frame = frames + kept - excess + i;
+		*frame = frames[UNWIND_FRAMES - fresh + i];
+		if (frame == frames)
+			note_needs_of_root(frame);
+		else
+			note_needs(frame);
+	}
 	return (struct sig_walk){ .frames = frames,
 				  .depth = kept + fresh - excess,
 				  .kept = excess ? 0 : kept,
@@ -460,8 +596,8 @@ struct sig_walk sig_walk(const ucontext_t *context, struct unwind_state *state)
 	if (state == unwinder.states)
 		state->frame_count = 0; /* nobody's own */
 	forget_if_stale(state, atomic_load_explicit(&module_gate.current, memory_order_acquire));
-	begin(&walker, context, state);
-	enum unwind_end end = climb(&walker, &is_met);
+	struct sig_frame *leaf = begin(&walker, context, state);
+	enum unwind_end end = climb(&walker, leaf, &is_met);
 	struct sig_walk walk = keep(state, is_met ? walker.older : 0, walker.fresh);
 	walk.is_cut |= end == END_DEEP;
 	state->frame_count = walk.is_cut ? 0 : walk.depth;

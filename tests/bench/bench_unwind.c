@@ -1,6 +1,6 @@
 /* bench_unwind - what a walk over a stack costs, and the whole handler, inside the process: `name value unit` lines.
  *
- *     bench_unwind [ROUNDS]
+ *     bench_unwind [ROUNDS [VARIANT]]      default: 20,000 of each
  *
  * The stacks are of functions without frame pointers, all different. Of each round one walk is timed by the processor's
  * counter; the time that the counter itself takes is subtracted. The variants take turns, each time in another order, and
@@ -196,6 +196,7 @@ static void forget(int how)
 	if (!(how & NO_RULES))
 		return;
 	memset(state->known, 0, sizeof(state->known));
+	memset(state->path.children, 0, sizeof(state->path.children));
 	state->path.depth = 0;
 	state->tagged = 0;
 }
@@ -368,13 +369,21 @@ static void take_turn(uint32_t index, uint32_t frames)
 	of->count += bench.done - first;
 }
 
-static void run(uint32_t frames, double tick_ns)
+static bool is_wanted(uint32_t index, const char *only)
+{
+	return !only || !strcmp(variants[index].name, only);
+}
+
+/* only: the name of a variant, NULL = all. */
+static void run(uint32_t frames, double tick_ns, const char *only)
 {
 	for (uint32_t turn = 0; turn < TURNS; turn++)
 		for (uint32_t i = 0; i < VARIANTS; i++)
-			take_turn((turn * 7 + i * 5) % VARIANTS, frames);
+			if (is_wanted((turn * 7 + i * 5) % VARIANTS, only))
+				take_turn((turn * 7 + i * 5) % VARIANTS, frames);
 	for (uint32_t i = 0; i < VARIANTS; i++)
-		print_figures(i, frames, tick_ns);
+		if (kept[i].count)
+			print_figures(i, frames, tick_ns);
 }
 
 /* --- setup --- */
@@ -471,7 +480,7 @@ int main(int argc, char **argv)
 	bench.evicting = calloc(1, EVICTED_BYTES);
 	bench.tid = gettid();
 	if (rounds < ROUNDS_MIN || !bench.ticks || !bench.evicting) {
-		fprintf(stderr, "usage: bench_unwind [ROUNDS], %d or more\n", ROUNDS_MIN);
+		fprintf(stderr, "usage: bench_unwind [ROUNDS [VARIANT]], %d or more rounds\n", ROUNDS_MIN);
 		return 2;
 	}
 	for (uint32_t i = 0; i < VARIANTS; i++)
@@ -483,6 +492,6 @@ int main(int argc, char **argv)
 	double tick_ns = ns_per_tick();
 	measure_counter();
 	for (size_t i = 0; i < sizeof(depths) / sizeof(depths[0]); i++)
-		run(depths[i], tick_ns);
+		run(depths[i], tick_ns, argc > 2 ? argv[2] : NULL);
 	return 0;
 }

@@ -26,6 +26,11 @@ SHOWN void innermost(int);
 SHOWN void middle(int);
 SHOWN void outermost(int);
 SHOWN void recurse(int);
+SHOWN void from_one_side(void);
+SHOWN void from_other_side(void);
+SHOWN void leave_room(int);
+SHOWN void above_on_one_side(int, int);
+SHOWN void above_on_other_side(int, int);
 SHOWN void *thread_body(void *);
 SHOWN void on_other_signal(int);
 SHOWN int compare_and_sample(const void *, const void *);
@@ -124,6 +129,77 @@ START_TEST(the_same_place_is_the_same_node_every_time)
 	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_SAMPLES), 50);
 	ck_assert_uint_eq(fixture_node_samples(fixture_hottest_node()), 50);
 	ck_assert_uint_eq(fixture_node_activations(fixture_hottest_node()), 1);
+}
+END_TEST
+
+void from_one_side(void)
+{
+	recurse(20);
+	sink++;
+}
+
+void from_other_side(void)
+{
+	recurse(20);
+	sink += 2;
+}
+
+/* From the leaf up to there all is as it was, to the last word. */
+START_TEST(a_stack_that_differs_far_from_its_leaf_is_another_one)
+{
+	uint64_t frames[64];
+
+	from_one_side();
+	for (volatile int i = 0; i < 2; i++)
+		from_other_side();
+	uint32_t node = fixture_hottest_node();
+	ck_assert_uint_eq(fixture_node_samples(node), 2);
+	ck_assert_uint_gt(fixture_path(node, frames, 64), 22);
+	ck_assert(fixture_frame_is_in(frames[21], (void *)recurse));
+	ck_assert(fixture_frame_is_in(frames[22], (void *)from_other_side));
+}
+END_TEST
+
+/* Leaves what lies there as it is. */
+void leave_room(int bytes)
+{
+	char *room = __builtin_alloca((size_t)bytes);
+
+	__asm__ volatile("" : : "r"(room));
+	take_sample_here();
+	sink++;
+}
+
+void above_on_one_side(int bytes, int more_bytes)
+{
+	char *room = __builtin_alloca((size_t)bytes);
+
+	__asm__ volatile("" : : "r"(room));
+	leave_room(more_bytes);
+	sink++;
+}
+
+void above_on_other_side(int bytes, int more_bytes)
+{
+	char *room = __builtin_alloca((size_t)bytes);
+
+	__asm__ volatile("" : : "r"(room));
+	leave_room(more_bytes);
+	sink += 2;
+}
+
+/* The stack pointer is where it was, and so is, further up, the return address of before: in room that nobody wrote to. */
+START_TEST(a_frame_that_is_found_by_its_frame_pointer_is_looked_for_where_that_points)
+{
+	void (*const sides[])(int, int) = { above_on_one_side, above_on_other_side, above_on_other_side };
+	const void *const other[] = { (void *)take_sample_here, (void *)leave_room, (void *)above_on_other_side };
+	uint64_t frames[64];
+
+	for (volatile int i = 0; i < 3; i++)
+		sides[i](i ? 16 : 1024, i ? 1024 : 16);
+	uint32_t node = fixture_hottest_node();
+	ck_assert_uint_eq(fixture_node_samples(node), 2);
+	expect_chain(frames, fixture_path(node, frames, 64), other, 3);
 }
 END_TEST
 
@@ -650,6 +726,8 @@ int main(void)
 	tcase_add_checked_fixture(cases[0], start_sampling, NULL);
 	tcase_add_test(cases[0], a_chain_of_functions_is_found_in_order);
 	tcase_add_test(cases[0], the_same_place_is_the_same_node_every_time);
+	tcase_add_test(cases[0], a_stack_that_differs_far_from_its_leaf_is_another_one);
+	tcase_add_test(cases[0], a_frame_that_is_found_by_its_frame_pointer_is_looked_for_where_that_points);
 	tcase_add_test(cases[0], a_stack_deeper_than_is_kept_shows_its_leaf_end_below_truncated);
 	tcase_add_test(cases[0], a_thread_that_nothing_was_prepared_for_is_walked);
 	tcase_add_test(cases[0], a_sample_in_a_signal_handler_shows_the_handler);

@@ -1,8 +1,10 @@
 /* Built three times: with frame pointers (UNWIND "fp", HAS_POINTERS) and without ("auto", HAS_TABLES; "libunwind",
  * HAS_LIBRARY). */
+#include "../../../shim/base/real.h"
 #include "../../../shim/sampling/deputy.h"
 #include "../../../shim/sampling/entry.h"
 #include "../../../shim/sampling/guard.h"
+#include "../../../shim/sampling/handler.h"
 #include "../../../shim/sampling/modules.h"
 #include "../../../shim/sampling/sampling.h"
 #include "../../../shim/sampling/unwind.h"
@@ -343,9 +345,9 @@ static void do_nothing(int number)
 }
 
 /* How much of the alternate stack a handler needs on this machine; the kernel's part depends on its registers. */
-static size_t alternate_bytes_of(void (*handler)(int))
+static size_t alternate_bytes_of(void (*handle)(int))
 {
-	struct sigaction action = { .sa_handler = handler, .sa_flags = SA_ONSTACK };
+	struct sigaction action = { .sa_handler = handle, .sa_flags = SA_ONSTACK };
 	size_t free_bytes = 0;
 
 	memset(alternate, 0xa5, sizeof(alternate));
@@ -374,6 +376,53 @@ START_TEST(a_sample_on_an_alternate_stack_takes_little_more_than_the_kernel_does
 	expect_chain(frames, depth, chain, 4);
 	ck_assert_uint_gt(depth, 10);
 #endif
+}
+END_TEST
+
+enum { HANDLER_STACK_BYTES = 2048, SMALL_RECURSION = 200, RECURSION_STACK_BYTES = 1 << 20 };
+
+static uintptr_t kernels_part; /* of the signal that was sampled last: where it begins, the lower end */
+
+/* In sig_on_prof's place; what it takes for itself counts as the handler's. The kernel lays the address to return to below the
+ * context (struct rt_sigframe, arch/x86/include/asm/sigframe.h). */
+static void note_and_sample(int number, siginfo_t *info, void *context)
+{
+	kernels_part = (uintptr_t)context - sizeof(void *);
+	sig_on_prof(number, info, context);
+}
+
+static void sample_and_recurse(int number)
+{
+	(void)number;
+	outermost(1);           /* nothing is known of the code nor of the stack */
+	outermost(2);           /* some is, all is */
+	recurse(SMALL_RECURSION);
+}
+
+START_TEST(a_sample_takes_less_than_two_kib_of_stack_below_the_kernels_part)
+{
+	struct sigaction action = { .sa_sigaction = note_and_sample, .sa_flags = SA_SIGINFO | SA_RESTART };
+	static unsigned char room[RECURSION_STACK_BYTES] __attribute__((aligned(4096)));
+	stack_t stack = { .ss_sp = room, .ss_size = sizeof(room) };
+	void (*const handlers[])(int) = { on_other_signal, sample_and_recurse };
+
+	real.sigaction(SIGPROF, &action, NULL);
+	sigaltstack(&stack, NULL);
+	for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++) {
+		struct sigaction other = { .sa_handler = handlers[i], .sa_flags = SA_ONSTACK };
+		size_t untouched = 0;
+		memset(room, 0xa5, sizeof(room));
+		sigaction(SIGUSR2, &other, NULL);
+		raise(SIGUSR2);
+		while (room[untouched] == 0xa5)
+			untouched++;
+		ck_assert_uint_gt(untouched, 0);
+		ck_assert_uint_gt(kernels_part, (uintptr_t)room + untouched);
+		ck_assert_uint_le(kernels_part - (uintptr_t)room - untouched, HANDLER_STACK_BYTES);
+		ck_assert_uint_ge(kernels_part - (uintptr_t)room - untouched, 256); /* else it was not looked at */
+	}
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_SAMPLES), 5);
+	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_DROP_UNWIND), 0);
 }
 END_TEST
 
@@ -732,6 +781,7 @@ int main(void)
 	tcase_add_test(cases[0], a_thread_that_nothing_was_prepared_for_is_walked);
 	tcase_add_test(cases[0], a_sample_in_a_signal_handler_shows_the_handler);
 	tcase_add_test(cases[0], a_sample_on_an_alternate_stack_takes_little_more_than_the_kernel_does);
+	tcase_add_test(cases[0], a_sample_takes_less_than_two_kib_of_stack_below_the_kernels_part);
 	tcase_add_test(cases[0], a_wild_frame_pointer_is_not_followed);
 	tcase_add_test(cases[0], a_page_of_the_stack_that_cannot_be_read_ends_the_walk_and_nothing_else);
 	tcase_add_test(cases[0], a_way_to_walk_that_faults_again_and_again_is_given_up_and_told_of_once);

@@ -1,6 +1,10 @@
 /* Both sides are machines over messages: a byte of type, four of length that count themselves, a body. Only the client's
- * first messages have no type. Bodies of no interest are passed over by their length, and those of many rows in a row
- * without leaving the loop; of the others what matters stands in strings that end with a zero byte.
+ * first messages have no type. Bodies of no interest are passed over by their length; of the others what matters stands in
+ * strings that end with a zero byte.
+ *
+ * Nearly all messages of nearly all sessions lie in one piece from end to end. Those of the kinds that come with each
+ * transaction are read without the machines, by pass_asked and pass_answered, to the same end; where they stop, and be it at
+ * once, the machine goes on.
  */
 #include "postgres.h"
 
@@ -42,11 +46,6 @@ enum client_state {
 };
 
 #define TLS_HANDSHAKE 0x16 /* first byte of a TLS record (RFC 8446 clause 5.1); as a length's first it were 350 MiB */
-
-bool postgres_client_is_within(const struct postgres_client *client)
-{
-	return client->header_bytes != 0;
-}
 
 bool postgres_client_has_verb(const struct postgres_client *client)
 {
@@ -131,7 +130,7 @@ static enum postgres_event eat_startup_body(struct postgres_client *client, cons
 }
 
 /* The longest message of this type that the server accepts; 0 = there is no such type. */
-static uint32_t client_limit(char type)
+static uint32_t client_limit(uint8_t type)
 {
 	switch (type) {
 	case 'Q': case 'P': case 'B': case 'F': case 'd': case 'p':
@@ -141,6 +140,13 @@ static uint32_t client_limit(char type)
 	}
 	return 0;
 }
+
+/* What the end of such a message is. */
+static const uint8_t client_events[256] = {
+	['Q'] = POSTGRES_QUERY, ['P'] = POSTGRES_PARSE, ['B'] = POSTGRES_BIND, ['D'] = POSTGRES_DESCRIBE,
+	['E'] = POSTGRES_EXECUTE, ['C'] = POSTGRES_CLOSE, ['S'] = POSTGRES_SYNC, ['F'] = POSTGRES_FUNCTION,
+	['c'] = POSTGRES_COPY_END, ['f'] = POSTGRES_COPY_END, ['X'] = POSTGRES_TERMINATE,
+};
 
 /* Names of statements and portals begin differently, so that the two are never the same. FNV-1a, 64 bits. */
 #define NAME_PRIME 0x100000001b3ULL
@@ -153,10 +159,8 @@ static void begin_name(struct postgres_client *client, bool is_portal)
 }
 
 /* The low 40 bits are those that prepared.h keeps, so all bits go into them. */
-static uint64_t end_name(const struct postgres_client *client)
+static uint64_t end_name(uint64_t name)
 {
-	uint64_t name = client->name;
-
 	if (name == PORTAL_BASIS || name == STATEMENT_BASIS)
 		return 0;
 	name = (name ^ name >> 32) * 0x9e3779b97f4a7c15ULL;
@@ -195,7 +199,7 @@ static void begin_body(struct postgres_client *client)
 
 static bool end_header(struct postgres_client *client)
 {
-	if (client->left < LENGTH_BYTES || client->left - LENGTH_BYTES > client_limit((char)client->type))
+	if (client->left < LENGTH_BYTES || client->left - LENGTH_BYTES > client_limit(client->type))
 		return false;
 	client->left -= LENGTH_BYTES;
 	begin_body(client);
@@ -208,7 +212,7 @@ static bool eat_header(struct postgres_client *client, const char **next, const 
 	if (!client->header_bytes) {
 		client->type = (uint8_t)**next;
 		client->left = 0;
-		if (!client_limit(**next))
+		if (!client_limit(client->type))
 			return false;
 	}
 	if (!client->header_bytes && end - *next >= HEADER_BYTES) {
@@ -239,7 +243,7 @@ static bool eat_name(struct postgres_client *client, const char **next, const ch
 static void eat_parse(struct postgres_client *client, const char *next, const char *end)
 {
 	if (client->field == 0 && eat_name(client, &next, end)) {
-		client->statement = end_name(client);
+		client->statement = end_name(client->name);
 		client->field = 1;
 	}
 	if (client->field == 1)
@@ -250,12 +254,12 @@ static void eat_parse(struct postgres_client *client, const char *next, const ch
 static void eat_bind(struct postgres_client *client, const char *next, const char *end)
 {
 	if (client->field == 0 && eat_name(client, &next, end)) {
-		client->portal = end_name(client);
+		client->portal = end_name(client->name);
 		begin_name(client, false);
 		client->field = 1;
 	}
 	if (client->field == 1 && eat_name(client, &next, end)) {
-		client->statement = end_name(client);
+		client->statement = end_name(client->name);
 		client->field = 2;
 	}
 }
@@ -264,7 +268,7 @@ static void eat_bind(struct postgres_client *client, const char *next, const cha
 static void eat_execute(struct postgres_client *client, const char *next, const char *end)
 {
 	if (client->field == 0 && eat_name(client, &next, end)) {
-		client->portal = end_name(client);
+		client->portal = end_name(client->name);
 		client->field = 1;
 	}
 }
@@ -278,7 +282,7 @@ static void eat_target(struct postgres_client *client, const char *next, const c
 		client->field = 1;
 	}
 	if (client->field == 1 && eat_name(client, &next, end)) {
-		*(client->is_of_portal ? &client->portal : &client->statement) = end_name(client);
+		*(client->is_of_portal ? &client->portal : &client->statement) = end_name(client->name);
 		client->field = 2;
 	}
 }
@@ -308,31 +312,9 @@ static enum postgres_event end_message(struct postgres_client *client)
 {
 	client->header_bytes = 0;
 	client->state = CLIENT_HEADER;
-	switch (client->type) {
-	case 'Q':
+	if (client->type == 'Q' || client->type == 'P')
 		sql_end(&client->sql);
-		return POSTGRES_QUERY;
-	case 'P':
-		sql_end(&client->sql);
-		return POSTGRES_PARSE;
-	case 'B':
-		return POSTGRES_BIND;
-	case 'D':
-		return POSTGRES_DESCRIBE;
-	case 'E':
-		return POSTGRES_EXECUTE;
-	case 'C':
-		return POSTGRES_CLOSE;
-	case 'S':
-		return POSTGRES_SYNC;
-	case 'F':
-		return POSTGRES_FUNCTION;
-	case 'c': case 'f':
-		return POSTGRES_COPY_END;
-	case 'X':
-		return POSTGRES_TERMINATE;
-	}
-	return POSTGRES_MORE;
+	return client_events[client->type];
 }
 
 static enum postgres_event eat_body(struct postgres_client *client, const char **next, const char *end)
@@ -346,9 +328,83 @@ static enum postgres_event eat_body(struct postgres_client *client, const char *
 	return client->left ? POSTGRES_MORE : end_message(client);
 }
 
-struct postgres_step postgres_read_client(struct postgres_client *client, const char *bytes, size_t n)
+/* A message that lies between next and end as a whole. Its end; NULL: there is none, or not all of it, or one too long. */
+static inline const char *end_of_whole(const char *next, const char *end, uint32_t body_bytes_max)
 {
-	const char *next = bytes, *end = bytes + n;
+	if (end - next < HEADER_BYTES)
+		return NULL;
+	uint32_t length = big_endian_32(next + 1);
+	if (length - LENGTH_BYTES > body_bytes_max || (size_t)(end - next - 1) < length)
+		return NULL;
+	return next + 1 + (size_t)length;
+}
+
+struct whole_name {
+	uint64_t name;
+	const char *next; /* what follows it; NULL: it has no end, and is nobody's */
+};
+
+static inline struct whole_name whole_name(uint64_t basis, const char *next, const char *end)
+{
+	for (uint64_t name = basis; next < end; next++) {
+		if (!*next)
+			return (struct whole_name){ end_name(name), next + 1 };
+		name = (name ^ (uint8_t)*next) * NAME_PRIME;
+	}
+	return (struct whole_name){ 0, NULL };
+}
+
+static inline void whole_bind(struct postgres_client *client, const char *next, const char *end)
+{
+	struct whole_name portal = whole_name(PORTAL_BASIS, next, end);
+
+	client->portal = portal.name;
+	client->statement = portal.next ? whole_name(STATEMENT_BASIS, portal.next, end).name : 0;
+}
+
+static inline void whole_target(struct postgres_client *client, const char *next, const char *end)
+{
+	client->statement = 0;
+	client->portal = 0;
+	client->is_of_portal = next < end && *next == 'P';
+	if (client->is_of_portal)
+		client->portal = whole_name(PORTAL_BASIS, next + 1, end).name;
+	else if (next < end)
+		client->statement = whole_name(STATEMENT_BASIS, next + 1, end).name;
+}
+
+/* The message that begins at *next, of those that come with each transaction, if all of it is there. False: it is not, or
+ * of another kind. */
+static inline __attribute__((always_inline)) bool pass_asked(struct postgres_client *client, const char **next, const char *end)
+{
+	const char *body = *next + HEADER_BYTES, *body_end = end_of_whole(*next, end, POSTGRES_SMALL_BYTES);
+
+	if (!body_end)
+		return false;
+	client->type = (uint8_t)**next;
+	switch (client->type) {
+	case 'B':
+		whole_bind(client, body, body_end);
+		break;
+	case 'E':
+		client->portal = whole_name(PORTAL_BASIS, body, body_end).name;
+		break;
+	case 'C': case 'D':
+		whole_target(client, body, body_end);
+		break;
+	case 'S': case 'd':
+		break;
+	default:
+		return false;
+	}
+	*next = body_end;
+	return true;
+}
+
+/* Goes on at next. Apart, so that who reads whole messages only does not save the registers that this needs. */
+static __attribute__((noinline)) struct postgres_step go_on_client(struct postgres_client *client, const char *bytes,
+								    const char *next, const char *end)
+{
 	enum postgres_event event = POSTGRES_MORE;
 
 	while (next < end && event == POSTGRES_MORE) {
@@ -362,7 +418,9 @@ struct postgres_step postgres_read_client(struct postgres_client *client, const 
 			event = eat_startup_body(client, &next, end);
 			break;
 		case CLIENT_HEADER:
-			if (!eat_header(client, &next, end))
+			if (!client->header_bytes && pass_asked(client, &next, end))
+				event = client_events[client->type];
+			else if (!eat_header(client, &next, end))
 				event = POSTGRES_BROKEN;
 			else if (client->state == CLIENT_BODY && !client->left)
 				event = end_message(client);
@@ -371,7 +429,7 @@ struct postgres_step postgres_read_client(struct postgres_client *client, const 
 			event = eat_body(client, &next, end);
 			break;
 		default:
-			return (struct postgres_step){ POSTGRES_MORE, n };
+			return (struct postgres_step){ POSTGRES_MORE, (size_t)(end - bytes) };
 		}
 	}
 	if (event == POSTGRES_BROKEN || event == POSTGRES_ENCRYPTED) {
@@ -379,6 +437,18 @@ struct postgres_step postgres_read_client(struct postgres_client *client, const 
 		client->header_bytes = 0;
 	}
 	return (struct postgres_step){ event, (size_t)(next - bytes) };
+}
+
+struct postgres_step postgres_read_client(struct postgres_client *client, const char *bytes, size_t n)
+{
+	const char *next = bytes, *end = bytes + n;
+
+	if (client->state == CLIENT_HEADER && !client->header_bytes && pass_asked(client, &next, end)) {
+		enum postgres_event event = client_events[client->type];
+		if (event != POSTGRES_MORE || next == end)
+			return (struct postgres_step){ event, (size_t)(next - bytes) };
+	}
+	return go_on_client(client, bytes, next, end);
 }
 
 /* the server */
@@ -399,33 +469,22 @@ void postgres_expect_negotiation(struct postgres_server *server)
 		server->negotiations_due++;
 }
 
-static bool is_server_type(char type)
-{
-	switch (type) {
-	case 'R': case 'S': case 'K': case 'v': case 'Z': case 'T': case 'D': case 'C': case 'E': case 'N': case 'A': case '1':
-	case '2': case '3': case 't': case 'n': case 's': case 'I': case 'G': case 'H': case 'W': case 'd': case 'c': case 'V':
-		return true;
-	}
-	return false;
-}
+/* What the end of such a message is, and 1; 0: there is no such type. */
+enum { KNOWN = 1 };
+static const uint8_t server_events[256] = {
+	['C'] = KNOWN + POSTGRES_COMPLETE, ['I'] = KNOWN + POSTGRES_COMPLETE, ['s'] = KNOWN + POSTGRES_COMPLETE,
+	['Z'] = KNOWN + POSTGRES_READY, ['E'] = KNOWN + POSTGRES_ERROR, ['G'] = KNOWN + POSTGRES_COPY_IN,
+	['W'] = KNOWN + POSTGRES_COPY_BOTH,
+	['R'] = KNOWN, ['S'] = KNOWN, ['K'] = KNOWN, ['v'] = KNOWN, ['T'] = KNOWN, ['D'] = KNOWN, ['N'] = KNOWN,
+	['A'] = KNOWN, ['1'] = KNOWN, ['2'] = KNOWN, ['3'] = KNOWN, ['t'] = KNOWN, ['n'] = KNOWN, ['H'] = KNOWN,
+	['d'] = KNOWN, ['c'] = KNOWN, ['V'] = KNOWN,
+};
 
 static enum postgres_event end_server_message(struct postgres_server *server)
 {
 	server->header_bytes = 0;
 	server->state = SERVER_HEADER;
-	switch (server->type) {
-	case 'C': case 'I': case 's':
-		return POSTGRES_COMPLETE;
-	case 'Z':
-		return POSTGRES_READY;
-	case 'E':
-		return POSTGRES_ERROR;
-	case 'G':
-		return POSTGRES_COPY_IN;
-	case 'W':
-		return POSTGRES_COPY_BOTH;
-	}
-	return POSTGRES_MORE;
+	return server_events[server->type] - KNOWN;
 }
 
 /* The one byte in answer to a negotiation. An error in its place is a message. */
@@ -463,25 +522,13 @@ static bool end_server_header(struct postgres_server *server)
 	return true;
 }
 
-/* Passes over rows that are there from end to end. Where it stops, the machine goes on. */
-static const char *pass_rows(const char *next, const char *end)
-{
-	while (end - next >= HEADER_BYTES && (*next == 'D' || *next == 'd')) {
-		uint32_t length = big_endian_32(next + 1);
-		if (length < LENGTH_BYTES || (size_t)(end - next - 1) < length)
-			break;
-		next += 1 + (size_t)length;
-	}
-	return next;
-}
-
 /* False: this begins no message. */
 static bool eat_server_header(struct postgres_server *server, const char **next, const char *end)
 {
 	if (!server->header_bytes) {
 		server->type = (uint8_t)**next;
 		server->left = 0;
-		if (!is_server_type(**next))
+		if (!server_events[server->type])
 			return false;
 	}
 	if (!server->header_bytes && end - *next >= HEADER_BYTES) {
@@ -537,6 +584,22 @@ static enum postgres_event eat_server_body(struct postgres_server *server, const
 	return server->left ? POSTGRES_MORE : end_server_message(server);
 }
 
+/* Messages that lie here as a whole, up to one that means something; but for errors, whose bodies matter. */
+static inline __attribute__((always_inline)) enum postgres_event pass_answered(const char **next, const char *end)
+{
+	enum postgres_event event = POSTGRES_MORE;
+	const char *body_end;
+
+	while (event == POSTGRES_MORE && (body_end = end_of_whole(*next, end, POSTGRES_LARGE_BYTES))) {
+		uint8_t known = server_events[(uint8_t)**next];
+		if (!known || known == KNOWN + POSTGRES_ERROR)
+			break;
+		event = known - KNOWN;
+		*next = body_end;
+	}
+	return event;
+}
+
 static enum postgres_event step_server(struct postgres_server *server, const char **next, const char *end)
 {
 	if (server->state != SERVER_HEADER)
@@ -544,25 +607,37 @@ static enum postgres_event step_server(struct postgres_server *server, const cha
 	if (!server->header_bytes) {
 		if (server->negotiations_due)
 			return eat_negotiation(server, *(*next)++);
-		*next = pass_rows(*next, end);
-		if (*next == end)
-			return POSTGRES_MORE;
+		enum postgres_event event = pass_answered(next, end);
+		if (event != POSTGRES_MORE || *next == end)
+			return event;
 	}
 	if (!eat_server_header(server, next, end))
 		return POSTGRES_BROKEN;
 	return server->state != SERVER_HEADER && !server->left ? end_server_message(server) : POSTGRES_MORE;
 }
 
-struct postgres_step postgres_read_server(struct postgres_server *server, const char *bytes, size_t n)
+static __attribute__((noinline)) struct postgres_step go_on_server(struct postgres_server *server, const char *bytes,
+								    const char *next, const char *end)
 {
-	const char *next = bytes, *end = bytes + n;
 	enum postgres_event event = POSTGRES_MORE;
 
 	if (server->state == SERVER_BROKEN)
-		return (struct postgres_step){ POSTGRES_MORE, n };
+		return (struct postgres_step){ POSTGRES_MORE, (size_t)(end - bytes) };
 	while (next < end && event == POSTGRES_MORE)
 		event = step_server(server, &next, end);
 	if (event == POSTGRES_BROKEN)
 		server->state = SERVER_BROKEN;
 	return (struct postgres_step){ event, (size_t)(next - bytes) };
+}
+
+struct postgres_step postgres_read_server(struct postgres_server *server, const char *bytes, size_t n)
+{
+	const char *next = bytes, *end = bytes + n;
+
+	if (server->state == SERVER_HEADER && !server->header_bytes && !server->negotiations_due) {
+		enum postgres_event event = pass_answered(&next, end);
+		if (event != POSTGRES_MORE || next == end)
+			return (struct postgres_step){ event, (size_t)(next - bytes) };
+	}
+	return go_on_server(server, bytes, next, end);
 }

@@ -66,7 +66,10 @@ struct postgres_client {
 struct postgres_step postgres_read_client(struct postgres_client *client, const char *bytes, size_t n);
 
 /* Bytes of a message were read, but not all. */
-bool postgres_client_is_within(const struct postgres_client *client);
+static inline bool postgres_client_is_within(const struct postgres_client *client)
+{
+	return client->header_bytes != 0;
+}
 
 /* The message being read is a Query whose verb is known. */
 bool postgres_client_has_verb(const struct postgres_client *client);

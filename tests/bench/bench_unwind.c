@@ -1,6 +1,7 @@
 /* bench_unwind - what a walk over a stack costs, and the whole handler, inside the process: `name value unit` lines.
  *
  *     bench_unwind [ROUNDS [VARIANT]]      default: 20,000 of each
+ *     bench_unwind ROUNDS stacks COUNT     a sample's handler among so many stacks that were sampled before
  *
  * The stacks are of functions without frame pointers, all different. Of each round one walk is timed by the processor's
  * counter; the time that the counter itself takes is subtracted. The variants take turns, each time in another order, and
@@ -47,6 +48,7 @@
 #include <x86intrin.h>
 
 enum { ROUNDS = 20000, ROUNDS_MIN = 2000, TURNS = 5, BOTTOM_FRAMES = 5, EVICTED_BYTES = 4 << 20, LINE_BYTES = 64 };
+enum { SESSION_BYTES = 32 << 20, SESSION_BYTES_OF_MANY = 512 << 20 };
 enum what { BY_RULES, BY_CURSOR, BY_BACKTRACE, HANDLER, GPERFTOOLS, SIGNAL };
 enum { MOVES = 1, NO_PATH = 2, NO_RULES = 4, EVICTED = 8 };
 
@@ -271,6 +273,58 @@ LEVELS(LEVEL)
 #define LEVEL_NAME(n) level_##n,
 static step *const levels[] = { LEVELS(LEVEL_NAME) };
 
+/* --- many stacks --- */
+
+enum { DIGITS = 8, DIGITS_MAX = 7, STACKS_MAX = 1 << 21 }; /* 8 to the power of 7 */
+
+typedef void digit(uint32_t rest, int left);
+static digit *const digits[DIGITS];
+
+/* What is called next tells a digit of the stack's number. */
+#define DIGIT(n)                                                                      \
+	static __attribute__((noinline, noclone)) void digit_##n(uint32_t rest, int left) \
+	{                                                                              \
+		if (left)                                                              \
+			digits[rest % DIGITS](rest / DIGITS, left - 1);                \
+		else                                                                   \
+			measure();                                                     \
+		sink += n;                                                             \
+	}
+DIGIT(0)
+DIGIT(1)
+DIGIT(2)
+DIGIT(3)
+DIGIT(4)
+DIGIT(5)
+DIGIT(6)
+DIGIT(7)
+static digit *const digits[DIGITS] = { digit_0, digit_1, digit_2, digit_3, digit_4, digit_5, digit_6, digit_7 };
+
+static void go_to(uint32_t stack)
+{
+	digits[stack % DIGITS](stack / DIGITS, DIGITS_MAX - 1);
+}
+
+/* Marsaglia's xorshift. */
+static uint32_t next_random(void)
+{
+	static uint32_t state = 1;
+
+	state ^= state << 13;
+	state ^= state >> 17;
+	return state ^= state << 5;
+}
+
+/* Each of them once, and then some of them, as they come: all from the same place, which is part of the stack. */
+static void run_stacks(uint32_t count)
+{
+	for (uint64_t i = 0; i < (uint64_t)count + bench.rounds; i++) {
+		if (i <= count)
+			bench.done = 0;
+		go_to(i < count ? (uint32_t)i : next_random() % count);
+	}
+}
+
 /* --- figures --- */
 
 static int by_size(const void *left, const void *right)
@@ -386,6 +440,32 @@ static void run(uint32_t frames, double tick_ns, const char *only)
 			print_figures(i, frames, tick_ns);
 }
 
+static bool is_room_left(void)
+{
+	uint64_t lost = 0;
+
+	for (uint32_t i = 0; i < seg.slots[SEG_TABLE_THREADS].count; i++)
+		lost += atomic_load(&seg.threads[i].counters[SEG_COUNTER_DROP_NODES_FULL]) +
+			atomic_load(&seg.threads[i].counters[SEG_COUNTER_DROP_CELLS_FULL]);
+	return !lost;
+}
+
+static int tell_stacks(uint32_t count, double tick_ns)
+{
+	static const struct variant handler_variant = { "handler", HANDLER, MOVES, 1, NULL };
+
+	bench.variant = &handler_variant;
+	run_stacks(count);
+	if (!is_room_left()) {
+		fprintf(stderr, "bench_unwind: the session has no room for %u stacks\n", count);
+		return 1;
+	}
+	qsort(bench.ticks, bench.rounds, sizeof(*bench.ticks), by_size);
+	print_figure("stacks", count, "p50", percentile(bench.ticks, bench.rounds, 0.5), tick_ns);
+	print_figure("stacks", count, "p99", percentile(bench.ticks, bench.rounds, 0.99), tick_ns);
+	return 0;
+}
+
 /* --- setup --- */
 
 static void log_for_tables(enum seg_log_level level, const char *line)
@@ -414,9 +494,9 @@ static void make_tables(void)
 	printf("unwind_table_bytes %.2f bytes/row\n", (double)(bytes * atomic_load(&seg.head->unwind_pieces)) / (double)rows);
 }
 
-static void open_session(void)
+static void open_session(size_t ceiling_bytes)
 {
-	size_t bytes = seg_bytes_for(32 << 20);
+	size_t bytes = seg_bytes_for(ceiling_bytes);
 	void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	real_resolve();
@@ -474,13 +554,14 @@ int main(int argc, char **argv)
 	static const uint32_t depths[] = { 40, 128 };
 
 	uint32_t rounds = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : ROUNDS;
+	uint32_t stacks = argc > 3 && !strcmp(argv[2], "stacks") ? (uint32_t)strtoul(argv[3], NULL, 10) : 0;
 
 	bench.rounds = rounds / TURNS;
 	bench.ticks = calloc(bench.rounds + 1, sizeof(*bench.ticks));
 	bench.evicting = calloc(1, EVICTED_BYTES);
 	bench.tid = gettid();
-	if (rounds < ROUNDS_MIN || !bench.ticks || !bench.evicting) {
-		fprintf(stderr, "usage: bench_unwind [ROUNDS [VARIANT]], %d or more rounds\n", ROUNDS_MIN);
+	if (rounds < ROUNDS_MIN || stacks > STACKS_MAX || !bench.ticks || !bench.evicting) {
+		fprintf(stderr, "usage: bench_unwind [ROUNDS [VARIANT | stacks COUNT]], %d or more rounds\n", ROUNDS_MIN);
 		return 2;
 	}
 	for (uint32_t i = 0; i < VARIANTS; i++)
@@ -488,9 +569,11 @@ int main(int argc, char **argv)
 			return 1;
 	open_libunwind();
 	open_gperftools();
-	open_session();
+	open_session(stacks ? SESSION_BYTES_OF_MANY : SESSION_BYTES);
 	double tick_ns = ns_per_tick();
 	measure_counter();
+	if (stacks)
+		return tell_stacks(stacks, tick_ns);
 	for (size_t i = 0; i < sizeof(depths) / sizeof(depths[0]); i++)
 		run(depths[i], tick_ns, argc > 2 ? argv[2] : NULL);
 	return 0;

@@ -5,7 +5,6 @@
 #include "clock.h"
 
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
 #include <time.h>
@@ -23,12 +22,9 @@ struct reading {
 	uint64_t ns;
 };
 
-/* W: clock_init, then the one thread that calibrates; R: all. */
+/* W: clock_init. */
 static struct reading first;
-static struct reading base;
-static uint64_t ns_per_tick_q32; /* 32.32 fixed point */
-enum { CLOCK_KERNEL, CLOCK_UNCALIBRATED, CLOCK_CALIBRATING, CLOCK_TSC };
-static _Atomic int state = CLOCK_KERNEL;
+struct clock_line clock_line;
 
 static uint64_t kernel_ns(clockid_t clock)
 {
@@ -74,11 +70,11 @@ static bool kernel_trusts_tsc(void)
 
 void clock_init(void)
 {
-	if (atomic_load_explicit(&state, memory_order_relaxed) != CLOCK_KERNEL || !kernel_trusts_tsc())
+	if (atomic_load_explicit(&clock_line.state, memory_order_relaxed) != CLOCK_KERNEL || !kernel_trusts_tsc())
 		return;
 	if (!read_both(&first))
 		return;
-	atomic_store_explicit(&state, CLOCK_UNCALIBRATED, memory_order_release);
+	atomic_store_explicit(&clock_line.state, CLOCK_UNCALIBRATED, memory_order_release);
 }
 
 static uint64_t calibrate(void)
@@ -90,31 +86,27 @@ static uint64_t calibrate(void)
 		return kernel_ns(CLOCK_MONOTONIC);
 	if (now.ns - first.ns < CALIBRATE_NS || now.ticks <= first.ticks)
 		return now.ns;
-	if (!atomic_compare_exchange_strong_explicit(&state, &expected, CLOCK_CALIBRATING, memory_order_relaxed, memory_order_relaxed))
+	if (!atomic_compare_exchange_strong_explicit(&clock_line.state, &expected, CLOCK_CALIBRATING, memory_order_relaxed, memory_order_relaxed))
 		return now.ns;
-	ns_per_tick_q32 = (uint64_t)(((unsigned __int128)(now.ns - first.ns) << 32) / (now.ticks - first.ticks));
-	base = now;
-	atomic_store_explicit(&state, CLOCK_TSC, memory_order_release);
+	clock_line.ns_per_tick_q32 = (uint64_t)(((unsigned __int128)(now.ns - first.ns) << 32) / (now.ticks - first.ticks));
+	clock_line.ticks = now.ticks;
+	clock_line.ns = now.ns;
+	atomic_store_explicit(&clock_line.state, CLOCK_TSC, memory_order_release);
 	return now.ns;
 }
 
-uint64_t clock_now_ns(void)
+uint64_t clock_now_slowly(void)
 {
-	int now_state = atomic_load_explicit(&state, memory_order_acquire);
+	int state = atomic_load_explicit(&clock_line.state, memory_order_acquire);
 
-	if (now_state == CLOCK_TSC) {
-		/* Signed: another core's reading may be a few ticks older than the base. */
-		int64_t ticks = (int64_t)(__rdtsc() - base.ticks);
-		return base.ns + (uint64_t)(int64_t)(((__int128)ticks * (__int128)ns_per_tick_q32) >> 32);
-	}
-	return now_state == CLOCK_UNCALIBRATED ? calibrate() : kernel_ns(CLOCK_MONOTONIC);
+	return state == CLOCK_UNCALIBRATED ? calibrate() : kernel_ns(CLOCK_MONOTONIC);
 }
 
 #else
 
 void clock_init(void) {}
 
-uint64_t clock_now_ns(void)
+uint64_t clock_now_slowly(void)
 {
 	return kernel_ns(CLOCK_MONOTONIC);
 }

@@ -63,7 +63,7 @@ bool hook_is_gone(uintptr_t frame, uintptr_t here);
 void hook_enter_within(uintptr_t frame);
 
 /* The process is profiled, this thread has a slot to count in, and it is the program's code that calls. */
-static inline bool hook_may_see(void)
+static inline __attribute__((always_inline)) bool hook_may_see(void)
 {
 	bool is_unusual = atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE ||
 			  (self.own_depth | self.in_handler) || !self.slot || pulse_is_behind();
@@ -72,7 +72,7 @@ static inline bool hook_may_see(void)
 }
 
 /* All of hook_enter but the clock. */
-static inline bool hook_begin(struct hook *hook, enum seg_call call)
+static inline __attribute__((always_inline)) bool hook_begin(struct hook *hook, enum seg_call call)
 {
 	if (!hook_may_see())
 		return false;
@@ -107,14 +107,13 @@ static inline uint32_t hook_weight_of(uint64_t count)
 	return (uint32_t)count * golden < UINT32_MAX / HOOK_TIMED_EVERY ? HOOK_TIMED_EVERY : 0;
 }
 
-/* For a transfer on fd, which may fail at once where others would wait. */
-static inline bool hook_enter_transfer(struct hook *hook, enum seg_call call, int fd)
+/* The rest of hook_enter, of a transfer. never_waits: it may fail at once where others would wait. */
+static inline void hook_time_transfer(struct hook *hook, bool never_waits)
 {
-	if (!hook_begin(hook, call))
-		return false;
-	hook->weight = conn_never_waits(fd) ? hook_weight_of(atomic_load_explicit(&self.slot->call_counts[call], memory_order_relaxed)) : 1;
+	const _Atomic uint64_t *count = &self.slot->call_counts[hook->call];
+
+	hook->weight = never_waits ? hook_weight_of(atomic_load_explicit(count, memory_order_relaxed)) : 1;
 	hook->start_ns = hook->weight ? clock_now_ns() : 0;
-	return true;
 }
 
 /* The real call came back: keeps its errno, takes its time. */

@@ -32,21 +32,36 @@ static void track_send_failure(const struct hook *hook, int fd)
 		conn_send_failed(fd, hook->saved_errno, hook->end_ns);
 }
 
-/* A call on fd begins. Within a call of a TLS library that works on fd, whose work it is has been said. */
-static inline void receiving(int fd)
+/* A call on fd begins. Within a call of a TLS library that works on fd, whose work it is has been said. True: fd is a
+ * connection on which calls never wait. */
+static inline bool receiving(int fd)
 {
-	if (!tls_is_own(fd))
-		conn_receiving(fd);
+	return conn_is_tracked(fd) && (tls_is_own(fd) ? conn_never_waits(fd) : conn_receiving(fd));
 }
 
-static inline void sending(int fd)
+static inline bool sending(int fd)
 {
-	if (!tls_is_own(fd))
-		conn_sending(fd);
+	return conn_is_tracked(fd) && (tls_is_own(fd) ? conn_never_waits(fd) : conn_sending(fd));
 }
 
-__attribute__((noinline)) static void track_received(const struct hook *hook, int fd, const struct iovec *iov,
-						     size_t iov_count, ssize_t result, int flags)
+/* hook_enter of the calls that receive, and that send. */
+static inline __attribute__((always_inline)) bool enter_receive(struct hook *hook, enum seg_call call, int fd)
+{
+	if (!hook_begin(hook, call))
+		return false;
+	hook_time_transfer(hook, receiving(fd));
+	return true;
+}
+
+static inline __attribute__((always_inline)) bool enter_send(struct hook *hook, enum seg_call call, int fd)
+{
+	if (!hook_begin(hook, call))
+		return false;
+	hook_time_transfer(hook, sending(fd));
+	return true;
+}
+
+static void track_received_seldom(const struct hook *hook, int fd, ssize_t result, int flags)
 {
 	if (flags_leave_stream(flags))
 		return;
@@ -55,15 +70,21 @@ __attribute__((noinline)) static void track_received(const struct hook *hook, in
 	if (result < 0)
 		conn_receive_failed(fd, hook->saved_errno, hook->end_ns);
 	else if (result == 0)
-		conn_received(fd, iov, iov_count, 0, hook->end_ns);
-	else if (flags & MSG_TRUNC) /* thrown away unseen, tcp(7) */
+		conn_received(fd, NULL, 0, 0, hook->end_ns);
+	else /* thrown away unseen, tcp(7) */
 		track_received_unseen(hook, fd, (size_t)result);
+}
+
+static inline void track_received(const struct hook *hook, int fd, const struct iovec *iov, size_t iov_count, ssize_t result,
+				  int flags)
+{
+	if (result <= 0 || flags_leave_stream(flags) || flags & MSG_TRUNC)
+		track_received_seldom(hook, fd, result, flags);
 	else if (!tls_takes(fd, iov, iov_count, (size_t)result))
 		conn_received(fd, iov, iov_count, (size_t)result, hook->end_ns);
 }
 
-__attribute__((noinline)) static void track_sent(const struct hook *hook, int fd, const struct iovec *iov, size_t iov_count,
-						 ssize_t result, int flags)
+static inline void track_sent(const struct hook *hook, int fd, const struct iovec *iov, size_t iov_count, ssize_t result, int flags)
 {
 	if (flags & MSG_OOB)
 		return;
@@ -81,9 +102,8 @@ static void track_sent_unseen(const struct hook *hook, int fd, ssize_t result)
 		conn_sent_unseen(fd, (size_t)result, hook->end_ns);
 }
 
-/* Around the transfer of one buffer: the same for every call that has a descriptor and a buffer. Inline but for what only
- * connections need, since most descriptors are none. */
-static inline void finish_receive(struct hook *hook, int fd, void *buffer, ssize_t result, int flags)
+/* After the transfer of one buffer: the same for every call that has a descriptor and a buffer. */
+static __attribute__((noinline)) void finish_receive(struct hook *hook, int fd, void *buffer, ssize_t result, int flags)
 {
 	hook_returned(hook);
 	if (conn_is_tracked(fd)) {
@@ -93,13 +113,23 @@ static inline void finish_receive(struct hook *hook, int fd, void *buffer, ssize
 	hook_leave(hook);
 }
 
-static inline void finish_send(struct hook *hook, int fd, const void *buffer, ssize_t result, int flags)
+static __attribute__((noinline)) void finish_send(struct hook *hook, int fd, const void *buffer, ssize_t result, int flags)
 {
 	hook_returned(hook);
 	if (conn_is_tracked(fd)) {
 		struct iovec iov = { (void *)(uintptr_t)buffer, result > 0 ? (size_t)result : 0 };
 		track_sent(hook, fd, &iov, 1, result, flags);
 	}
+	hook_leave(hook);
+}
+
+/* The same for one that is spread over iov. */
+static __attribute__((noinline)) void finish_send_of(struct hook *hook, int fd, const struct iovec *iov, size_t iov_count,
+						     ssize_t result, int flags)
+{
+	hook_returned(hook);
+	if (conn_is_tracked(fd))
+		track_sent(hook, fd, iov, iov_count, result, flags);
 	hook_leave(hook);
 }
 
@@ -272,12 +302,11 @@ HOOK ssize_t read(int fd, void *buffer, size_t bytes)
 {
 	struct hook hook;
 
-	if (!hook_enter_transfer(&hook, SEG_CALL_READ, fd))
+	if (!enter_receive(&hook, SEG_CALL_READ, fd))
 		return real.read(fd, buffer, bytes);
 	bool is_resting = is_rest(fd, bytes);
 	if (is_resting)
 		work_wait(WORK_PLACE_WORD | (uint32_t)fd, hook.start_ns);
-	receiving(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLIN, 0, real.read(fd, buffer, bytes));
 	read_signals(buffer, result);
 	if (is_resting && result > 0)
@@ -290,9 +319,8 @@ HOOK ssize_t recv(int fd, void *buffer, size_t bytes, int flags)
 {
 	struct hook hook;
 
-	if (!hook_enter_transfer(&hook, SEG_CALL_RECV, fd))
+	if (!enter_receive(&hook, SEG_CALL_RECV, fd))
 		return real.recv(fd, buffer, bytes, flags);
-	receiving(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.recv(fd, buffer, bytes, flags));
 	if (again_may_have_rest(result) && flags & MSG_WAITALL)
 		result = again_receive_rest(&hook, fd, buffer, bytes, flags, result);
@@ -305,9 +333,8 @@ HOOK ssize_t recvfrom(int fd, void *restrict buffer, size_t bytes, int flags, st
 {
 	struct hook hook;
 
-	if (!hook_enter_transfer(&hook, SEG_CALL_RECVFROM, fd))
+	if (!enter_receive(&hook, SEG_CALL_RECVFROM, fd))
 		return real.recvfrom(fd, buffer, bytes, flags, address, address_bytes);
-	receiving(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.recvfrom(fd, buffer, bytes, flags, address, address_bytes));
 	finish_receive(&hook, fd, buffer, result, flags);
 	return result;
@@ -323,9 +350,8 @@ HOOK ssize_t __read_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes)
 {
 	struct hook hook;
 
-	if (!hook_enter_transfer(&hook, SEG_CALL_READ_CHK, fd))
+	if (!enter_receive(&hook, SEG_CALL_READ_CHK, fd))
 		return real.__read_chk(fd, buffer, bytes, buffer_bytes);
-	receiving(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLIN, 0, real.__read_chk(fd, buffer, bytes, buffer_bytes));
 	read_signals(buffer, result);
 	finish_receive(&hook, fd, buffer, result, 0);
@@ -336,9 +362,8 @@ HOOK ssize_t __recv_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes,
 {
 	struct hook hook;
 
-	if (!hook_enter_transfer(&hook, SEG_CALL_RECV_CHK, fd))
+	if (!enter_receive(&hook, SEG_CALL_RECV_CHK, fd))
 		return real.__recv_chk(fd, buffer, bytes, buffer_bytes, flags);
-	receiving(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.__recv_chk(fd, buffer, bytes, buffer_bytes, flags));
 	if (again_may_have_rest(result) && flags & MSG_WAITALL)
 		result = again_receive_rest(&hook, fd, buffer, bytes, flags, result);
@@ -351,9 +376,8 @@ HOOK ssize_t __recvfrom_chk(int fd, void *restrict buffer, size_t bytes, size_t 
 {
 	struct hook hook;
 
-	if (!hook_enter_transfer(&hook, SEG_CALL_RECVFROM_CHK, fd))
+	if (!enter_receive(&hook, SEG_CALL_RECVFROM_CHK, fd))
 		return real.__recvfrom_chk(fd, buffer, bytes, buffer_bytes, flags, address, address_bytes);
-	receiving(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.__recvfrom_chk(fd, buffer, bytes, buffer_bytes, flags, address, address_bytes));
 	finish_receive(&hook, fd, buffer, result, flags);
 	return result;
@@ -363,9 +387,8 @@ HOOK ssize_t readv(int fd, const struct iovec *iov, int iov_count)
 {
 	struct hook hook;
 
-	if (!hook_enter_transfer(&hook, SEG_CALL_READV, fd))
+	if (!enter_receive(&hook, SEG_CALL_READV, fd))
 		return real.readv(fd, iov, iov_count);
-	receiving(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLIN, 0, real.readv(fd, iov, iov_count));
 	hook_returned(&hook);
 	if (conn_is_tracked(fd))
@@ -412,9 +435,8 @@ HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
 	struct hook hook;
 
-	if (!hook_enter_transfer(&hook, SEG_CALL_RECVMSG, fd))
+	if (!enter_receive(&hook, SEG_CALL_RECVMSG, fd))
 		return real.recvmsg(fd, message, flags);
-	receiving(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.recvmsg(fd, message, flags));
 	hook_returned(&hook);
 	if (conn_is_tracked(fd))
@@ -453,9 +475,8 @@ HOOK ssize_t write(int fd, const void *buffer, size_t bytes)
 {
 	struct hook hook;
 
-	if (!hook_enter_transfer(&hook, SEG_CALL_WRITE, fd))
+	if (!enter_send(&hook, SEG_CALL_WRITE, fd))
 		return real.write(fd, buffer, bytes);
-	sending(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLOUT, 0, real.write(fd, buffer, bytes));
 	if (again_may_have_rest(result))
 		result = again_send_rest(&hook, fd, buffer, bytes, 0, result, again_write);
@@ -467,9 +488,8 @@ HOOK ssize_t send(int fd, const void *buffer, size_t bytes, int flags)
 {
 	struct hook hook;
 
-	if (!hook_enter_transfer(&hook, SEG_CALL_SEND, fd))
+	if (!enter_send(&hook, SEG_CALL_SEND, fd))
 		return real.send(fd, buffer, bytes, flags);
-	sending(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLOUT, flags, real.send(fd, buffer, bytes, flags));
 	if (again_may_have_rest(result))
 		result = again_send_rest(&hook, fd, buffer, bytes, flags, result, real.send);
@@ -482,9 +502,8 @@ HOOK ssize_t sendto(int fd, const void *buffer, size_t bytes, int flags, const s
 {
 	struct hook hook;
 
-	if (!hook_enter_transfer(&hook, SEG_CALL_SENDTO, fd))
+	if (!enter_send(&hook, SEG_CALL_SENDTO, fd))
 		return real.sendto(fd, buffer, bytes, flags, address, address_bytes);
-	sending(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLOUT, flags, real.sendto(fd, buffer, bytes, flags, address, address_bytes));
 	if (again_may_have_rest(result))
 		result = again_send_rest(&hook, fd, buffer, bytes, flags, result, real.send);
@@ -496,16 +515,12 @@ HOOK ssize_t writev(int fd, const struct iovec *iov, int iov_count)
 {
 	struct hook hook;
 
-	if (!hook_enter_transfer(&hook, SEG_CALL_WRITEV, fd))
+	if (!enter_send(&hook, SEG_CALL_WRITEV, fd))
 		return real.writev(fd, iov, iov_count);
-	sending(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLOUT, 0, real.writev(fd, iov, iov_count));
 	if (again_may_have_rest(result))
 		result = again_send_rest_of(&hook, fd, iov, (size_t)iov_count, 0, result, again_write);
-	hook_returned(&hook);
-	if (conn_is_tracked(fd))
-		track_sent(&hook, fd, iov, (size_t)iov_count, result, 0);
-	hook_leave(&hook);
+	finish_send_of(&hook, fd, iov, (size_t)iov_count, result, 0);
 	return result;
 }
 
@@ -513,9 +528,8 @@ HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	struct hook hook;
 
-	if (!hook_enter_transfer(&hook, SEG_CALL_SENDMSG, fd))
+	if (!enter_send(&hook, SEG_CALL_SENDMSG, fd))
 		return real.sendmsg(fd, message, flags);
-	sending(fd);
 	ssize_t result = AGAIN(&hook, fd, POLLOUT, flags, real.sendmsg(fd, message, flags));
 	if (again_may_have_rest(result))
 		result = again_send_rest_of(&hook, fd, message->msg_iov, message->msg_iovlen, flags, result, real.send);
@@ -551,9 +565,8 @@ HOOK ssize_t sendfile(int to, int from, off_t *offset, size_t bytes)
 {
 	struct hook hook;
 
-	if (!hook_enter_transfer(&hook, SEG_CALL_SENDFILE, to))
+	if (!enter_send(&hook, SEG_CALL_SENDFILE, to))
 		return real.sendfile(to, from, offset, bytes);
-	sending(to);
 	ssize_t result = AGAIN(&hook, to, POLLOUT, 0, real.sendfile(to, from, offset, bytes));
 	while (again_may_have_rest(result) && (size_t)result < bytes && again_waits(to, 0)) {
 		ssize_t more = AGAIN(&hook, to, POLLOUT, 0, real.sendfile(to, from, offset, bytes - (size_t)result));
@@ -572,9 +585,8 @@ HOOK ssize_t sendfile64(int to, int from, off64_t *offset, size_t bytes)
 {
 	struct hook hook;
 
-	if (!hook_enter_transfer(&hook, SEG_CALL_SENDFILE64, to))
+	if (!enter_send(&hook, SEG_CALL_SENDFILE64, to))
 		return real.sendfile64(to, from, offset, bytes);
-	sending(to);
 	ssize_t result = AGAIN(&hook, to, POLLOUT, 0, real.sendfile64(to, from, offset, bytes));
 	while (again_may_have_rest(result) && (size_t)result < bytes && again_waits(to, 0)) {
 		ssize_t more = AGAIN(&hook, to, POLLOUT, 0, real.sendfile64(to, from, offset, bytes - (size_t)result));

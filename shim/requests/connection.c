@@ -27,12 +27,8 @@
 #define LOCK_MISSED (1ULL << 63)
 #define REFS_OPEN (1u << 31) /* in refs, beside the number of names: accepted, and not yet ended by anybody */
 
-/* W: setup; the entries: any thread, release, with acquire in conn_at. */
-static struct {
-	_Atomic(struct conn *) *conns;
-	uint32_t count;
-	_Atomic uint32_t end; /* no number from here on has ever named a connection; W, R: any thread, relaxed */
-} table;
+struct conn_table conn_table;
+static _Atomic uint32_t numbers_end; /* no number from here on has ever named a connection; W, R: any thread, relaxed */
 
 /* 256 Ki connections of 768 bytes: 192 MiB, a small part of what the kernel needs for as many sockets. */
 static struct pool conns = POOL_OF(struct conn, 256 * 1024);
@@ -51,19 +47,19 @@ bool conn_init(void)
 	struct rlimit limit;
 	uint32_t count = DESCRIPTORS_MAX;
 
-	if (table.count)
+	if (conn_table.count)
 		return true;
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < count)
 		count = (uint32_t)limit.rlim_max;
-	void *memory = mmap(NULL, count * sizeof(*table.conns), PROT_READ | PROT_WRITE,
+	void *memory = mmap(NULL, count * sizeof(*conn_table.conns), PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (memory == MAP_FAILED)
 		return false;
 	redis_commands_init();
 	endpoint_init();
 	heads_init();
-	table.conns = memory;
-	table.count = count;
+	conn_table.conns = memory;
+	conn_table.count = count;
 	return true;
 }
 
@@ -79,19 +75,14 @@ void conn_forked(void)
 
 static inline struct conn *conn_at(int fd)
 {
-	if ((uint32_t)fd >= table.count)
+	if ((uint32_t)fd >= conn_table.count)
 		return NULL;
-	return atomic_load_explicit(&table.conns[fd], memory_order_acquire);
+	return atomic_load_explicit(&conn_table.conns[fd], memory_order_acquire);
 }
 
 int conn_numbers_end(void)
 {
-	return (int)atomic_load_explicit(&table.end, memory_order_relaxed);
-}
-
-bool conn_is_tracked(int fd)
-{
-	return conn_at(fd) != NULL;
+	return (int)atomic_load_explicit(&numbers_end, memory_order_relaxed);
 }
 
 void conn_waits_set(int fd, bool waits)
@@ -157,13 +148,18 @@ static enum lock_result lock_slowly(struct conn *conn, uint64_t seen)
 	}
 }
 
-static inline enum lock_result lock_try(struct conn *conn)
+static inline enum lock_result lock_try_as(struct conn *conn, uint64_t mine)
 {
 	uint64_t nobody = 0;
 
-	if (lock_change(conn, &nobody, lock_word()))
+	if (__builtin_expect(lock_change(conn, &nobody, mine), 1))
 		return LOCK_TAKEN;
 	return lock_slowly(conn, nobody);
+}
+
+static enum lock_result lock_try(struct conn *conn)
+{
+	return lock_try_as(conn, lock_word());
 }
 
 /* Without waiting: takes the lock, or tells its holder that there is something to make up for. The change of the word,
@@ -186,8 +182,6 @@ static enum lock_result lock_or_tell(struct conn *conn)
 
 static void adopt(struct conn *conn)
 {
-	if (conn->generation == generation)
-		return;
 	conn->generation = generation;
 	traffic_adopt(conn);
 }
@@ -235,10 +229,9 @@ static void make_up_for_missed(struct conn *conn)
 	tell_late(conn);
 }
 
-static inline void conn_release(struct conn *conn, uint64_t now_ns)
+/* Somebody came while the lock was held, or the connection is to end: the rest of letting go of it. */
+static __attribute__((noinline)) void release_slowly(struct conn *conn, uint64_t mine, uint64_t now_ns)
 {
-	uint64_t mine = lock_word();
-
 	for (;;) {
 		if (has_late(conn))
 			tell_late(conn);
@@ -254,11 +247,27 @@ static inline void conn_release(struct conn *conn, uint64_t now_ns)
 	}
 }
 
+/* mine: the lock's word. */
+static inline void release_as(struct conn *conn, uint64_t mine, uint64_t now_ns)
+{
+	uint64_t expected = mine;
+	bool is_usual = !has_late(conn) && atomic_load_explicit(&conn->refs, memory_order_acquire) != REFS_OPEN;
+
+	if (__builtin_expect(!is_usual || !lock_change(conn, &expected, 0), 0))
+		release_slowly(conn, mine, now_ns);
+}
+
+static void conn_release(struct conn *conn, uint64_t now_ns)
+{
+	release_as(conn, lock_word(), now_ns);
+}
+
 /* Its lock was taken, and it is the connection that was meant. */
 static inline void use(struct conn *conn, enum lock_result result)
 {
-	adopt(conn);
-	if (result == LOCK_TORN)
+	if (__builtin_expect(conn->generation != generation, 0))
+		adopt(conn);
+	if (__builtin_expect(result == LOCK_TORN, 0))
 		traffic_give_up(conn, SEG_COUNTER_LOST_CONN_BUSY);
 	conn->forks_at_use = atomic_load_explicit(&forks, memory_order_relaxed);
 }
@@ -282,20 +291,20 @@ static __attribute__((cold, noinline)) void leave(struct conn *conn, int fd, con
 	conn_release(conn, now_ns);
 }
 
-/* The connection that fd names, locked; NULL if there is none, or none that can be had: then event was left. */
-static inline struct conn *conn_take(int fd, const struct conn_event *event, uint64_t now_ns)
+/* The connection that fd names, locked by the word mine; NULL if there is none, or none that can be had: then event was left. */
+static inline struct conn *conn_take(int fd, const struct conn_event *event, uint64_t now_ns, uint64_t mine)
 {
 	struct conn *conn = conn_at(fd);
 
 	if (!conn)
 		return NULL;
-	enum lock_result result = lock_try(conn);
-	if (result == LOCK_BUSY) {
+	enum lock_result result = lock_try_as(conn, mine);
+	if (__builtin_expect(result == LOCK_BUSY, 0)) {
 		leave(conn, fd, event, now_ns);
 		return NULL;
 	}
-	if (conn_at(fd) != conn) {
-		conn_release(conn, now_ns);
+	if (__builtin_expect(conn_at(fd) != conn, 0)) {
+		release_as(conn, mine, now_ns);
 		return NULL;
 	}
 	use(conn, result);
@@ -315,7 +324,7 @@ void conn_closing(int fd, uint64_t now_ns)
 {
 	if (!conn_at(fd))
 		return;
-	struct conn *conn = atomic_exchange_explicit(&table.conns[fd], NULL, memory_order_acq_rel);
+	struct conn *conn = atomic_exchange_explicit(&conn_table.conns[fd], NULL, memory_order_acq_rel);
 	if (conn)
 		conn_drop(conn, now_ns);
 }
@@ -323,12 +332,12 @@ void conn_closing(int fd, uint64_t now_ns)
 /* fd names conn now; what it named before has one name less. */
 static void conn_install(int fd, struct conn *conn, uint64_t now_ns)
 {
-	uint32_t end = atomic_load_explicit(&table.end, memory_order_relaxed);
+	uint32_t end = atomic_load_explicit(&numbers_end, memory_order_relaxed);
 
-	while (end <= (uint32_t)fd && !atomic_compare_exchange_weak_explicit(&table.end, &end, (uint32_t)fd + 1,
+	while (end <= (uint32_t)fd && !atomic_compare_exchange_weak_explicit(&numbers_end, &end, (uint32_t)fd + 1,
 									      memory_order_relaxed, memory_order_relaxed))
 		;
-	struct conn *before = atomic_exchange_explicit(&table.conns[fd], conn, memory_order_acq_rel);
+	struct conn *before = atomic_exchange_explicit(&conn_table.conns[fd], conn, memory_order_acq_rel);
 
 	if (before)
 		conn_drop(before, now_ns);
@@ -351,7 +360,7 @@ static void conn_open(struct conn *conn, int fd, const struct peer_address *serv
 /* server: whom the program asks, NULL: it is asked. */
 static void conn_new(int fd, const struct peer_address *server, uint64_t now_ns)
 {
-	if ((uint32_t)fd >= table.count) {
+	if ((uint32_t)fd >= conn_table.count) {
 		thread_count(SEG_COUNTER_LOST_FD_RANGE);
 		return;
 	}
@@ -383,7 +392,7 @@ static void return_to_work(void)
 
 void conn_accepting(void)
 {
-	if (!table.count)
+	if (!conn_table.count)
 		return;
 	remember_work();
 	/* It accepted before, and nothing came of it on this thread. */
@@ -394,13 +403,13 @@ void conn_accepting(void)
 
 void conn_accept_failed(void)
 {
-	if (table.count)
+	if (conn_table.count)
 		return_to_work();
 }
 
 void conn_accepted(int fd, uint64_t now_ns)
 {
-	if (!table.count)
+	if (!conn_table.count)
 		return;
 	work_set_pending();
 	conn_new(fd, NULL, now_ns);
@@ -410,7 +419,7 @@ void conn_connecting(int fd, const struct sockaddr *address, socklen_t bytes, ui
 {
 	struct peer_address server = peer_address(address, bytes);
 
-	if (table.count)
+	if (conn_table.count)
 		conn_new(fd, &server, now_ns);
 }
 
@@ -420,7 +429,7 @@ void conn_tls_opened(int fd, uint64_t now_ns)
 
 	if (!conn || conn->is_tls)
 		return;
-	conn = conn_take(fd, NULL, now_ns);
+	conn = conn_take(fd, NULL, now_ns, lock_word());
 	if (!conn)
 		return;
 	traffic_tls_opened(conn);
@@ -445,7 +454,7 @@ void conn_duplicated(int from, int to, uint64_t now_ns)
 
 	if (conn_at(to) == conn) /* the same connection, or none */
 		return;
-	if ((uint32_t)to >= table.count) {
+	if ((uint32_t)to >= conn_table.count) {
 		thread_count(SEG_COUNTER_LOST_FD_RANGE);
 		return;
 	}
@@ -459,7 +468,7 @@ void conn_duplicated(int from, int to, uint64_t now_ns)
 
 void conn_rejoined(void)
 {
-	for (uint32_t fd = 0; fd < atomic_load_explicit(&table.end, memory_order_relaxed); fd++) {
+	for (uint32_t fd = 0; fd < atomic_load_explicit(&numbers_end, memory_order_relaxed); fd++) {
 		struct conn *conn = conn_at((int)fd);
 		/* Each once, by its newest number. One that another thread holds just now is in no gauge from here on. */
 		if (!conn || atomic_load_explicit(&conn->fd, memory_order_relaxed) != (int)fd || lock_try(conn) == LOCK_BUSY)
@@ -472,27 +481,29 @@ void conn_rejoined(void)
 
 void conn_process_ends(uint64_t now_ns)
 {
-	for (uint32_t fd = 0; fd < atomic_load_explicit(&table.end, memory_order_relaxed); fd++)
+	for (uint32_t fd = 0; fd < atomic_load_explicit(&numbers_end, memory_order_relaxed); fd++)
 		conn_closing((int)fd, now_ns);
 }
 
 /* bytes */
 
-static inline void each_piece(struct conn *conn, const struct conn_event *event,
-			      void (*piece)(struct conn *, const char *, size_t, struct traffic_call *),
-			      struct traffic_call *call)
+static inline void each_piece(struct conn *conn, const struct conn_event *event, bool is_asked, struct traffic_call *call)
 {
-	size_t left = event->bytes;
+	const struct iovec *iov = event->iov, *end = iov + event->iov_count;
 
-	for (size_t i = 0; i < event->iov_count && left; i++) {
-		size_t n = event->iov[i].iov_len < left ? event->iov[i].iov_len : left;
-		if (n)
-			piece(conn, event->iov[i].iov_base, n, call);
+	for (size_t left = event->bytes; left && iov < end; iov++) {
+		size_t n = iov->iov_len < left ? iov->iov_len : left;
 		left -= n;
+		if (!n)
+			continue;
+		if (is_asked)
+			traffic_asked(conn, iov->iov_base, n, call);
+		else
+			traffic_answered(conn, iov->iov_base, n, call);
 	}
 }
 
-static void count_received(struct conn *conn, size_t bytes)
+static inline void count_received(struct conn *conn, size_t bytes)
 {
 	struct seg_connection *entry = listing_entry(conn->listing);
 
@@ -504,7 +515,7 @@ static void count_received(struct conn *conn, size_t bytes)
 		observe_received(conn->protocol, bytes);
 }
 
-static void count_sent(struct conn *conn, size_t bytes)
+static inline void count_sent(struct conn *conn, size_t bytes)
 {
 	struct seg_connection *entry = listing_entry(conn->listing);
 
@@ -516,24 +527,24 @@ static void count_sent(struct conn *conn, size_t bytes)
 		observe_sent(conn->protocol, bytes);
 }
 
-/* Inline, so that the two ways in which bytes pass every day are compiled each for itself. */
-static inline __attribute__((always_inline)) void happen(struct conn *conn, const struct conn_event *event,
-							  struct traffic_call *call)
+/* kind: the event's, a constant in the two ways in which bytes pass every day, which are compiled each for itself. */
+static inline __attribute__((always_inline)) void happen(struct conn *conn, enum conn_event_kind kind,
+							  const struct conn_event *event, struct traffic_call *call)
 {
-	bool is_asked = (event->kind == CONN_RECEIVED || event->kind == CONN_RECEIVED_UNSEEN) != conn->is_client;
+	bool is_asked = (kind == CONN_RECEIVED || kind == CONN_RECEIVED_UNSEEN) != conn->is_client;
 
-	switch (event->kind) {
+	switch (kind) {
 	case CONN_RECEIVED:
+		count_received(conn, event->bytes);
+		each_piece(conn, event, is_asked, call);
+		break;
 	case CONN_SENT:
-		if (event->kind == CONN_RECEIVED)
-			count_received(conn, event->bytes);
-		else
-			count_sent(conn, event->bytes);
-		each_piece(conn, event, is_asked ? traffic_asked : traffic_answered, call);
+		count_sent(conn, event->bytes);
+		each_piece(conn, event, is_asked, call);
 		break;
 	case CONN_RECEIVED_UNSEEN:
 	case CONN_SENT_UNSEEN:
-		if (event->kind == CONN_RECEIVED_UNSEEN)
+		if (kind == CONN_RECEIVED_UNSEEN)
 			count_received(conn, event->bytes);
 		else
 			count_sent(conn, event->bytes);
@@ -561,14 +572,14 @@ static inline __attribute__((always_inline)) void happen(struct conn *conn, cons
 	}
 }
 
-static inline bool is_receipt(const struct conn_event *event)
+static inline bool is_receipt(enum conn_event_kind kind)
 {
-	return event->kind == CONN_RECEIVED || event->kind == CONN_RECEIVED_UNSEEN;
+	return kind == CONN_RECEIVED || kind == CONN_RECEIVED_UNSEEN;
 }
 
-static inline void note_reader(struct conn *conn, const struct conn_event *event, uint32_t tid)
+static inline void note_reader(struct conn *conn, enum conn_event_kind kind, uint32_t tid)
 {
-	if (is_receipt(event))
+	if (is_receipt(kind))
 		conn->reader = tid;
 }
 
@@ -580,8 +591,8 @@ static void go_through(struct conn *conn, const struct late *late)
 	/* What the program asks is asked for the work of the thread that asked. */
 	if (conn->is_client)
 		self.work = late->work;
-	note_reader(conn, &late->event, late->tid);
-	happen(conn, &late->event, &call);
+	note_reader(conn, late->event.kind, late->tid);
+	happen(conn, late->event.kind, &late->event, &call);
 	traffic_call_end(conn, &call);
 	self.work = own;
 }
@@ -631,36 +642,37 @@ static void begin_work(const struct traffic_call *call)
 }
 
 /* What the thread works for after a call. */
-static inline void know_work(const struct conn *conn, const struct conn_event *event, const struct traffic_call *call)
+static inline void know_work(const struct conn *conn, enum conn_event_kind kind, const struct traffic_call *call)
 {
 	bool is_news = call->work.endpoint != WORK_PENDING;
 
 	if (call->answered_count)
 		move_on(conn, call);
-	else if (is_receipt(event) && !conn->is_client && (is_news || call->is_next_unknown))
+	else if (is_receipt(kind) && !conn->is_client && (is_news || call->is_next_unknown))
 		begin_work(call);
 	else if (is_news)
 		work_set(call->work);
 }
 
 /* What the program did with fd, for the connection; and what the thread works for now. */
-static inline __attribute__((always_inline)) void tell(int fd, const struct conn_event *event)
+static inline __attribute__((always_inline)) void tell(int fd, enum conn_event_kind kind, const struct conn_event *event)
 {
-	struct conn *conn = conn_take(fd, event, event->now_ns);
+	uint64_t mine = lock_word(), now_ns = event->now_ns;
+	struct conn *conn = conn_take(fd, event, now_ns, mine);
 
 	if (!conn)
 		return;
-	struct traffic_call call = call_at(event->now_ns);
-	note_reader(conn, event, self.tid);
-	happen(conn, event, &call);
+	struct traffic_call call = call_at(now_ns);
+	note_reader(conn, kind, self.tid);
+	happen(conn, kind, event, &call);
 	traffic_call_end(conn, &call);
-	know_work(conn, event, &call);
-	conn_release(conn, event->now_ns);
+	know_work(conn, kind, &call);
+	release_as(conn, mine, now_ns);
 }
 
 static void tell_seldom(int fd, const struct conn_event *event)
 {
-	tell(fd, event);
+	tell(fd, event->kind, event);
 }
 
 /* Work that may be weak: then what the thread does for a request stays so, known or not. */
@@ -686,18 +698,19 @@ static void begin_known_work(struct work work)
 	take_up(work);
 }
 
-void conn_receiving(int fd)
+bool conn_receiving(int fd)
 {
 	struct conn *conn = conn_at(fd);
 
 	if (!conn)
-		return;
+		return false;
 	struct work work = traffic_work_receiving(conn);
 	remember_work();
 	if (work.endpoint != WORK_PENDING)
 		begin_known_work(work);
 	else if (!conn->is_client && !work_is_job())
 		work_set_pending();
+	return atomic_load_explicit(&conn->never_waits, memory_order_relaxed);
 }
 
 /* Nothing came. What the program asked others is for the same request as before, whether it has come or not. */
@@ -709,18 +722,23 @@ static void restore_work(struct conn *conn)
 		return_to_work();
 }
 
-void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns)
+static void receive_end(int fd, uint64_t now_ns)
 {
 	struct conn *conn = conn_at(fd);
 
 	if (!conn)
 		return;
+	restore_work(conn);
+	tell_seldom(fd, &(struct conn_event){ .kind = CONN_RECEIVED_END, .now_ns = now_ns });
+}
+
+void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns)
+{
 	if (!bytes) {
-		restore_work(conn);
-		tell_seldom(fd, &(struct conn_event){ .kind = CONN_RECEIVED_END, .now_ns = now_ns });
+		receive_end(fd, now_ns);
 		return;
 	}
-	tell(fd, &(struct conn_event){
+	tell(fd, CONN_RECEIVED, &(struct conn_event){
 		.kind = CONN_RECEIVED,
 		.iov = iov,
 		.iov_count = iov_count,
@@ -757,17 +775,19 @@ void conn_receive_failed(int fd, int error, uint64_t now_ns)
 	note_failure(fd, error, now_ns);
 }
 
-void conn_sending(int fd)
+bool conn_sending(int fd)
 {
 	struct conn *conn = conn_at(fd);
 
-	if (conn)
-		take_up(traffic_work_sending(conn));
+	if (!conn)
+		return false;
+	take_up(traffic_work_sending(conn));
+	return atomic_load_explicit(&conn->never_waits, memory_order_relaxed);
 }
 
 void conn_sent(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns)
 {
-	tell(fd, &(struct conn_event){
+	tell(fd, CONN_SENT, &(struct conn_event){
 		.kind = CONN_SENT,
 		.iov = iov,
 		.iov_count = iov_count,

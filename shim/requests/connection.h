@@ -31,11 +31,20 @@
  *                     program last asked on this connection, or connected it.
  *   receiving         that for which was asked what is now answered first.
  */
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+
+struct conn;
+
+/* The connection that each number names, NULL = none. W: connection.c, release. */
+extern struct conn_table {
+	_Atomic(struct conn *) *conns;
+	uint32_t count;
+} conn_table __attribute__((visibility("hidden")));
 
 /* Setup: maps the table, once the segment is open. False: no memory; nothing is tracked then, and every call below does
  * nothing. */
@@ -60,8 +69,11 @@ void conn_connecting(int fd, const struct sockaddr *address, socklen_t bytes, ui
 /* What passes fd is encrypted from now on, and the bytes told here are the plain ones (hooks of TLS libraries). */
 void conn_tls_opened(int fd, uint64_t now_ns);
 
-/* fd is a connection that is tracked. One load; for hooks that would do more work for it. */
-bool conn_is_tracked(int fd);
+/* fd is a connection that is tracked; for hooks that would do more work for it. */
+static inline bool conn_is_tracked(int fd)
+{
+	return (uint32_t)fd < conn_table.count && atomic_load_explicit(&conn_table.conns[fd], memory_order_relaxed);
+}
 
 /* Calls on fd, a connection or not, wait until there is something to do for them (O_NONBLOCK is not set), or fail. */
 void conn_waits_set(int fd, bool waits);
@@ -72,8 +84,8 @@ bool conn_never_waits(int fd);
 /* No number from here on names a connection. */
 int conn_numbers_end(void);
 
-/* A receiving call on fd begins: the thread now works for that connection. */
-void conn_receiving(int fd);
+/* A receiving call on fd begins: the thread now works for that connection. What conn_never_waits says. */
+bool conn_receiving(int fd);
 
 /* It gave bytes (> 0), spread over iov in order; or 0 bytes: the peer ended its side. Not for MSG_PEEK. */
 void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns);
@@ -81,8 +93,8 @@ void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t byt
 /* It failed with error (an errno): changes whom the thread works for, and tells why what is unanswered may stay so. */
 void conn_receive_failed(int fd, int error, uint64_t now_ns);
 
-/* A sending call on fd begins. */
-void conn_sending(int fd);
+/* A sending call on fd begins. What conn_never_waits says. */
+bool conn_sending(int fd);
 
 /* The kernel accepted bytes (> 0), the first ones of iov. */
 void conn_sent(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns);

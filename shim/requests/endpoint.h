@@ -20,6 +20,17 @@ void endpoint_init(void);
  * a candidate, which endpoint_settle or endpoint_forget must be given once, and the endpoint is for CPU time only. */
 uint32_t endpoint_of_http(enum seg_method method, const char *target, uint32_t target_bytes, uint32_t *ret_candidate);
 
+/* The same path will be this endpoint's, which endpoint_of_http gave as final, for as long as endpoint_is_current. */
+static inline bool endpoint_is_for_good(uint32_t endpoint)
+{
+	return !seg.endpoints[endpoint].is_overflow;
+}
+
+static inline bool endpoint_is_current(uint32_t endpoint)
+{
+	return !atomic_load_explicit(&seg.endpoints[endpoint].alias, memory_order_relaxed);
+}
+
 /* The endpoint of an HTTP request that the program sends: there is no route, and it takes no place of one. */
 uint32_t endpoint_of_http_method(enum seg_method method);
 

@@ -5,11 +5,9 @@
 
 #include "../base/thread.h"
 
-#include <string.h>
 #include <sys/mman.h>
 
 enum {
-	ENTRY_BYTES = 512,   /* all of a thread's lie in one page */
 	HEAD_BYTES_MIN = 16, /* so that the key can be read */
 	HEADS = 4,           /* for each thread: 2 KiB */
 };
@@ -17,20 +15,7 @@ enum {
 /* Which side wrote it, and whether ids were looked for: what else the result depends on. */
 enum head_kind { HEAD_REQUEST, HEAD_REQUEST_WITH_IDS, HEAD_RESPONSE };
 
-enum { STATE_BYTES = offsetof(struct http1, target) }; /* of struct http1, as far as it depends on the head */
-
-/* What servers and services write is kept, what browsers do mostly is too long. */
-enum { HEAD_BYTES = ENTRY_BYTES - 8 - STATE_BYTES };
-
-struct head {
-	uint16_t bytes;  /* 0 = none */
-	uint8_t kind;
-	uint8_t target;  /* where the target begins */
-	uint32_t target_bytes;
-	char state[STATE_BYTES];
-	char text[HEAD_BYTES];
-};
-_Static_assert(sizeof(struct head) == ENTRY_BYTES, "as many as fit a page");
+_Static_assert(sizeof(struct head) == HEAD_ENTRY_BYTES, "as many as fit a page");
 
 static struct head (*heads)[HEADS]; /* by thread slot; NULL = none */
 
@@ -62,17 +47,22 @@ static struct head *place_of(const char *bytes, size_t n, enum head_kind kind)
 }
 _Static_assert(HEADS == 1 << 2, "the place is the two highest bits");
 
-size_t heads_find(struct http1 *http, const char *bytes, size_t n)
+struct head *heads_find(const struct http1 *http, const char *bytes, size_t n)
 {
 	enum head_kind kind = kind_of(http);
-	const struct head *head = n < HEAD_BYTES_MIN ? NULL : place_of(bytes, n, kind);
+	struct head *head = n < HEAD_BYTES_MIN ? NULL : place_of(bytes, n, kind);
 
 	if (!head || !head->bytes || head->bytes > n || head->kind != kind || memcmp(head->text, bytes, head->bytes) != 0)
-		return 0;
-	memcpy(http, head->state, sizeof(head->state));
-	http->target = head->target ? bytes + head->target : NULL;
-	http->target_bytes = head->target_bytes;
-	return head->bytes;
+		return NULL;
+	return head;
+}
+
+static bool is_plain(const struct http1 *http)
+{
+	if (!http->is_response)
+		return http->state == HTTP1_STATE_DONE;
+	return http->status >= 200 && !http->is_event_stream &&
+	       (http->state == HTTP1_STATE_DONE || http->state == HTTP1_STATE_COUNTED);
 }
 
 void heads_remember(const struct http1 *http, const char *head, size_t head_bytes, size_t piece_bytes, const char *target)
@@ -80,7 +70,7 @@ void heads_remember(const struct http1 *http, const char *head, size_t head_byte
 	enum head_kind kind = kind_of(http);
 	size_t before = target ? (size_t)(target - head) : 0;
 
-	if (head_bytes < HEAD_BYTES_MIN || head_bytes > HEAD_BYTES || before > UINT8_MAX)
+	if (head_bytes < HEAD_BYTES_MIN || head_bytes > HEAD_TEXT_BYTES || before > UINT8_MAX)
 		return;
 	struct head *place = place_of(head, piece_bytes, kind);
 	if (!place)
@@ -90,6 +80,9 @@ void heads_remember(const struct http1 *http, const char *head, size_t head_byte
 	place->kind = (uint8_t)kind;
 	place->target = (uint8_t)before;
 	place->target_bytes = http->target_bytes;
+	place->endpoint = 0;
+	place->is_plain = is_plain(http);
+	place->body_bytes = http->state == HTTP1_STATE_COUNTED ? http->left_bytes : 0;
 	memcpy(place->state, http, sizeof(place->state));
 	memcpy(place->text, head, head_bytes);
 	atomic_signal_fence(memory_order_seq_cst);

@@ -9,16 +9,52 @@
  */
 #include "http1.h"
 
+#include <stddef.h>
+#include <string.h>
+
 /* Once the segment is open. Without memory for it no head is ever known. */
 void heads_init(void);
 
-size_t heads_find(struct http1 *http, const char *bytes, size_t n);
+enum {
+	HEAD_ENTRY_BYTES = 512,                        /* all of a thread's lie in one page */
+	HEAD_STATE_BYTES = offsetof(struct http1, target), /* of struct http1, as far as it depends on the head */
+	/* What servers and services write is kept, what browsers do mostly is too long. */
+	HEAD_TEXT_BYTES = HEAD_ENTRY_BYTES - 32 - HEAD_STATE_BYTES,
+};
 
-/* bytes begin with a head that is known: http is what http1_read would have made of it at HTTP1_HEAD, and that many bytes
- * are used; of a request http->target lies in bytes. 0: none is. */
+struct head {
+	uint16_t bytes;        /* 0 = none */
+	uint8_t kind;
+	uint8_t target;        /* where the target begins */
+	uint32_t target_bytes;
+	uint32_t endpoint;     /* of a request that the program serves, if it is for good (endpoint.h); 0 = not known. W: who knows */
+	uint64_t body_bytes;   /* of a response, where it is_plain */
+	bool is_plain;         /* a request without a body; a response of known length after which the connection goes on as it was */
+	char state[HEAD_STATE_BYTES];
+	char text[HEAD_TEXT_BYTES];
+};
+
+/* The head that bytes, n > 0, begin with, if it is known, by a side that is between two messages; else NULL. The calling
+ * thread's own, until it remembers the next. */
+struct head *heads_find(const struct http1 *http, const char *bytes, size_t n);
+
+/* http is what http1_read would have made of the head that bytes begin with; of a request http->target lies in bytes. */
+static inline void head_apply(const struct head *head, struct http1 *http, const char *bytes)
+{
+	memcpy(http, head->state, sizeof(head->state));
+	http->target = head->target ? bytes + head->target : NULL;
+	http->target_bytes = head->target_bytes;
+}
+
+/* Both: that many bytes are used, 0: no head is known. */
 static inline size_t heads_recall(struct http1 *http, const char *bytes, size_t n)
 {
-	return http->state == HTTP1_STATE_START && n ? heads_find(http, bytes, n) : 0;
+	const struct head *head = http->state == HTTP1_STATE_START && n ? heads_find(http, bytes, n) : NULL;
+
+	if (!head)
+		return 0;
+	head_apply(head, http, bytes);
+	return head->bytes;
 }
 
 /* http has just read a whole head, to HTTP1_HEAD: the head_bytes at head, which lie in a piece of piece_bytes from there

@@ -68,15 +68,3 @@ void listing_release(uint32_t listing)
 	atomic_store_explicit(&entry->opened_mono_ns, 0, memory_order_relaxed);
 	atomic_store_explicit(&entry->owner, 0, memory_order_release);
 }
-
-void listing_waits(uint32_t listing, const struct listing_wait *wait)
-{
-	struct seg_connection *entry = listing_entry(listing);
-
-	if (!entry)
-		return;
-	atomic_store_explicit(&entry->endpoint, wait->endpoint, memory_order_relaxed);
-	atomic_store_explicit(&entry->in_flight, wait->in_flight, memory_order_relaxed);
-	atomic_store_explicit(&entry->is_stream, wait->is_stream, memory_order_relaxed);
-	atomic_store_explicit(&entry->begin_mono_ns, wait->begin_ns, memory_order_relaxed);
-}

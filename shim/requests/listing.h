@@ -22,12 +22,23 @@ struct listing_wait {
 	uint32_t in_flight;
 	bool is_stream;
 };
-void listing_waits(uint32_t listing, const struct listing_wait *wait);
 
 /* The entry, NULL for LISTING_NONE. */
 static inline struct seg_connection *listing_entry(uint32_t listing)
 {
 	return listing ? &seg.connections[listing - 1] : NULL;
+}
+
+static inline void listing_waits(uint32_t listing, const struct listing_wait *wait)
+{
+	struct seg_connection *entry = listing_entry(listing);
+
+	if (!entry)
+		return;
+	atomic_store_explicit(&entry->endpoint, wait->endpoint, memory_order_relaxed);
+	atomic_store_explicit(&entry->in_flight, wait->in_flight, memory_order_relaxed);
+	atomic_store_explicit(&entry->is_stream, wait->is_stream, memory_order_relaxed);
+	atomic_store_explicit(&entry->begin_mono_ns, wait->begin_ns, memory_order_relaxed);
 }
 
 static inline void listing_add(_Atomic uint64_t *counter, uint64_t n)

@@ -5,11 +5,6 @@
 #include <string.h>
 #include <time.h>
 
-static void add(_Atomic uint64_t *counter, uint64_t n)
-{
-	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
 /* The overflow label set of endpoint's protocol and method: no status, error _OTHER. It must be found whatever the
  * table's load, so its place is the first free one and not the one of its hash. */
 static uint32_t overflow_series(uint32_t endpoint, uint32_t peer, uint32_t count)
@@ -22,32 +17,30 @@ static uint32_t overflow_series(uint32_t endpoint, uint32_t peer, uint32_t count
 	return seg_table_append(&seg.slots[SEG_TABLE_SERIES], 0, key, NULL);
 }
 
+static bool series_is_of(uint32_t series, uint64_t key)
+{
+	return atomic_load_explicit(&seg.series[series].key, memory_order_relaxed) == key;
+}
+
 /* Index of the histogram in this thread's shard, for count requests. */
 static uint32_t histogram_of(uint64_t key, uint32_t endpoint, uint32_t count)
 {
-	uint32_t series = seg_table_insert(&seg.slots[SEG_TABLE_SERIES], key, NULL);
+	const struct seg_slots *slots = &seg.slots[SEG_TABLE_SERIES];
+	uint32_t series = seg_table_place(slots, key);
 
+	if (!series_is_of(series, key))
+		series = seg_table_insert(slots, key, NULL);
 	if (series == SEG_NOT_FOUND)
 		series = overflow_series(endpoint, seg_series_peer(key), count);
-	return series == SEG_NOT_FOUND ? SEG_NOT_FOUND : self.shard * seg.slots[SEG_TABLE_SERIES].count + series;
-}
-
-/* The first bucket whose bound is not below the value; the last is +Inf. */
-static uint32_t bucket_of(const uint64_t *bounds, uint32_t count, uint64_t value)
-{
-	uint32_t bucket = 0;
-
-	while (bucket < count && bounds[bucket] < value)
-		bucket++;
-	return bucket;
+	return series == SEG_NOT_FOUND ? SEG_NOT_FOUND : self.shard * slots->count + series;
 }
 
 void observe_run_flush(struct observe_run *run)
 {
 	if (run->count && run->histogram != SEG_NOT_FOUND) {
 		struct seg_histogram *histogram = &seg.histograms[run->histogram];
-		add(&histogram->buckets[run->bucket], run->count);
-		add(&histogram->sum_ns, run->sum_ns);
+		observe_add(&histogram->buckets[run->bucket], run->count);
+		observe_add(&histogram->sum_ns, run->sum_ns);
 	}
 	run->count = 0;
 	run->sum_ns = 0;
@@ -60,74 +53,36 @@ static uint64_t key_of(const struct observation *observation)
 	return seg_series_key_asked(key, observation->peer);
 }
 
-static bool histogram_is_of(uint32_t histogram, uint64_t key)
+static void begin_run(struct observe_run *run, uint64_t key, uint32_t endpoint, uint32_t count)
 {
-	if (histogram == SEG_NOT_FOUND)
-		return false;
-	uint32_t series = histogram % seg.slots[SEG_TABLE_SERIES].count;
-	return atomic_load_explicit(&seg.series[series].key, memory_order_relaxed) == key;
+	uint32_t series_count = seg.slots[SEG_TABLE_SERIES].count;
+
+	observe_run_flush(run);
+	run->histogram = histogram_of(key, endpoint, count);
+	/* The overflow label set is looked for each time, so that each time is counted. */
+	bool is_own = run->histogram != SEG_NOT_FOUND && series_is_of(run->histogram - self.shard * series_count, key);
+	run->key = is_own ? key : 0;
 }
 
 void observe_run_add(struct observe_run *run, const struct observation *observation, uint32_t count)
 {
 	const struct seg_config *config = &seg.head->config;
 	uint64_t key = key_of(observation);
-	uint32_t bucket = bucket_of(config->bounds_ns, config->bound_count, observation->duration_ns);
+	uint32_t bucket = observe_bucket_of(config->bounds_ns, config->bound_count, observation->duration_ns);
 
-	if (key != run->key) {
+	if (key != run->key)
+		begin_run(run, key, observation->endpoint, count);
+	else if (bucket != run->bucket)
 		observe_run_flush(run);
-		run->histogram = histogram_of(key, observation->endpoint, count);
-		/* The overflow label set is looked for each time, so that each time is counted. */
-		run->key = histogram_is_of(run->histogram, key) ? key : 0;
-	} else if (bucket != run->bucket) {
-		observe_run_flush(run);
-	}
 	run->bucket = bucket;
 	run->count += count;
 	run->sum_ns += count * observation->duration_ns;
-}
-
-void observe_request(const struct observation *observation)
-{
-	struct observe_run run = { 0 };
-
-	observe_run_add(&run, observation, 1);
-	observe_run_flush(&run);
-}
-
-static struct seg_sizes *sizes_of(uint32_t endpoint)
-{
-	return &seg.sizes[self.shard * seg.slots[SEG_TABLE_ENDPOINTS].count + endpoint];
-}
-
-void observe_request_body(uint32_t endpoint, uint64_t bytes)
-{
-	struct seg_sizes *sizes = sizes_of(endpoint);
-
-	add(&sizes->request_buckets[bucket_of(seg_size_bounds, SEG_SIZE_BOUNDS, bytes)], 1);
-	if (bytes)
-		add(&sizes->request_sum_bytes, bytes);
-}
-
-void observe_response_body(uint32_t endpoint, uint64_t bytes)
-{
-	struct seg_sizes *sizes = sizes_of(endpoint);
-
-	add(&sizes->response_buckets[bucket_of(seg_size_bounds, SEG_SIZE_BOUNDS, bytes)], 1);
-	if (bytes)
-		add(&sizes->response_sum_bytes, bytes);
 }
 
 void observe_open(enum seg_protocol protocol, int delta)
 {
 	if (thread_process)
 		atomic_fetch_add_explicit(&thread_process->open_connections[protocol], delta, memory_order_relaxed);
-}
-
-void observe_active(enum seg_method method, enum seg_scheme scheme, int delta)
-{
-	if (thread_process)
-		atomic_fetch_add_explicit(&thread_process->active_requests[method][scheme], delta, memory_order_relaxed);
 }
 
 static uint64_t real_now_ns(void)
@@ -157,14 +112,17 @@ void observe_exemplar(const struct observation *observation, const uint8_t *trac
 	atomic_store_explicit(&exemplar->sequence, sequence + 2, memory_order_release);
 }
 
-void observe_first_byte(uint32_t endpoint, uint64_t duration_ns, uint32_t count)
+void observe_first_byte(const struct observe_run *run, uint32_t endpoint, uint64_t duration_ns, uint64_t first_byte_ns, uint32_t count)
 {
 	const struct seg_config *config = &seg.head->config;
+	uint32_t bucket = run->bucket; /* of the duration, and of many an answer that goes out at once */
 	uint32_t index = self.shard * seg.slots[SEG_TABLE_ENDPOINTS].count + endpoint;
 	struct seg_histogram *histogram = &seg.first_bytes[index];
 
-	add(&histogram->buckets[bucket_of(config->bounds_ns, config->bound_count, duration_ns)], count);
-	add(&histogram->sum_ns, count * duration_ns);
+	if (first_byte_ns != duration_ns)
+		bucket = observe_bucket_of(config->bounds_ns, config->bound_count, first_byte_ns);
+	observe_add(&histogram->buckets[bucket], count);
+	observe_add(&histogram->sum_ns, count * first_byte_ns);
 }
 
 void observe_stream_moved(enum seg_protocol protocol, int delta)
@@ -175,7 +133,7 @@ void observe_stream_moved(enum seg_protocol protocol, int delta)
 
 void observe_stream_opened(enum seg_protocol protocol, uint32_t endpoint)
 {
-	add(&seg.streams[endpoint].opened, 1);
+	observe_add(&seg.streams[endpoint].opened, 1);
 	observe_stream_moved(protocol, 1);
 }
 
@@ -183,7 +141,7 @@ void observe_stream_ended(enum seg_protocol protocol, uint32_t endpoint, uint64_
 {
 	struct seg_streams *streams = &seg.streams[endpoint];
 
-	add(&streams->buckets[bucket_of(seg_stream_bounds_ns, SEG_STREAM_BOUNDS, duration_ns)], 1);
-	add(&streams->sum_ns, duration_ns);
+	observe_add(&streams->buckets[observe_bucket_of(seg_stream_bounds_ns, SEG_STREAM_BOUNDS, duration_ns)], 1);
+	observe_add(&streams->sum_ns, duration_ns);
 	observe_stream_moved(protocol, -1);
 }

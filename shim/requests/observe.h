@@ -15,12 +15,24 @@ struct observation {
 	uint64_t duration_ns;
 };
 
-/* One request more. Where its label set finds no place, it goes to the overflow label set of its protocol and method,
- * and OVERFLOW_SERIES counts it. */
-void observe_request(const struct observation *observation);
+static inline void observe_add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
 
-/* The same for a run of requests whose label set is the same as the one before more often than not, count at a time: holds
- * sums back until another label set comes. Flush before the connection's lock is given back. */
+/* The first bucket whose bound is not below the value; the last is +Inf. */
+static inline uint32_t observe_bucket_of(const uint64_t *bounds, uint32_t count, uint64_t value)
+{
+	uint32_t bucket = 0;
+
+	while (bucket < count && bounds[bucket] < value)
+		bucket++;
+	return bucket;
+}
+
+/* A run of requests, whose label set is the same as the one before more often than not, count at a time: holds sums back until
+ * another label set comes. Flush before the connection's lock is given back. Where a label set finds no place, they go to the
+ * overflow label set of its protocol and method, and OVERFLOW_SERIES counts them. */
 struct observe_run {
 	uint64_t key;       /* of the series; 0 = nothing held */
 	uint32_t histogram; /* index; SEG_NOT_FOUND = it found no place */
@@ -34,8 +46,9 @@ void observe_run_flush(struct observe_run *run);
 /* The trace id and the span id of a request as the exemplar of its label set. */
 void observe_exemplar(const struct observation *observation, const uint8_t *trace_id, const uint8_t *span_id);
 
-/* From the first byte of a request to the first byte of its answer; count requests with the same duration. */
-void observe_first_byte(uint32_t endpoint, uint64_t duration_ns, uint32_t count);
+/* first_byte_ns: from the first byte of a request to the first byte of its answer. For the count requests of that duration that
+ * run was given last. */
+void observe_first_byte(const struct observe_run *run, uint32_t endpoint, uint64_t duration_ns, uint64_t first_byte_ns, uint32_t count);
 
 /* A stream of endpoint begins; it ends after duration_ns. */
 void observe_stream_opened(enum seg_protocol protocol, uint32_t endpoint);
@@ -45,12 +58,36 @@ void observe_stream_ended(enum seg_protocol protocol, uint32_t endpoint, uint64_
 void observe_stream_moved(enum seg_protocol protocol, int delta);
 
 /* Bytes of a request's and of a response's body, without framing. */
-void observe_request_body(uint32_t endpoint, uint64_t bytes);
-void observe_response_body(uint32_t endpoint, uint64_t bytes);
+static inline struct seg_sizes *observe_sizes_of(uint32_t endpoint)
+{
+	return &seg.sizes[self.shard * seg.slots[SEG_TABLE_ENDPOINTS].count + endpoint];
+}
+
+static inline void observe_request_body(uint32_t endpoint, uint64_t bytes)
+{
+	struct seg_sizes *sizes = observe_sizes_of(endpoint);
+
+	observe_add(&sizes->request_buckets[observe_bucket_of(seg_size_bounds, SEG_SIZE_BOUNDS, bytes)], 1);
+	if (bytes)
+		observe_add(&sizes->request_sum_bytes, bytes);
+}
+
+static inline void observe_response_body(uint32_t endpoint, uint64_t bytes)
+{
+	struct seg_sizes *sizes = observe_sizes_of(endpoint);
+
+	observe_add(&sizes->response_buckets[observe_bucket_of(seg_size_bounds, SEG_SIZE_BOUNDS, bytes)], 1);
+	if (bytes)
+		observe_add(&sizes->response_sum_bytes, bytes);
+}
 
 /* Gauges; delta is 1 or -1. */
 void observe_open(enum seg_protocol protocol, int delta);
-void observe_active(enum seg_method method, enum seg_scheme scheme, int delta);
+static inline void observe_active(enum seg_method method, enum seg_scheme scheme, int delta)
+{
+	if (thread_process)
+		atomic_fetch_add_explicit(&thread_process->active_requests[method][scheme], delta, memory_order_relaxed);
+}
 
 /* Counters of the thread. */
 static inline void observe_accepted(enum seg_protocol protocol)

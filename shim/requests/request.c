@@ -28,10 +28,9 @@ const struct trace_context *request_trace(const struct request *request)
 	return kept ? &kept->context : NULL;
 }
 
-void request_drop_trace(struct request *request)
+void request_give_trace(struct request *request)
 {
-	if (request->trace)
-		pool_give(&traces, pool_at(&traces, request->trace));
+	pool_give(&traces, pool_at(&traces, request->trace));
 	request->trace = 0;
 }
 
@@ -52,24 +51,15 @@ static struct request_block *block_append(struct request_queue *queue)
 	return block;
 }
 
-static struct request *place_of_next(struct request_queue *queue)
+struct request *request_push_behind(struct request_queue *queue, uint64_t begin_ns)
 {
-	if (!queue->count) {
-		queue->has_lone = true;
-		return &queue->lone;
-	}
 	struct request_block *block = queue->newest;
+
 	if (!block || block->end == REQUESTS_PER_BLOCK)
 		block = block_append(queue);
-	return block ? &block->items[block->end++] : NULL;
-}
-
-struct request *request_push(struct request_queue *queue, uint64_t begin_ns)
-{
-	struct request *request = place_of_next(queue);
-
-	if (!request)
+	if (!block)
 		return NULL;
+	struct request *request = &block->items[block->end++];
 	queue->count++;
 	*request = (struct request){ .begin_ns = begin_ns, .endpoint = REQUEST_NO_ENDPOINT };
 	return request;
@@ -94,7 +84,7 @@ static void shorten(struct request *oldest, uint32_t count)
 	oldest->is_answered = false;
 }
 
-void request_pop_copies(struct request_queue *queue, uint32_t count)
+void request_pop_behind(struct request_queue *queue, uint32_t count)
 {
 	struct request *oldest = request_oldest(queue);
 

@@ -56,9 +56,19 @@ struct request_queue {
 	struct request_block *newest;
 };
 
+struct request *request_push_behind(struct request_queue *queue, uint64_t begin_ns);
+
 /* A new request at the queue's end, begun at begin_ns; it keeps its place in memory until it is popped.
  * NULL: the pool is exhausted. */
-struct request *request_push(struct request_queue *queue, uint64_t begin_ns);
+static inline struct request *request_push(struct request_queue *queue, uint64_t begin_ns)
+{
+	if (queue->count)
+		return request_push_behind(queue, begin_ns);
+	queue->count = 1;
+	queue->has_lone = true;
+	queue->lone = (struct request){ .begin_ns = begin_ns, .endpoint = REQUEST_NO_ENDPOINT };
+	return &queue->lone;
+}
 
 /* The oldest request, NULL if there is none. */
 static inline struct request *request_oldest(struct request_queue *queue)
@@ -87,7 +97,17 @@ static inline bool request_repeat(struct request_queue *queue, struct request *r
 }
 
 /* Drops the count oldest: 1, or the oldest and copies of it. They must exist. */
-void request_pop_copies(struct request_queue *queue, uint32_t count);
+void request_pop_behind(struct request_queue *queue, uint32_t count);
+
+static inline void request_pop_copies(struct request_queue *queue, uint32_t count)
+{
+	if (queue->count != count || !queue->has_lone) {
+		request_pop_behind(queue, count);
+		return;
+	}
+	queue->count = 0;
+	queue->has_lone = false;
+}
 
 static inline void request_pop(struct request_queue *queue)
 {
@@ -102,4 +122,10 @@ void request_keep_trace(struct request *request, const struct trace_context *tra
 
 /* What was kept, NULL = nothing. */
 const struct trace_context *request_trace(const struct request *request);
-void request_drop_trace(struct request *request);
+void request_give_trace(struct request *request);
+
+static inline void request_drop_trace(struct request *request)
+{
+	if (request->trace)
+		request_give_trace(request);
+}

@@ -115,10 +115,8 @@ static void settle_served(struct conn *conn)
 	observe_open(conn->protocol, 1);
 }
 
-void traffic_settle(struct conn *conn, enum seg_protocol protocol)
+void traffic_settle_now(struct conn *conn, enum seg_protocol protocol)
 {
-	if (conn->is_settled)
-		return;
 	conn->is_settled = true;
 	conn->protocol = (uint8_t)protocol;
 	show_protocol(conn);
@@ -206,18 +204,37 @@ void traffic_unclassified(struct conn *conn)
 }
 
 /* The words that conn_receiving and conn_sending read without the lock. */
-static void update_work(struct conn *conn)
+static inline void show_work(struct conn *conn, struct work receiving, struct work sending)
 {
-	struct work answering = conn->as->work_answering(conn);
-	struct work receiving = conn->is_client ? answering : conn->as->work_asking(conn);
-	struct work sending = conn->is_client ? conn->behalf : answering;
-
-	if (conn->is_client)
-		sending.endpoint |= TRAFFIC_WORK_WEAK; /* leaves WORK_PENDING what it is */
 	atomic_store_explicit(&conn->receiving_endpoint, receiving.endpoint, memory_order_relaxed);
 	atomic_store_explicit(&conn->receiving_request, receiving.request, memory_order_relaxed);
 	atomic_store_explicit(&conn->sending_endpoint, sending.endpoint, memory_order_relaxed);
 	atomic_store_explicit(&conn->sending_request, sending.request, memory_order_relaxed);
+}
+
+static inline struct work work_of_turn(const struct conn *conn, const struct request *request)
+{
+	return request ? traffic_work_of(conn, request) : WORK_NONE;
+}
+
+static inline void update_work(struct conn *conn)
+{
+	struct work receiving, sending;
+
+	if (conn->as->turns) {
+		struct traffic_turns turns = conn->as->turns(conn);
+		receiving = work_of_turn(conn, turns.asking);
+		sending = work_of_turn(conn, turns.answering);
+	} else {
+		sending = conn->as->work_answering(conn);
+		receiving = conn->is_client ? WORK_NONE : conn->as->work_asking(conn);
+	}
+	if (conn->is_client) {
+		receiving = sending;
+		sending = conn->behalf;
+		sending.endpoint |= TRAFFIC_WORK_WEAK; /* leaves WORK_PENDING what it is */
+	}
+	show_work(conn, receiving, sending);
 }
 
 void traffic_give_up(struct conn *conn, enum seg_counter counter)
@@ -230,18 +247,6 @@ void traffic_give_up(struct conn *conn, enum seg_counter counter)
 }
 
 /* requests */
-
-static uint64_t request_number(const struct conn *conn, const struct request *request)
-{
-	return (uint64_t)conn->link.number << 32 | request->ordinal;
-}
-
-struct work traffic_work_of(const struct conn *conn, const struct request *request)
-{
-	if (conn->is_client)
-		return request->behalf;
-	return (struct work){ request->endpoint, request_number(conn, request) };
-}
 
 void traffic_begin_request(struct conn *conn, struct request *request, uint64_t begin_ns)
 {
@@ -269,12 +274,20 @@ struct request *traffic_push(struct conn *conn, uint64_t begin_ns)
 
 void traffic_head_http(struct conn *conn, struct request *request, enum seg_method method, const char *target, size_t n)
 {
-	request->method = (uint8_t)method;
 	if (conn->is_client) {
+		request->method = (uint8_t)method;
 		request->endpoint = endpoint_of_http_method(method);
 		return;
 	}
-	request->endpoint = endpoint_of_http(method, target, (uint32_t)n, &request->candidate);
+	uint32_t candidate, endpoint = endpoint_of_http(method, target, (uint32_t)n, &candidate);
+	traffic_head_http_known(conn, request, method, endpoint);
+	request->candidate = candidate;
+}
+
+void traffic_head_http_known(struct conn *conn, struct request *request, enum seg_method method, uint32_t endpoint)
+{
+	request->method = (uint8_t)method;
+	request->endpoint = endpoint;
 	request->is_active = true;
 	observe_active(method, scheme_of(conn, request), 1);
 }
@@ -314,57 +327,59 @@ static bool is_named(const struct request *request, const struct traffic_outcome
 
 static void settle_endpoint(struct conn *conn, struct request *request, bool found, struct traffic_call *call)
 {
-	if (!request->candidate)
-		return;
 	request->endpoint = endpoint_settle(request->candidate, found);
 	request->candidate = 0;
 	/* What the thread did for the candidate it goes on doing for what has become of it. */
-	if (!conn->is_client && self.work.request == request_number(conn, request) &&
+	if (!conn->is_client && self.work.request == traffic_request_number(conn, request) &&
 	    (call->work.endpoint == WORK_PENDING || call->work.request == self.work.request))
 		call->work = traffic_work_of(conn, request);
 }
 
-void traffic_answer_begins(struct conn *conn, struct request *request, uint16_t status, struct traffic_call *call)
+void traffic_settle_endpoint(struct conn *conn, struct request *request, uint16_t status, struct traffic_call *call)
 {
 	settle_endpoint(conn, request, is_found(request, status), call);
 }
 
-static void keep_if_slow(struct conn *conn, const struct request *request, const struct observation *seen,
-			 const struct traffic_outcome *outcome, uint32_t count)
+static __attribute__((cold)) void keep_slow(struct conn *conn, const struct request *request, const struct observation *seen,
+					     const struct traffic_outcome *outcome, uint32_t count)
 {
-	if (seen->duration_ns < seg.head->config.slow_ns)
-		return;
 	for (uint32_t i = 0; i < count; i++)
 		slow_keep(&(struct slow_request){
 			.request = request,
 			.seen = seen,
-			.number = request_number(conn, request) + i,
+			.number = traffic_request_number(conn, request) + i,
 			.response_bytes = outcome->response_bytes,
 		});
 }
 
-static void observe_served(struct conn *conn, const struct request *request, const struct observation *seen,
-			   const struct traffic_outcome *outcome, uint32_t count)
+static void keep_ids(const struct request *request, const struct observation *seen)
 {
 	const struct trace_context *trace = request_trace(request);
 
-	if (request->first_byte_ns)
-		observe_first_byte(seen->endpoint, request->first_byte_ns - request->begin_ns, count);
-	keep_if_slow(conn, request, seen, outcome, count);
 	if (trace && trace_is_known(trace))
 		observe_exemplar(seen, trace->trace_id, trace->span_id);
 }
 
+static inline void observe_served(struct conn *conn, const struct request *request, const struct observation *seen,
+				  const struct traffic_outcome *outcome, uint32_t count, const struct traffic_call *call)
+{
+	if (request->first_byte_ns)
+		observe_first_byte(&call->run, seen->endpoint, seen->duration_ns, request->first_byte_ns - request->begin_ns, count);
+	if (seen->duration_ns >= seg.head->config.slow_ns)
+		keep_slow(conn, request, seen, outcome, count);
+	if (request->trace)
+		keep_ids(request, seen);
+}
+
 /* Its label set now counts it, so that an exemplar finds its place. */
-static void observe_duration(struct conn *conn, const struct request *request, const struct observation *seen,
-			     const struct traffic_outcome *outcome, uint32_t count, struct traffic_call *call)
+static inline void observe_duration(struct conn *conn, const struct request *request, const struct observation *seen,
+				    const struct traffic_outcome *outcome, uint32_t count, struct traffic_call *call)
 {
 	observe_run_add(&call->run, seen, count);
 	for (uint32_t i = 0; seen->peer == SEG_PEER_OTHER && i < count; i++)
 		thread_count(SEG_COUNTER_OVERFLOW_PEERS);
-	if (conn->is_client)
-		return;
-	observe_served(conn, request, seen, outcome, count);
+	if (!conn->is_client)
+		observe_served(conn, request, seen, outcome, count, call);
 }
 
 void traffic_stream_begins(struct conn *conn, struct request *request)
@@ -393,7 +408,8 @@ void traffic_finish_copies(struct conn *conn, struct request *request, const str
 {
 	if (request->endpoint == REQUEST_NO_ENDPOINT)
 		request->endpoint = endpoint_of_broken_http();
-	settle_endpoint(conn, request, is_named(request, outcome, call), call);
+	if (request->candidate)
+		settle_endpoint(conn, request, is_named(request, outcome, call), call);
 	struct observation seen = {
 		.endpoint = request->endpoint,
 		.status = outcome->status,
@@ -434,7 +450,7 @@ void traffic_retire(struct conn *conn, struct request *request)
 void traffic_drop(struct conn *conn, struct request *request)
 {
 	if (!conn->is_client)
-		work_request_ended(request_number(conn, request));
+		work_request_ended(traffic_request_number(conn, request));
 	if (request->candidate)
 		endpoint_forget(request->candidate);
 	request->candidate = 0;
@@ -781,40 +797,25 @@ void traffic_tls_opened(struct conn *conn)
 
 /* bytes in, whatever the protocol */
 
-static void begin_asking(struct conn *conn, size_t n, const struct traffic_call *call)
-{
-	if (!conn->asked_bytes)
-		conn->first_ns = call->now_ns;
-	conn->asked_bytes += n;
-}
-
-void traffic_asked(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
-{
-	begin_asking(conn, n, call);
-	conn->as->asked(conn, bytes, n, call);
-}
-
 /* A server answers in the words of HTTP what was taken for something else: 400 to bytes that were nothing to it. */
 static bool is_http_after_all(const struct conn *conn, const char *bytes, size_t n)
 {
-	return !conn->is_settled && n >= 2 && bytes[0] == 'H' && bytes[1] == 'T' && conn->as != &traffic_undecided &&
+	return n >= 2 && bytes[0] == 'H' && bytes[1] == 'T' && conn->as != &traffic_undecided &&
 	       conn->as->protocol != SEG_PROTOCOL_HTTP && conn->as != &traffic_bytes;
 }
 
-void traffic_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+void traffic_answered_first(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
-	conn->answered_ns = call->now_ns;
-	if (is_http_after_all(conn, bytes, n)) {
-		leave_protocol(conn);
-		traffic_follow(conn, &traffic_undecided); /* nothing is left of the other protocol's state */
-		traffic_http_begin_broken(conn, call);
-	}
-	conn->as->answered(conn, bytes, n, call);
+	if (!is_http_after_all(conn, bytes, n))
+		return;
+	leave_protocol(conn);
+	traffic_follow(conn, &traffic_undecided); /* nothing is left of the other protocol's state */
+	traffic_http_begin_broken(conn, call);
 }
 
 void traffic_asked_unseen(struct conn *conn, size_t n, struct traffic_call *call)
 {
-	begin_asking(conn, n, call);
+	traffic_asking(conn, n, call);
 	if (!conn->as->asked_unseen || !conn->as->asked_unseen(conn, n, call))
 		traffic_give_up(conn, SEG_COUNTER_LOST_UNSEEN_BYTES);
 }
@@ -829,7 +830,7 @@ void traffic_answered_unseen(struct conn *conn, size_t n, struct traffic_call *c
 /* A client that goes on for long without an answer and without a line that means something. */
 static bool is_hopeless(struct conn *conn)
 {
-	if (conn->is_settled || conn->asked_bytes <= TRAFFIC_UNDECIDED_BYTES)
+	if (conn->asked_bytes <= TRAFFIC_UNDECIDED_BYTES)
 		return false;
 	/* A head beyond all bounds that began as a request's is one, and the server will say so. */
 	const struct request *request = request_oldest(&conn->queue);
@@ -852,8 +853,9 @@ static void show_waiting(struct conn *conn)
 
 void traffic_call_end(struct conn *conn, struct traffic_call *call)
 {
-	observe_run_flush(&call->run);
-	if (is_hopeless(conn))
+	if (call->run.count)
+		observe_run_flush(&call->run);
+	if (!conn->is_settled && is_hopeless(conn))
 		traffic_unclassified(conn);
 	if (conn->as->call_end)
 		conn->as->call_end(conn);

@@ -25,6 +25,12 @@
 struct conn;
 struct traffic_call;
 
+/* The request being received, and the one being answered; NULL = none. */
+struct traffic_turns {
+	const struct request *asking;
+	const struct request *answering;
+};
+
 /* A protocol: what the two sides of its connections mean. Functions that may be NULL: then nothing is done. */
 struct traffic_protocol {
 	enum seg_protocol protocol;
@@ -54,6 +60,9 @@ struct traffic_protocol {
 	 * With TRAFFIC_WORK_WEAK in endpoint: as before if that was a request. */
 	struct work (*work_asking)(struct conn *conn);
 	struct work (*work_answering)(struct conn *conn);
+
+	/* The same two, where both are the work of requests, or of none. NULL: the two are asked. */
+	struct traffic_turns (*turns)(struct conn *conn);
 
 	/* Moves what gauges count of it besides the queue's requests by direction, 1 or -1. May be NULL. */
 	void (*move_gauges)(struct conn *conn, int direction);
@@ -138,8 +147,29 @@ struct traffic_call {
 void traffic_begin(struct conn *conn, int fd, const struct peer_address *server, uint64_t now_ns);
 
 /* Bytes passed, of the client's or of the server's. Between them and after the last: traffic_call_end. */
-void traffic_asked(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
-void traffic_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
+static inline void traffic_asking(struct conn *conn, size_t n, const struct traffic_call *call)
+{
+	if (!conn->asked_bytes)
+		conn->first_ns = call->now_ns;
+	conn->asked_bytes += n;
+}
+
+static inline void traffic_asked(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+{
+	traffic_asking(conn, n, call);
+	conn->as->asked(conn, bytes, n, call);
+}
+
+void traffic_answered_first(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
+
+static inline void traffic_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+{
+	conn->answered_ns = call->now_ns;
+	if (!conn->is_settled)
+		traffic_answered_first(conn, bytes, n, call);
+	conn->as->answered(conn, bytes, n, call);
+}
+
 void traffic_asked_unseen(struct conn *conn, size_t n, struct traffic_call *call);
 void traffic_answered_unseen(struct conn *conn, size_t n, struct traffic_call *call);
 void traffic_call_end(struct conn *conn, struct traffic_call *call);
@@ -182,8 +212,14 @@ static inline struct work traffic_work_sending(struct conn *conn)
 /* From now on protocol follows the connection, its state all zero. What it was before must have no requests. */
 void traffic_follow(struct conn *conn, const struct traffic_protocol *protocol);
 
+void traffic_settle_now(struct conn *conn, enum seg_protocol protocol);
+
 /* The protocol is certain: counts the connection and its bytes under it. Again changes nothing. */
-void traffic_settle(struct conn *conn, enum seg_protocol protocol);
+static inline void traffic_settle(struct conn *conn, enum seg_protocol protocol)
+{
+	if (!conn->is_settled)
+		traffic_settle_now(conn, protocol);
+}
 
 /* The bytes fit no protocol. */
 void traffic_unclassified(struct conn *conn);
@@ -196,12 +232,24 @@ void traffic_follow_bytes(struct conn *conn, uint32_t endpoint, uint64_t now_ns)
 struct request *traffic_push(struct conn *conn, uint64_t begin_ns);
 void traffic_begin_request(struct conn *conn, struct request *request, uint64_t begin_ns);
 
+/* Tells a request from all others of the process. */
+static inline uint64_t traffic_request_number(const struct conn *conn, const struct request *request)
+{
+	return (uint64_t)conn->link.number << 32 | request->ordinal;
+}
+
 /* Whose work a request is: its own, or, asked by the program, that for which it was asked. */
-struct work traffic_work_of(const struct conn *conn, const struct request *request);
+static inline struct work traffic_work_of(const struct conn *conn, const struct request *request)
+{
+	if (conn->is_client)
+		return request->behalf;
+	return (struct work){ request->endpoint, traffic_request_number(conn, request) };
+}
 
 /* The request's HTTP head or its operation is known: sets its endpoint (by route where the program serves) and moves the
- * gauge of active requests. */
+ * gauge of active requests. known: it is served, and its endpoint was found before. */
 void traffic_head_http(struct conn *conn, struct request *request, enum seg_method method, const char *target, size_t n);
+void traffic_head_http_known(struct conn *conn, struct request *request, enum seg_method method, uint32_t endpoint);
 void traffic_head_rpc(struct conn *conn, struct request *request, const char *path, size_t n);
 void traffic_head_operation(struct request *request, enum seg_protocol protocol, uint32_t operation, const char *name);
 
@@ -227,7 +275,13 @@ struct traffic_outcome {
 };
 
 /* The status of its answer is known, before its end: a route that was a candidate is one now, or is none. */
-void traffic_answer_begins(struct conn *conn, struct request *request, uint16_t status, struct traffic_call *call);
+void traffic_settle_endpoint(struct conn *conn, struct request *request, uint16_t status, struct traffic_call *call);
+
+static inline void traffic_answer_begins(struct conn *conn, struct request *request, uint16_t status, struct traffic_call *call)
+{
+	if (request->candidate)
+		traffic_settle_endpoint(conn, request, status, call);
+}
 
 /* count requests, request and so many copies less one that follow it, are over at once, alike. */
 void traffic_finish_copies(struct conn *conn, struct request *request, const struct traffic_outcome *outcome, uint32_t count,

@@ -1,6 +1,7 @@
 /* HTTP: requests are queued as their first bytes come and answered in that order (RFC 9112 clause 9.3.2). One that cannot
  * be read ends the following of the client's side, but not of the server's: its answer, a 400, belongs to it.
  */
+#include "endpoint.h"
 #include "heads.h"
 #include "traffic.h"
 #include "traffic_http2.h"
@@ -149,7 +150,7 @@ static void remember_head(const struct http1 *http, const struct reading *readin
 		heads_remember(http, reading->head, (size_t)(reading->bytes - reading->head), reading->head_room, reading->target);
 }
 
-static void http_asked(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+static void read_requests(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
 	struct reading reading = { .bytes = bytes, .n = n };
 	bool is_known, goes_on = true;
@@ -162,6 +163,43 @@ static void http_asked(struct conn *conn, const char *bytes, size_t n, struct tr
 			goes_on = on_request_event(conn, HTTP1_LINE, call);
 		goes_on = goes_on && on_request_event(conn, event, call);
 	}
+}
+
+static inline bool is_between(const struct http1 *http)
+{
+	return http->state == HTTP1_STATE_START;
+}
+
+/* A request of that head begins and ends now. */
+static void take_whole_request(struct conn *conn, struct head *head, const char *bytes, struct traffic_call *call)
+{
+	struct http1 *http = &conn->http.request;
+	struct request *request = traffic_push(conn, call->now_ns);
+
+	if (!request)
+		return;
+	head_apply(head, http, bytes);
+	http->state = HTTP1_STATE_START;
+	if (head->endpoint && endpoint_is_current(head->endpoint))
+		traffic_head_http_known(conn, request, http->method, head->endpoint);
+	else
+		traffic_head_http(conn, request, http->method, http->target, http->target_bytes);
+	head->endpoint = request->candidate || !endpoint_is_for_good(request->endpoint) ? 0 : request->endpoint;
+	request->kind = http->is_faulty ? KIND_FAULTY : KIND_FAULTLESS;
+	request->is_read = true;
+	if (call->work.endpoint == WORK_PENDING && !conn->is_client)
+		call->work = traffic_work_of(conn, request);
+}
+
+/* Most often a piece is one request that was read before, and no more. */
+static void http_asked(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+{
+	struct head *head = n && is_between(&conn->http.request) && !conn->http.reading ? heads_find(&conn->http.request, bytes, n) : NULL;
+
+	if (head && head->is_plain && head->bytes == n)
+		take_whole_request(conn, head, bytes, call);
+	else
+		read_requests(conn, bytes, n, call);
 }
 
 /* request, the oldest, is over: by the response that the parser has just read, or without one. */
@@ -312,7 +350,7 @@ static bool on_response_event(struct conn *conn, enum http1_event event, struct 
 	return conn->as == &traffic_http;
 }
 
-static void http_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+static void read_responses(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
 	struct reading reading = { .bytes = bytes, .n = n };
 	bool is_known, goes_on = true;
@@ -330,6 +368,49 @@ static void http_answered(struct conn *conn, const char *bytes, size_t n, struct
 	/* What follows an upgrade is no more HTTP/1's. */
 	if (reading.n && conn->as != &traffic_http)
 		conn->as->answered(conn, reading.bytes, reading.n, call);
+}
+
+/* n bytes of body passed, or none because there is none: the response may be over. */
+static void pass_body(struct conn *conn, size_t n, struct traffic_call *call)
+{
+	struct http1 *response = &conn->http.response;
+
+	response->left_bytes -= n;
+	response->body_bytes += n;
+	if (response->left_bytes)
+		return;
+	response->state = HTTP1_STATE_START;
+	on_response_end(conn, call);
+}
+
+/* Bytes that begin with that head, and go on with nothing but its body. */
+static void take_response(struct conn *conn, const struct head *head, const char *bytes, size_t n, struct traffic_call *call)
+{
+	conn->http.answer_ns = call->now_ns;
+	head_apply(head, &conn->http.response, bytes);
+	conn->http.response.left_bytes = head->body_bytes; /* 304 tells a length, too */
+	on_response_line(conn, call);
+	pass_body(conn, n - head->bytes, call);
+}
+
+/* What it answers decides whether it has a body. */
+static bool has_plain_answer(const struct request *request)
+{
+	return request && request->method != SEG_METHOD_HEAD && request->method != SEG_METHOD_CONNECT;
+}
+
+/* Most often a piece is a response whose head was read before, or a part of its body. */
+static void http_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+{
+	const struct http1 *response = &conn->http.response;
+	const struct head *head = n && is_between(response) && has_plain_answer(unanswered(conn)) ? heads_find(response, bytes, n) : NULL;
+
+	if (head && head->is_plain && n - head->bytes <= head->body_bytes)
+		take_response(conn, head, bytes, n, call);
+	else if (response->state == HTTP1_STATE_COUNTED && n <= response->left_bytes)
+		pass_body(conn, n, call);
+	else
+		read_responses(conn, bytes, n, call);
 }
 
 static bool http_asked_unseen(struct conn *conn, size_t n, struct traffic_call *call)
@@ -392,16 +473,9 @@ static void http_forget(struct conn *conn)
 	traffic_carry_give(&conn->http.response);
 }
 
-static struct work http_work_asking(struct conn *conn)
+static struct traffic_turns http_turns(struct conn *conn)
 {
-	return conn->http.reading ? traffic_work_of(conn, conn->http.reading) : WORK_NONE;
-}
-
-static struct work http_work_answering(struct conn *conn)
-{
-	struct request *request = unanswered(conn);
-
-	return request ? traffic_work_of(conn, request) : WORK_NONE;
+	return (struct traffic_turns){ conn->http.reading, unanswered(conn) };
 }
 
 static const struct traffic_protocol traffic_http = {
@@ -414,8 +488,7 @@ static const struct traffic_protocol traffic_http = {
 	.call_end = http_call_end,
 	.end = http_end,
 	.forget = http_forget,
-	.work_asking = http_work_asking,
-	.work_answering = http_work_answering,
+	.turns = http_turns,
 };
 
 /* The parser has read a first line, perhaps into its carry, and goes on from there. */

@@ -11,20 +11,10 @@ static _Atomic uint64_t *entry_key(const struct seg_slots *slots, uint32_t index
 	return (_Atomic uint64_t *)((char *)slots->entries + (size_t)index * slots->stride);
 }
 
-/* The finalizer of MurmurHash3: every bit of the key moves every bit of the place. */
-static uint64_t mix(uint64_t key)
-{
-	key ^= key >> 33;
-	key *= 0xff51afd7ed558ccdULL;
-	key ^= key >> 33;
-	key *= 0xc4ceb9fe1a85ec53ULL;
-	return key ^ key >> 33;
-}
-
 uint32_t seg_table_find(const struct seg_slots *slots, uint64_t key)
 {
 	uint32_t mask = slots->count - 1;
-	uint32_t index = (uint32_t)mix(key) & mask;
+	uint32_t index = seg_table_place(slots, key);
 
 	for (uint32_t probe = 0; probe < SEG_TABLE_PROBES && probe <= mask; probe++) {
 		uint64_t seen = atomic_load_explicit(entry_key(slots, index), memory_order_relaxed);
@@ -81,7 +71,7 @@ static bool claim(const struct seg_slots *slots, uint32_t index, uint64_t key, b
 uint32_t seg_table_insert(const struct seg_slots *slots, uint64_t key, bool *ret_is_new)
 {
 	uint32_t mask = slots->count - 1;
-	uint32_t index = (uint32_t)mix(key) & mask;
+	uint32_t index = seg_table_place(slots, key);
 
 	if (ret_is_new)
 		*ret_is_new = false;
@@ -106,15 +96,15 @@ uint32_t seg_table_append(const struct seg_slots *slots, uint32_t first, uint64_
 uint64_t seg_key_of_bytes(const void *bytes, uint32_t n, uint64_t seed)
 {
 	const unsigned char *next = bytes;
-	uint64_t key = mix(seed + n + 1);
+	uint64_t key = seg_mix(seed + n + 1);
 
 	for (; n >= 8; n -= 8, next += 8) {
 		uint64_t word;
 		memcpy(&word, next, sizeof(word));
-		key = mix(key ^ word);
+		key = seg_mix(key ^ word);
 	}
 	uint64_t tail = 0;
 	memcpy(&tail, next, n);
-	key = mix(key ^ tail);
+	key = seg_mix(key ^ tail);
 	return key ? key : 1;
 }

@@ -29,6 +29,22 @@ uint32_t seg_table_next(const struct seg_slots *slots, uint32_t index);
 #define SEG_TABLE_PROBES 64     /* entries looked at before a table counts as full for a key */
 #define SEG_NOT_FOUND UINT32_MAX
 
+/* The finalizer of MurmurHash3: every bit of the key moves every bit of the place. */
+static inline uint64_t seg_mix(uint64_t key)
+{
+	key ^= key >> 33;
+	key *= 0xff51afd7ed558ccdULL;
+	key ^= key >> 33;
+	key *= 0xc4ceb9fe1a85ec53ULL;
+	return key ^ key >> 33;
+}
+
+/* Where key lies if it is in the table and no other was in its way. */
+static inline uint32_t seg_table_place(const struct seg_slots *slots, uint64_t key)
+{
+	return (uint32_t)seg_mix(key) & (slots->count - 1);
+}
+
 /* Index of key (not 0), or SEG_NOT_FOUND. */
 uint32_t seg_table_find(const struct seg_slots *slots, uint64_t key);
 

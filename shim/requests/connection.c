@@ -291,18 +291,14 @@ static __attribute__((cold, noinline)) void leave(struct conn *conn, int fd, con
 	conn_release(conn, now_ns);
 }
 
-/* The connection that fd names, locked by the word mine; NULL if there is none, or none that can be had: then event was left. */
-static inline struct conn *conn_take(int fd, const struct conn_event *event, uint64_t now_ns, uint64_t mine)
+/* conn, which fd named a moment ago, locked by the word mine; NULL: it names another by now, or *ret_is_busy. */
+static inline struct conn *conn_take(struct conn *conn, int fd, uint64_t now_ns, uint64_t mine, bool *ret_is_busy)
 {
-	struct conn *conn = conn_at(fd);
-
-	if (!conn)
-		return NULL;
 	enum lock_result result = lock_try_as(conn, mine);
-	if (__builtin_expect(result == LOCK_BUSY, 0)) {
-		leave(conn, fd, event, now_ns);
+
+	*ret_is_busy = result == LOCK_BUSY;
+	if (__builtin_expect(result == LOCK_BUSY, 0))
 		return NULL;
-	}
 	if (__builtin_expect(conn_at(fd) != conn, 0)) {
 		release_as(conn, mine, now_ns);
 		return NULL;
@@ -426,14 +422,16 @@ void conn_connecting(int fd, const struct sockaddr *address, socklen_t bytes, ui
 void conn_tls_opened(int fd, uint64_t now_ns)
 {
 	struct conn *conn = conn_at(fd);
+	bool is_busy;
 
 	if (!conn || conn->is_tls)
 		return;
-	conn = conn_take(fd, NULL, now_ns, lock_word());
-	if (!conn)
-		return;
-	traffic_tls_opened(conn);
-	conn_release(conn, now_ns);
+	if (conn_take(conn, fd, now_ns, lock_word(), &is_busy)) {
+		traffic_tls_opened(conn);
+		conn_release(conn, now_ns);
+	} else if (is_busy) {
+		leave(conn, fd, NULL, now_ns);
+	}
 }
 
 /* False: it has ended meanwhile. */
@@ -487,13 +485,12 @@ void conn_process_ends(uint64_t now_ns)
 
 /* bytes */
 
-static inline void each_piece(struct conn *conn, const struct conn_event *event, bool is_asked, struct traffic_call *call)
+static inline void each_piece(struct conn *conn, const struct iovec *iov, size_t iov_count, size_t bytes, bool is_asked,
+			      struct traffic_call *call)
 {
-	const struct iovec *iov = event->iov, *end = iov + event->iov_count;
-
-	for (size_t left = event->bytes; left && iov < end; iov++) {
-		size_t n = iov->iov_len < left ? iov->iov_len : left;
-		left -= n;
+	for (const struct iovec *end = iov + iov_count; bytes && iov < end; iov++) {
+		size_t n = iov->iov_len < bytes ? iov->iov_len : bytes;
+		bytes -= n;
 		if (!n)
 			continue;
 		if (is_asked)
@@ -527,31 +524,30 @@ static inline void count_sent(struct conn *conn, size_t bytes)
 		observe_sent(conn->protocol, bytes);
 }
 
-/* kind: the event's, a constant in the two ways in which bytes pass every day, which are compiled each for itself. */
-static inline __attribute__((always_inline)) void happen(struct conn *conn, enum conn_event_kind kind,
-							  const struct conn_event *event, struct traffic_call *call)
+/* Inline, so that the two ways in which bytes pass every day are compiled each for itself. */
+static inline __attribute__((always_inline)) void happen(struct conn *conn, struct conn_event event, struct traffic_call *call)
 {
-	bool is_asked = (kind == CONN_RECEIVED || kind == CONN_RECEIVED_UNSEEN) != conn->is_client;
+	bool is_asked = (event.kind == CONN_RECEIVED || event.kind == CONN_RECEIVED_UNSEEN) != conn->is_client;
 
-	switch (kind) {
+	switch (event.kind) {
 	case CONN_RECEIVED:
-		count_received(conn, event->bytes);
-		each_piece(conn, event, is_asked, call);
+		count_received(conn, event.bytes);
+		each_piece(conn, event.iov, event.iov_count, event.bytes, is_asked, call);
 		break;
 	case CONN_SENT:
-		count_sent(conn, event->bytes);
-		each_piece(conn, event, is_asked, call);
+		count_sent(conn, event.bytes);
+		each_piece(conn, event.iov, event.iov_count, event.bytes, is_asked, call);
 		break;
 	case CONN_RECEIVED_UNSEEN:
 	case CONN_SENT_UNSEEN:
-		if (kind == CONN_RECEIVED_UNSEEN)
-			count_received(conn, event->bytes);
+		if (event.kind == CONN_RECEIVED_UNSEEN)
+			count_received(conn, event.bytes);
 		else
-			count_sent(conn, event->bytes);
+			count_sent(conn, event.bytes);
 		if (is_asked)
-			traffic_asked_unseen(conn, event->bytes, call);
+			traffic_asked_unseen(conn, event.bytes, call);
 		else
-			traffic_answered_unseen(conn, event->bytes, call);
+			traffic_answered_unseen(conn, event.bytes, call);
 		break;
 	case CONN_RECEIVED_END:
 		/* The other side, as the server, has answered all that it will. */
@@ -564,7 +560,7 @@ static inline __attribute__((always_inline)) void happen(struct conn *conn, enum
 			traffic_answered_all(conn, call);
 		break;
 	case CONN_FAILED:
-		conn->failure = event->error;
+		conn->failure = event.error;
 		break;
 	case CONN_PASSED:
 		conn->forks_at_use--; /* as if this process had forked since */
@@ -592,7 +588,7 @@ static void go_through(struct conn *conn, const struct late *late)
 	if (conn->is_client)
 		self.work = late->work;
 	note_reader(conn, late->event.kind, late->tid);
-	happen(conn, late->event.kind, &late->event, &call);
+	happen(conn, late->event, &call);
 	traffic_call_end(conn, &call);
 	self.work = own;
 }
@@ -654,25 +650,33 @@ static inline void know_work(const struct conn *conn, enum conn_event_kind kind,
 		work_set(call->work);
 }
 
-/* What the program did with fd, for the connection; and what the thread works for now. */
-static inline __attribute__((always_inline)) void tell(int fd, enum conn_event_kind kind, const struct conn_event *event)
+/* What the program did with fd, for the connection; and what the thread works for now. Passed on by value as far as it is
+ * inline, so that nothing of event needs to be in memory but for who cannot have the lock. */
+static inline __attribute__((always_inline)) void tell(int fd, struct conn_event event)
 {
-	uint64_t mine = lock_word(), now_ns = event->now_ns;
-	struct conn *conn = conn_take(fd, event, now_ns, mine);
+	struct conn *conn = conn_at(fd);
+	uint64_t mine = lock_word();
+	bool is_busy;
 
 	if (!conn)
 		return;
-	struct traffic_call call = call_at(now_ns);
-	note_reader(conn, kind, self.tid);
-	happen(conn, kind, event, &call);
+	if (__builtin_expect(!conn_take(conn, fd, event.now_ns, mine, &is_busy), 0)) {
+		struct conn_event left = event;
+		if (is_busy)
+			leave(conn, fd, &left, event.now_ns);
+		return;
+	}
+	struct traffic_call call = call_at(event.now_ns);
+	note_reader(conn, event.kind, self.tid);
+	happen(conn, event, &call);
 	traffic_call_end(conn, &call);
-	know_work(conn, kind, &call);
-	release_as(conn, mine, now_ns);
+	know_work(conn, event.kind, &call);
+	release_as(conn, mine, event.now_ns);
 }
 
-static void tell_seldom(int fd, const struct conn_event *event)
+static void tell_seldom(int fd, struct conn_event event)
 {
-	tell(fd, event->kind, event);
+	tell(fd, event);
 }
 
 /* Work that may be weak: then what the thread does for a request stays so, known or not. */
@@ -729,7 +733,7 @@ static void receive_end(int fd, uint64_t now_ns)
 	if (!conn)
 		return;
 	restore_work(conn);
-	tell_seldom(fd, &(struct conn_event){ .kind = CONN_RECEIVED_END, .now_ns = now_ns });
+	tell_seldom(fd, (struct conn_event){ .kind = CONN_RECEIVED_END, .now_ns = now_ns });
 }
 
 void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns)
@@ -738,7 +742,7 @@ void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t byt
 		receive_end(fd, now_ns);
 		return;
 	}
-	tell(fd, CONN_RECEIVED, &(struct conn_event){
+	tell(fd, (struct conn_event){
 		.kind = CONN_RECEIVED,
 		.iov = iov,
 		.iov_count = iov_count,
@@ -749,7 +753,7 @@ void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t byt
 
 void conn_received_unseen(int fd, size_t bytes, uint64_t now_ns)
 {
-	tell_seldom(fd, &(struct conn_event){ .kind = CONN_RECEIVED_UNSEEN, .bytes = bytes, .now_ns = now_ns });
+	tell_seldom(fd, (struct conn_event){ .kind = CONN_RECEIVED_UNSEEN, .bytes = bytes, .now_ns = now_ns });
 }
 
 /* The failures that a caller meets every day and tries again after. */
@@ -762,7 +766,7 @@ static bool is_passing(int error)
 static void note_failure(int fd, int error, uint64_t now_ns)
 {
 	if (!is_passing(error))
-		tell_seldom(fd, &(struct conn_event){ .kind = CONN_FAILED, .error = error, .now_ns = now_ns });
+		tell_seldom(fd, (struct conn_event){ .kind = CONN_FAILED, .error = error, .now_ns = now_ns });
 }
 
 void conn_receive_failed(int fd, int error, uint64_t now_ns)
@@ -787,7 +791,7 @@ bool conn_sending(int fd)
 
 void conn_sent(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns)
 {
-	tell(fd, CONN_SENT, &(struct conn_event){
+	tell(fd, (struct conn_event){
 		.kind = CONN_SENT,
 		.iov = iov,
 		.iov_count = iov_count,
@@ -798,7 +802,7 @@ void conn_sent(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, 
 
 void conn_sent_unseen(int fd, size_t bytes, uint64_t now_ns)
 {
-	tell_seldom(fd, &(struct conn_event){ .kind = CONN_SENT_UNSEEN, .bytes = bytes, .now_ns = now_ns });
+	tell_seldom(fd, (struct conn_event){ .kind = CONN_SENT_UNSEEN, .bytes = bytes, .now_ns = now_ns });
 }
 
 void conn_send_failed(int fd, int error, uint64_t now_ns)
@@ -808,11 +812,11 @@ void conn_send_failed(int fd, int error, uint64_t now_ns)
 
 void conn_passed(int fd, uint64_t now_ns)
 {
-	tell_seldom(fd, &(struct conn_event){ .kind = CONN_PASSED, .now_ns = now_ns });
+	tell_seldom(fd, (struct conn_event){ .kind = CONN_PASSED, .now_ns = now_ns });
 }
 
 void conn_shut_down(int fd, int how, uint64_t now_ns)
 {
 	if (how != SHUT_RD)
-		tell_seldom(fd, &(struct conn_event){ .kind = CONN_SHUT_DOWN, .now_ns = now_ns });
+		tell_seldom(fd, (struct conn_event){ .kind = CONN_SHUT_DOWN, .now_ns = now_ns });
 }

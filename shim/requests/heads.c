@@ -82,6 +82,8 @@ void heads_remember(const struct http1 *http, const char *head, size_t head_byte
 	place->target_bytes = http->target_bytes;
 	place->endpoint = 0;
 	place->is_plain = is_plain(http);
+	place->method = http->method;
+	place->is_faulty = http->is_faulty;
 	place->body_bytes = http->state == HTTP1_STATE_COUNTED ? http->left_bytes : 0;
 	memcpy(place->state, http, sizeof(place->state));
 	memcpy(place->text, head, head_bytes);

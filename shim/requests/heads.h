@@ -19,7 +19,7 @@ enum {
 	HEAD_ENTRY_BYTES = 512,                        /* all of a thread's lie in one page */
 	HEAD_STATE_BYTES = offsetof(struct http1, target), /* of struct http1, as far as it depends on the head */
 	/* What servers and services write is kept, what browsers do mostly is too long. */
-	HEAD_TEXT_BYTES = HEAD_ENTRY_BYTES - 32 - HEAD_STATE_BYTES,
+	HEAD_TEXT_BYTES = HEAD_ENTRY_BYTES - 24 - HEAD_STATE_BYTES,
 };
 
 struct head {
@@ -28,8 +28,10 @@ struct head {
 	uint8_t target;        /* where the target begins */
 	uint32_t target_bytes;
 	uint32_t endpoint;     /* of a request that the program serves, if it is for good (endpoint.h); 0 = not known. W: who knows */
-	uint64_t body_bytes;   /* of a response, where it is_plain */
 	bool is_plain;         /* a request without a body; a response of known length after which the connection goes on as it was */
+	uint8_t method;        /* of a request */
+	bool is_faulty;        /* it is */
+	uint64_t body_bytes;   /* of a response, where it is_plain */
 	char state[HEAD_STATE_BYTES];
 	char text[HEAD_TEXT_BYTES];
 };

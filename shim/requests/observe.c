@@ -46,14 +46,7 @@ void observe_run_flush(struct observe_run *run)
 	run->sum_ns = 0;
 }
 
-static uint64_t key_of(const struct observation *observation)
-{
-	uint64_t key = seg_series_key(observation->endpoint, observation->status, observation->error, observation->scheme);
-
-	return seg_series_key_asked(key, observation->peer);
-}
-
-static void begin_run(struct observe_run *run, uint64_t key, uint32_t endpoint, uint32_t count)
+void observe_run_begin(struct observe_run *run, uint64_t key, uint32_t endpoint, uint32_t count)
 {
 	uint32_t series_count = seg.slots[SEG_TABLE_SERIES].count;
 
@@ -62,21 +55,6 @@ static void begin_run(struct observe_run *run, uint64_t key, uint32_t endpoint, 
 	/* The overflow label set is looked for each time, so that each time is counted. */
 	bool is_own = run->histogram != SEG_NOT_FOUND && series_is_of(run->histogram - self.shard * series_count, key);
 	run->key = is_own ? key : 0;
-}
-
-void observe_run_add(struct observe_run *run, const struct observation *observation, uint32_t count)
-{
-	const struct seg_config *config = &seg.head->config;
-	uint64_t key = key_of(observation);
-	uint32_t bucket = observe_bucket_of(config->bounds_ns, config->bound_count, observation->duration_ns);
-
-	if (key != run->key)
-		begin_run(run, key, observation->endpoint, count);
-	else if (bucket != run->bucket)
-		observe_run_flush(run);
-	run->bucket = bucket;
-	run->count += count;
-	run->sum_ns += count * observation->duration_ns;
 }
 
 void observe_open(enum seg_protocol protocol, int delta)
@@ -95,7 +73,7 @@ static uint64_t real_now_ns(void)
 
 void observe_exemplar(const struct observation *observation, const uint8_t *trace_id, const uint8_t *span_id)
 {
-	uint32_t series = seg_table_find(&seg.slots[SEG_TABLE_SERIES], key_of(observation));
+	uint32_t series = seg_table_find(&seg.slots[SEG_TABLE_SERIES], observe_key_of(observation));
 
 	if (series == SEG_NOT_FOUND)
 		return;
@@ -110,19 +88,6 @@ void observe_exemplar(const struct observation *observation, const uint8_t *trac
 	memcpy(exemplar->span_id, span_id, sizeof(exemplar->span_id));
 	seg_table_mark(&seg.slots[SEG_TABLE_EXEMPLARS], series);
 	atomic_store_explicit(&exemplar->sequence, sequence + 2, memory_order_release);
-}
-
-void observe_first_byte(const struct observe_run *run, uint32_t endpoint, uint64_t duration_ns, uint64_t first_byte_ns, uint32_t count)
-{
-	const struct seg_config *config = &seg.head->config;
-	uint32_t bucket = run->bucket; /* of the duration, and of many an answer that goes out at once */
-	uint32_t index = self.shard * seg.slots[SEG_TABLE_ENDPOINTS].count + endpoint;
-	struct seg_histogram *histogram = &seg.first_bytes[index];
-
-	if (first_byte_ns != duration_ns)
-		bucket = observe_bucket_of(config->bounds_ns, config->bound_count, first_byte_ns);
-	observe_add(&histogram->buckets[bucket], count);
-	observe_add(&histogram->sum_ns, count * first_byte_ns);
 }
 
 void observe_stream_moved(enum seg_protocol protocol, int delta)

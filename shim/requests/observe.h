@@ -40,15 +40,52 @@ struct observe_run {
 	uint64_t count;
 	uint64_t sum_ns;
 };
-void observe_run_add(struct observe_run *run, const struct observation *observation, uint32_t count);
+void observe_run_begin(struct observe_run *run, uint64_t key, uint32_t endpoint, uint32_t count);
 void observe_run_flush(struct observe_run *run);
+
+static inline uint64_t observe_key_of(const struct observation *observation)
+{
+	uint64_t key = seg_series_key(observation->endpoint, observation->status, observation->error, observation->scheme);
+
+	return seg_series_key_asked(key, observation->peer);
+}
+
+static inline uint32_t observe_bucket_of_duration(uint64_t duration_ns)
+{
+	return observe_bucket_of(seg.head->config.bounds_ns, seg.head->config.bound_count, duration_ns);
+}
+
+static inline void observe_run_add(struct observe_run *run, const struct observation *observation, uint32_t count)
+{
+	uint64_t key = observe_key_of(observation);
+	uint32_t bucket = observe_bucket_of_duration(observation->duration_ns);
+
+	if (key != run->key)
+		observe_run_begin(run, key, observation->endpoint, count);
+	else if (bucket != run->bucket)
+		observe_run_flush(run);
+	run->bucket = bucket;
+	run->count += count;
+	run->sum_ns += count * observation->duration_ns;
+}
 
 /* The trace id and the span id of a request as the exemplar of its label set. */
 void observe_exemplar(const struct observation *observation, const uint8_t *trace_id, const uint8_t *span_id);
 
 /* first_byte_ns: from the first byte of a request to the first byte of its answer. For the count requests of that duration that
  * run was given last. */
-void observe_first_byte(const struct observe_run *run, uint32_t endpoint, uint64_t duration_ns, uint64_t first_byte_ns, uint32_t count);
+static inline void observe_first_byte(const struct observe_run *run, uint32_t endpoint, uint64_t duration_ns, uint64_t first_byte_ns,
+				      uint32_t count)
+{
+	uint32_t index = self.shard * seg.slots[SEG_TABLE_ENDPOINTS].count + endpoint;
+	struct seg_histogram *histogram = &seg.first_bytes[index];
+	uint32_t bucket = run->bucket; /* of the duration, and of an answer that goes out at once */
+
+	if (first_byte_ns != duration_ns)
+		bucket = observe_bucket_of_duration(first_byte_ns);
+	observe_add(&histogram->buckets[bucket], count);
+	observe_add(&histogram->sum_ns, count * first_byte_ns);
+}
 
 /* A stream of endpoint begins; it ends after duration_ns. */
 void observe_stream_opened(enum seg_protocol protocol, uint32_t endpoint);

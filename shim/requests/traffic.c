@@ -212,29 +212,35 @@ static inline void show_work(struct conn *conn, struct work receiving, struct wo
 	atomic_store_explicit(&conn->sending_request, sending.request, memory_order_relaxed);
 }
 
+static inline void show_works(struct conn *conn, struct work asking, struct work answering)
+{
+	struct work behalf = conn->behalf;
+
+	behalf.endpoint |= TRAFFIC_WORK_WEAK; /* leaves WORK_PENDING what it is */
+	if (conn->is_client)
+		show_work(conn, answering, behalf);
+	else
+		show_work(conn, asking, answering);
+}
+
 static inline struct work work_of_turn(const struct conn *conn, const struct request *request)
 {
 	return request ? traffic_work_of(conn, request) : WORK_NONE;
 }
 
-static inline void update_work(struct conn *conn)
+static inline void show_turns(struct conn *conn, const struct traffic_turns *turns)
 {
-	struct work receiving, sending;
+	show_works(conn, work_of_turn(conn, turns->asking), work_of_turn(conn, turns->answering));
+}
 
+static void update_work(struct conn *conn)
+{
 	if (conn->as->turns) {
 		struct traffic_turns turns = conn->as->turns(conn);
-		receiving = work_of_turn(conn, turns.asking);
-		sending = work_of_turn(conn, turns.answering);
-	} else {
-		sending = conn->as->work_answering(conn);
-		receiving = conn->is_client ? WORK_NONE : conn->as->work_asking(conn);
+		show_turns(conn, &turns);
+		return;
 	}
-	if (conn->is_client) {
-		receiving = sending;
-		sending = conn->behalf;
-		sending.endpoint |= TRAFFIC_WORK_WEAK; /* leaves WORK_PENDING what it is */
-	}
-	show_work(conn, receiving, sending);
+	show_works(conn, conn->is_client ? WORK_NONE : conn->as->work_asking(conn), conn->as->work_answering(conn));
 }
 
 void traffic_give_up(struct conn *conn, enum seg_counter counter)
@@ -839,16 +845,22 @@ static bool is_hopeless(struct conn *conn)
 		(!request || request->endpoint == REQUEST_NO_ENDPOINT));
 }
 
-static void show_waiting(struct conn *conn)
+static inline void show_waiting(struct conn *conn, const struct request *request)
 {
-	const struct request *request = request_oldest(&conn->queue);
 	struct listing_wait wait = { .endpoint = SEG_ENDPOINT_BACKGROUND };
 
-	if (conn->stream != REQUEST_NO_ENDPOINT)
+	if (__builtin_expect(conn->stream != REQUEST_NO_ENDPOINT, 0))
 		wait = (struct listing_wait){ conn->stream_ns, conn->stream, 1, true };
-	else if (request && !request->is_answered)
+	else if (request)
 		wait = (struct listing_wait){ request->begin_ns, request->endpoint, conn->queue.count, request->is_stream };
 	listing_waits(conn->listing, &wait);
+}
+
+static const struct request *oldest_unanswered(struct conn *conn)
+{
+	const struct request *request = request_oldest(&conn->queue);
+
+	return request && !request->is_answered ? request : NULL;
 }
 
 void traffic_call_end(struct conn *conn, struct traffic_call *call)
@@ -857,10 +869,16 @@ void traffic_call_end(struct conn *conn, struct traffic_call *call)
 		observe_run_flush(&call->run);
 	if (!conn->is_settled && is_hopeless(conn))
 		traffic_unclassified(conn);
+	if (conn->as->turns) {
+		struct traffic_turns turns = conn->as->turns(conn);
+		show_turns(conn, &turns);
+		show_waiting(conn, turns.answering);
+		return;
+	}
 	if (conn->as->call_end)
 		conn->as->call_end(conn);
 	update_work(conn);
-	show_waiting(conn);
+	show_waiting(conn, oldest_unanswered(conn));
 }
 
 /* A stream is as long as it is open. */

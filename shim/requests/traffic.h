@@ -25,7 +25,7 @@
 struct conn;
 struct traffic_call;
 
-/* The request being received, and the one being answered; NULL = none. */
+/* The request being received, and the one to be answered next, the oldest; NULL = none. */
 struct traffic_turns {
 	const struct request *asking;
 	const struct request *answering;
@@ -61,7 +61,7 @@ struct traffic_protocol {
 	struct work (*work_asking)(struct conn *conn);
 	struct work (*work_answering)(struct conn *conn);
 
-	/* The same two, where both are the work of requests, or of none. NULL: the two are asked. */
+	/* Where all work is that of requests in the queue, instead of the two above and of call_end. NULL: those are asked. */
 	struct traffic_turns (*turns)(struct conn *conn);
 
 	/* Moves what gauges count of it besides the queue's requests by direction, 1 or -1. May be NULL. */

@@ -150,6 +150,13 @@ static void remember_head(const struct http1 *http, const struct reading *readin
 		heads_remember(http, reading->head, (size_t)(reading->bytes - reading->head), reading->head_room, reading->target);
 }
 
+/* A carry is lent for the time of a line that is cut. */
+static void return_idle_carry(struct http1 *http)
+{
+	if (http->carry && !http->carried_bytes)
+		traffic_carry_give(http);
+}
+
 static void read_requests(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
 	struct reading reading = { .bytes = bytes, .n = n };
@@ -163,6 +170,8 @@ static void read_requests(struct conn *conn, const char *bytes, size_t n, struct
 			goes_on = on_request_event(conn, HTTP1_LINE, call);
 		goes_on = goes_on && on_request_event(conn, event, call);
 	}
+	if (conn->as == &traffic_http)
+		return_idle_carry(&conn->http.request);
 }
 
 static inline bool is_between(const struct http1 *http)
@@ -170,22 +179,25 @@ static inline bool is_between(const struct http1 *http)
 	return http->state == HTTP1_STATE_START;
 }
 
-/* A request of that head begins and ends now. */
-static void take_whole_request(struct conn *conn, struct head *head, const char *bytes, struct traffic_call *call)
+static void take_head(struct conn *conn, struct request *request, struct head *head, const char *bytes)
 {
-	struct http1 *http = &conn->http.request;
+	if (head->endpoint && endpoint_is_current(head->endpoint)) {
+		traffic_head_http_known(conn, request, head->method, head->endpoint);
+		return;
+	}
+	traffic_head_http(conn, request, head->method, bytes + head->target, head->target_bytes);
+	head->endpoint = request->candidate || !endpoint_is_for_good(request->endpoint) ? 0 : request->endpoint;
+}
+
+/* A request of that head begins and ends now. */
+static inline void take_request(struct conn *conn, struct head *head, const char *bytes, struct traffic_call *call)
+{
 	struct request *request = traffic_push(conn, call->now_ns);
 
 	if (!request)
 		return;
-	head_apply(head, http, bytes);
-	http->state = HTTP1_STATE_START;
-	if (head->endpoint && endpoint_is_current(head->endpoint))
-		traffic_head_http_known(conn, request, http->method, head->endpoint);
-	else
-		traffic_head_http(conn, request, http->method, http->target, http->target_bytes);
-	head->endpoint = request->candidate || !endpoint_is_for_good(request->endpoint) ? 0 : request->endpoint;
-	request->kind = http->is_faulty ? KIND_FAULTY : KIND_FAULTLESS;
+	take_head(conn, request, head, bytes);
+	request->kind = head->is_faulty ? KIND_FAULTY : KIND_FAULTLESS;
 	request->is_read = true;
 	if (call->work.endpoint == WORK_PENDING && !conn->is_client)
 		call->work = traffic_work_of(conn, request);
@@ -197,7 +209,7 @@ static void http_asked(struct conn *conn, const char *bytes, size_t n, struct tr
 	struct head *head = n && is_between(&conn->http.request) && !conn->http.reading ? heads_find(&conn->http.request, bytes, n) : NULL;
 
 	if (head && head->is_plain && head->bytes == n)
-		take_whole_request(conn, head, bytes, call);
+		take_request(conn, head, bytes, call);
 	else
 		read_requests(conn, bytes, n, call);
 }
@@ -365,8 +377,9 @@ static void read_responses(struct conn *conn, const char *bytes, size_t n, struc
 			goes_on = on_response_event(conn, HTTP1_LINE, call);
 		goes_on = goes_on && on_response_event(conn, event, call);
 	}
-	/* What follows an upgrade is no more HTTP/1's. */
-	if (reading.n && conn->as != &traffic_http)
+	if (conn->as == &traffic_http)
+		return_idle_carry(&conn->http.response);
+	else if (reading.n) /* What follows an upgrade is no more HTTP/1's. */
 		conn->as->answered(conn, reading.bytes, reading.n, call);
 }
 
@@ -440,18 +453,6 @@ static void http_answered_all(struct conn *conn, struct traffic_call *call)
 	http_answered(conn, "", 0, call);
 }
 
-static void return_idle_carry(struct http1 *http)
-{
-	if (http->carry && !http->carried_bytes)
-		traffic_carry_give(http);
-}
-
-static void http_call_end(struct conn *conn)
-{
-	return_idle_carry(&conn->http.request);
-	return_idle_carry(&conn->http.response);
-}
-
 static void http_end(struct conn *conn, enum seg_error error, struct traffic_call *call)
 {
 	struct request *request = unanswered(conn);
@@ -485,7 +486,6 @@ static const struct traffic_protocol traffic_http = {
 	.asked_unseen = http_asked_unseen,
 	.answered_unseen = http_answered_unseen,
 	.answered_all = http_answered_all,
-	.call_end = http_call_end,
 	.end = http_end,
 	.forget = http_forget,
 	.turns = http_turns,
@@ -510,6 +510,8 @@ void traffic_http_begin(struct conn *conn, struct traffic_call *call)
 	begin_request(conn, conn->first_ns);
 	if (is_line)
 		on_request_line(conn, call);
+	if (conn->as == &traffic_http)
+		return_idle_carry(&conn->http.request);
 }
 
 void traffic_http_begin_broken(struct conn *conn, struct traffic_call *call)

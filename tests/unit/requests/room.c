@@ -1,6 +1,7 @@
 #include "room.h"
 
 #include "../../../shim/requests/endpoint.h"
+#include "../../../shim/requests/heads.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -34,6 +35,7 @@ void room_open(uint32_t max_routes)
 	thread_attach();
 	ck_assert(conn_init());
 	endpoint_init();
+	heads_init(); /* what they remember are endpoints of the segment before */
 }
 
 void room_next_process(void)

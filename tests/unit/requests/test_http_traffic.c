@@ -729,8 +729,153 @@ START_TEST(after_an_http_1_0_response_nothing_more_is_answered)
 }
 END_TEST
 
+/* What any number of exchanges added to the segment. */
+struct sums {
+	uint64_t buckets[SEG_BOUNDS_MAX + 1], sum_ns;             /* of all label sets, each with a factor of its own */
+	uint64_t first_buckets[SEG_BOUNDS_MAX + 1], first_sum_ns; /* of all endpoints, the same */
+	uint64_t sizes[2 * (SEG_SIZE_BOUNDS + 2)];
+	uint64_t received_bytes, sent_bytes, unclassified;
+};
+
+static void add_histogram(uint64_t *buckets, uint64_t *sum_ns, const struct seg_histogram *histogram, uint64_t factor)
+{
+	for (int i = 0; i <= SEG_BOUNDS_MAX; i++)
+		buckets[i] += histogram->buckets[i] * factor;
+	*sum_ns += histogram->sum_ns * factor;
+}
+
+static struct sums sums_now(void)
+{
+	uint32_t all_series = seg.slots[SEG_TABLE_SERIES].count, endpoints = seg.slots[SEG_TABLE_ENDPOINTS].count;
+	struct sums sums = { 0 };
+
+	for (uint32_t i = 0; i < seg.slots[SEG_TABLE_HISTOGRAMS].count; i++)
+		if (seg.series[i % all_series].key)
+			add_histogram(sums.buckets, &sums.sum_ns, &seg.histograms[i], i % all_series + 1);
+	for (uint32_t i = 0; i < seg.slots[SEG_TABLE_FIRST_BYTES].count; i++) {
+		uint64_t factor = i % endpoints + 1;
+		if (!seg.endpoints[i % endpoints].key)
+			continue;
+		add_histogram(sums.first_buckets, &sums.first_sum_ns, &seg.first_bytes[i], factor);
+		const uint64_t *sizes = (const uint64_t *)(const void *)&seg.sizes[i];
+		for (size_t j = 0; j < sizeof(sums.sizes) / sizeof(sums.sizes[0]); j++)
+			sums.sizes[j] += sizes[j] * factor;
+	}
+	sums.received_bytes = room_received_bytes(SEG_PROTOCOL_HTTP);
+	sums.sent_bytes = room_sent_bytes(SEG_PROTOCOL_HTTP);
+	sums.unclassified = room_counter(SEG_COUNTER_UNCLASSIFIED_CONNECTIONS);
+	return sums;
+}
+
+/* The second from the third, all of them being numbers of 64 bits. */
+static struct sums sums_between(const struct sums *begin, const struct sums *end)
+{
+	struct sums between;
+	const uint64_t *from = (const uint64_t *)(const void *)begin, *to = (const uint64_t *)(const void *)end;
+
+	for (size_t i = 0; i < sizeof(between) / sizeof(uint64_t); i++)
+		((uint64_t *)(void *)&between)[i] = to[i] - from[i];
+	return between;
+}
+
+static uint32_t roll(uint32_t *random, uint32_t n)
+{
+	*random = *random * 1664525 + 1013904223;
+	return (*random >> 16) % n;
+}
+
+/* In one piece or in two, of which the second is not shown if it is a body that is sent. */
+static void pass(const char *text, bool is_sent, uint32_t *random)
+{
+	size_t n = strlen(text), cut = roll(random, 3) ? n : roll(random, (uint32_t)n + 1);
+
+	for (size_t i = 0; i < 2; i++, text += cut, cut = n - cut) {
+		if (cut && is_sent && i && strspn(text, "x") >= cut)
+			conn_sent_unseen(5, cut, room_now_ns += 1000);
+		else if (cut && is_sent)
+			room_send_n(5, text, cut);
+		else if (cut)
+			room_receive_n(5, text, cut);
+	}
+}
+
+/* Whatever may make what follows a head another than what followed it last time. */
+static void exchange_at_random(uint32_t *random)
+{
+	static const char *const requests[] = {
+		"GET /a HTTP/1.1\r\nHost: example.org\r\n\r\n", "HEAD /a HTTP/1.1\r\nHost: example.org\r\n\r\n",
+		"GET /users/17?q=1 HTTP/1.1\r\nHost: example.org\r\n\r\n", "GET /users/18 HTTP/1.1\r\nHost: example.org\r\n\r\n",
+		"POST /a HTTP/1.1\r\nHost: example.org\r\nContent-Length: 3\r\n\r\nxxx",
+		"GET /a HTTP/1.1\r\nHost: example.org\r\nX: a\r\n folded\r\n\r\n",
+		"OPTIONS * HTTP/1.1\r\nHost: example.org\r\n\r\n", "BREW /a HTTP/1.1\r\nHost: example.org\r\n\r\n",
+	};
+	static const char *const responses[] = {
+		"HTTP/1.1 200 OK\r\nServer: a\r\nContent-Length: 4\r\n\r\nxxxx", "HTTP/1.1 200 OK\r\nServer: a\r\nContent-Length: 0\r\n\r\n",
+		"HTTP/1.1 304 Not Modified\r\nServer: a\r\nContent-Length: 4\r\n\r\n", "HTTP/1.1 204 No Content\r\nServer: a\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nServer: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nxxxx\r\n0\r\n\r\n",
+		"HTTP/1.1 100 Continue\r\nServer: a\r\n\r\nHTTP/1.1 404 Not Found\r\nServer: a\r\nContent-Length: 2\r\n\r\nxx",
+		"HTTP/1.1 400 Bad Request\r\nServer: a\r\nContent-Length: 0\r\n\r\n",
+	};
+	static const char *const to_head[] = { "HTTP/1.1 200 OK\r\nServer: a\r\nContent-Length: 4\r\n\r\n",
+					       "HTTP/1.1 304 Not Modified\r\nServer: a\r\nContent-Length: 4\r\n\r\n" };
+	uint32_t count = roll(random, 4) ? 1 : 1 + roll(random, 3), kinds[3];
+	char asked[512] = "", answered[512] = "";
+
+	for (uint32_t i = 0; i < count; i++) {
+		kinds[i] = roll(random, sizeof(requests) / sizeof(requests[0]));
+		strcat(asked, requests[kinds[i]]);
+	}
+	pass(asked, false, random);
+	bool is_joined = roll(random, 2);
+	for (uint32_t i = 0; i < count; i++) {
+		const char *response = responses[roll(random, sizeof(responses) / sizeof(responses[0]))];
+		if (kinds[i] == 1)
+			response = to_head[roll(random, 2)];
+		if (is_joined)
+			strcat(answered, response);
+		else
+			pass(response, true, random);
+	}
+	if (is_joined)
+		pass(answered, true, random);
+}
+
+static struct sums exchange_much(bool may_know)
+{
+	struct sums begin = sums_now();
+	uint32_t random = 1;
+
+	self.is_exclusive = may_know; /* else the thread keeps no heads */
+	for (int i = 0; i < 20000; i++) {
+		if (i % 500 == 0)
+			room_accept(5);
+		exchange_at_random(&random);
+		if (i % 500 == 499)
+			room_close(5);
+	}
+	self.is_exclusive = 1;
+	ck_assert(room_is_balanced());
+	struct sums end = sums_now();
+	return sums_between(&begin, &end);
+}
+
+START_TEST(what_a_head_that_is_known_brings_is_what_reading_it_brings)
+{
+	room_open(256);
+	exchange_much(false); /* the routes are known from here on */
+	struct sums read = exchange_much(false), known = exchange_much(true);
+	uint64_t requests = 0;
+
+	for (int i = 0; i <= SEG_SIZE_BOUNDS; i++)
+		requests += read.sizes[i];
+	ck_assert_uint_gt(requests, 20000);
+	ck_assert_mem_eq(&read, &known, sizeof(read));
+}
+END_TEST
+
 static void add_tests(TCase *tcase)
 {
+	tcase_add_test(tcase, what_a_head_that_is_known_brings_is_what_reading_it_brings);
 	tcase_add_test(tcase, a_request_refused_for_its_form_is_a_parse_error_and_a_served_one_is_none);
 	tcase_add_test(tcase, a_head_beyond_all_bounds_is_answered_as_a_request);
 	tcase_add_test(tcase, a_target_beyond_what_is_kept_is_known_when_it_is_refused);

@@ -4,7 +4,8 @@
  *
  * A connection that libmicrohttpd tells of is a struct client, from notify STARTED to CLOSED; a request on it is its
  * exchange, from the first call of the access handler to notify COMPLETED. A request with seconds=N keeps a snapshot in
- * its exchange and is suspended; http_turn resumes it when it is due, or when its client has hung up.
+ * its exchange and is suspended; http_turn resumes it when it is due, or when its client has hung up. So is a request that
+ * has to wait for others, since one a turn is answered of those that take time.
  *
  * Limits (an exporter serves a few scrapers and people, all trusted to read but not to be gentle): CLIENTS_MAX
  * connections; when all are taken and somebody waits, the one that has been idle, or has been dribbling its request, for
@@ -58,7 +59,9 @@ struct exchange {
 	struct route route;
 	bool accepts_gzip;
 	bool has_large_body;         /* is answered without waiting for it */
-	bool is_waiting;             /* the connection is suspended until due_ns */
+	bool is_waiting;             /* the connection is suspended until due_ns, or in line since then */
+	bool is_in_line;             /* waits for its turn to be answered */
+	bool has_turn;
 	bool is_gone;                /* the client hung up while waiting */
 	uint64_t due_ns;
 	struct snapshot *earlier;    /* of a request with seconds=N; owned */
@@ -88,6 +91,8 @@ struct http {
 	struct client *clients;
 	unsigned client_count, waiter_count, loss_count;
 	size_t answer_bytes;         /* of all exchanges */
+	bool is_turn_taken;          /* a request was answered that takes time, the next one has to wait for another turn */
+	bool has_line;               /* somebody is in line */
 	bool is_accept_paused;       /* accepting failed for want of descriptors or memory: until the next tick */
 	bool is_inside;              /* libmicrohttpd is running on our thread and panic may be jumped out of */
 	jmp_buf panic;
@@ -224,6 +229,14 @@ static enum MHD_Result render(struct http *http, struct MHD_Connection *connecti
 	return queue_busy(http, connection, route, "There is not enough memory for this answer.");
 }
 
+static enum MHD_Result suspend(struct MHD_Connection *connection, struct exchange *exchange, uint64_t due_ns)
+{
+	exchange->due_ns = due_ns;
+	exchange->is_waiting = true;
+	MHD_suspend_connection(connection);
+	return MHD_YES;
+}
+
 /* Begins the wait of a request with seconds=N. */
 static enum MHD_Result begin_wait(struct http *http, struct MHD_Connection *connection, struct exchange *exchange)
 {
@@ -233,10 +246,24 @@ static enum MHD_Result begin_wait(struct http *http, struct MHD_Connection *conn
 	if (!exchange->earlier)
 		return queue_busy(http, connection, &exchange->route, "There is not enough memory for this answer.");
 	http->waiter_count++;
-	exchange->due_ns = now_ns() + seconds_ns(exchange->route.params.seconds);
-	exchange->is_waiting = true;
-	MHD_suspend_connection(connection);
-	return MHD_YES;
+	return suspend(connection, exchange, now_ns() + seconds_ns(exchange->route.params.seconds));
+}
+
+/* What takes more than a moment is done for one client a turn, in the order in which they asked: so the loop's housekeeping
+ * goes on in between, and what clients cost is looked at after each. False: not yet. */
+static bool is_its_turn(struct http *http, struct exchange *exchange)
+{
+	if (!exchange->has_turn && (http->has_line || http->is_turn_taken))
+		return false;
+	exchange->has_turn = false;
+	http->is_turn_taken = true;
+	return true;
+}
+
+static enum MHD_Result stand_in_line(struct http *http, struct MHD_Connection *connection, struct exchange *exchange)
+{
+	http->has_line = exchange->is_in_line = true;
+	return suspend(connection, exchange, now_ns());
 }
 
 static enum MHD_Result answer(struct http *http, struct MHD_Connection *connection, struct exchange *exchange)
@@ -247,6 +274,8 @@ static enum MHD_Result answer(struct http *http, struct MHD_Connection *connecti
 		return MHD_NO;
 	if (route->status != 200)
 		return queue_refusal(http, connection, route);
+	if ((route->control || route->view) && !is_its_turn(http, exchange))
+		return stand_in_line(http, connection, exchange);
 	if (route->control)
 		control_do(route->control, route->hz, &http->host->seg, route->text);
 	if (route->view && route->params.seconds && !exchange->earlier)
@@ -481,16 +510,41 @@ static bool has_hung_up(const struct client *client)
 	return poll(&poll_fd, 1, 0) > 0 && poll_fd.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL);
 }
 
+static void resume(struct client *client, uint64_t now)
+{
+	client->exchange->is_waiting = client->exchange->is_in_line = false;
+	client->since_ns = now;
+	MHD_resume_connection(client->connection);
+}
+
 static void watch_waiter(struct client *client, uint64_t now)
 {
 	struct exchange *exchange = client->exchange;
 
 	exchange->is_gone = has_hung_up(client);
-	if (!exchange->is_gone && now < exchange->due_ns)
+	if (exchange->is_gone || (!exchange->is_in_line && now >= exchange->due_ns))
+		resume(client, now);
+}
+
+/* Whoever has been in line for longest is the one of this turn. */
+static void call_next(struct http *http)
+{
+	struct client *next = NULL;
+	unsigned count = 0;
+
+	for (struct client *client = http->clients; client; client = client->next) {
+		const struct exchange *exchange = client->exchange;
+		if (!exchange || !exchange->is_in_line)
+			continue;
+		if (!count++ || exchange->due_ns < next->exchange->due_ns)
+			next = client;
+	}
+	http->is_turn_taken = false;
+	http->has_line = count > 0;
+	if (!next)
 		return;
-	exchange->is_waiting = false;
-	client->since_ns = now;
-	MHD_resume_connection(client->connection);
+	next->exchange->has_turn = true;
+	resume(next, now_ns());
 }
 
 static unsigned patience_seconds(const struct client *client)
@@ -699,7 +753,9 @@ unsigned http_poll(struct http *http, struct pollfd ret_fds[static HTTP_POLL_FDS
 	*ret_timeout_ms = limit_ms;
 	if (!http->daemon)
 		return 0;
-	if (MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES && timeout_ms < (unsigned)limit_ms)
+	if (http->has_line)
+		*ret_timeout_ms = 0;
+	else if (MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES && timeout_ms < (unsigned)limit_ms)
 		*ret_timeout_ms = (int)timeout_ms;
 	ret_fds[0] = (struct pollfd){ .fd = http->epoll_fd, .events = POLLIN };
 	ret_fds[1] = (struct pollfd){ .fd = http->listener.fd, .events = POLLIN };
@@ -718,6 +774,7 @@ static bool run_daemon(struct http *http)
 	http->is_inside = true;
 	accept_all(http);
 	watch_clients(http);
+	call_next(http);
 	MHD_run(http->daemon);
 	http->is_inside = false;
 	return false;
@@ -735,9 +792,8 @@ static void resume_waiters(struct http *http)
 	for (struct client *client = http->clients; client; client = client->next) {
 		if (!client->exchange || !client->exchange->is_waiting)
 			continue;
-		client->exchange->is_waiting = false;
 		client->exchange->is_gone = true;
-		MHD_resume_connection(client->connection);
+		resume(client, now_ns());
 	}
 }
 

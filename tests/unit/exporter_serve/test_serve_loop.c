@@ -24,6 +24,9 @@ enum { ANSWER_BYTES = 1 << 20, PATIENCE_MS = 8000, SEGMENT_BYTES = 16 << 20 };
 static struct exporter_host host;
 static pthread_t server;
 static _Atomic bool must_stop;
+static _Atomic bool is_held;     /* the loop waits in its tick */
+static _Atomic bool is_in_tick;
+static _Atomic unsigned turn_count;
 static _Atomic int open_count;
 static _Atomic int opened[1024];
 static char lines[16][1024];
@@ -55,11 +58,21 @@ static void stderr_return(int fd)
 /* The loop ends by its tick in all of these tests. */
 static bool is_to_end(void)
 {
+	turn_count++;
 	return false;
+}
+
+static void sleep_ms(int ms)
+{
+	poll(NULL, 0, ms);
 }
 
 static bool tick(void)
 {
+	is_in_tick = true;
+	while (is_held)
+		sleep_ms(1);
+	is_in_tick = false;
 	return !atomic_load(&must_stop);
 }
 
@@ -141,11 +154,6 @@ static void *serve(void *unused)
 {
 	(void)unused;
 	return (void *)(intptr_t)profshim_exporter_serve(&host);
-}
-
-static void sleep_ms(int ms)
-{
-	poll(NULL, 0, ms);
 }
 
 static void start(const char *listen, const char *token)
@@ -739,7 +747,87 @@ START_TEST(a_client_that_reads_nothing_delays_nobody)
 }
 END_TEST
 
-enum { FLOOD_MS = 2000, BURST_MS = 500, SHARE_PCT = 25, ONE_TURN_MS = 300 }; /* of serve.c; and what one turn may take */
+/* Until let_go the server does nothing: what comes meanwhile it finds at once. */
+static void hold(void)
+{
+	is_held = true;
+	for (int waited = 0; !is_in_tick && waited < PATIENCE_MS; waited++)
+		sleep_ms(1);
+	ck_assert(is_in_tick);
+}
+
+static void let_go(void)
+{
+	turn_count = 0;
+	is_held = false;
+}
+
+START_TEST(of_those_who_ask_at_once_one_a_turn_is_answered)
+{
+	enum { ALL = 40 };
+	int fds[ALL];
+
+	start("127.0.0.1:0", "");
+	hold();
+	for (int i = 0; i < ALL; i++) {
+		fds[i] = connect_to_server();
+		say(fds[i], i % 2 ? "GET /report HTTP/1.1\r\nHost: localhost\r\n\r\n" :
+		                    "POST /control/enable HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	}
+	let_go();
+	for (int i = 0; i < ALL; i++) {
+		hear(fds[i], "\r\n\r\n", 1);
+		assert_begins("HTTP/1.1 200 ");
+		close(fds[i]);
+	}
+	ck_assert_uint_ge(turn_count, ALL);
+	wait_until_open(DESCRIPTORS_AT_REST);
+	stop();
+}
+END_TEST
+
+START_TEST(who_asks_for_much_does_not_come_before_others)
+{
+	enum { ALL = 50 };
+
+	start("127.0.0.1:0", "");
+	hold();
+	int greedy = connect_to_server(), modest = connect_to_server();
+	for (int i = 0; i < ALL; i++)
+		say(greedy, "GET /report HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	say(modest, "GET /report HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	let_go();
+	hear(modest, "\r\n\r\n", 1);
+	ck_assert_uint_lt(turn_count, ALL / 2);
+	hear(greedy, "HTTP/1.1 200 ", ALL);
+	close(greedy);
+	close(modest);
+	stop();
+}
+END_TEST
+
+START_TEST(who_leaves_the_line_holds_up_nobody_in_it)
+{
+	int fds[30];
+
+	start("127.0.0.1:0", "");
+	hold();
+	for (int i = 0; i < 30; i++) {
+		fds[i] = connect_to_server();
+		say(fds[i], "GET /report HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	}
+	let_go();
+	for (int i = 0; i < 29; i++)
+		close(fds[i]);
+	hear(fds[29], "\r\n\r\n", 1);
+	assert_begins("HTTP/1.1 200 ");
+	close(fds[29]);
+	wait_until_open(DESCRIPTORS_AT_REST);
+	stop();
+}
+END_TEST
+
+enum { FLOOD_MS = 2000, BURST_MS = 500, SHARE_PCT = 10, ONE_TURN_MS = 200 }; /* of serve.c; and what one turn may take */
 
 /* As fast as it goes, on connections of their own; what is asked for costs the server far more than the client. */
 START_TEST(a_flood_of_requests_takes_a_share_of_a_core_and_no_more)
@@ -1130,6 +1218,9 @@ int main(void)
 	tcase_add_test(crowds, a_hundred_connections_at_once_are_all_answered);
 	tcase_add_test(crowds, idle_connections_make_way_when_all_are_taken);
 	tcase_add_test(crowds, a_client_that_sends_byte_by_byte_delays_nobody);
+	tcase_add_test(crowds, of_those_who_ask_at_once_one_a_turn_is_answered);
+	tcase_add_test(crowds, who_asks_for_much_does_not_come_before_others);
+	tcase_add_test(crowds, who_leaves_the_line_holds_up_nobody_in_it);
 	tcase_add_test(crowds, a_flood_of_requests_takes_a_share_of_a_core_and_no_more);
 	tcase_add_test(crowds, a_client_that_reads_nothing_delays_nobody);
 	tcase_add_test(addresses, the_token_is_asked_for_where_others_can_come_in);

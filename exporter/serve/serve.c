@@ -14,12 +14,10 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
-	NICER_BY = 10, NICE_MAX = 19,
 	/* CPU time for clients: as much as a person or a few scrapers ever ask for, and of more a share only, since it is taken
 	 * from the program where that has no more cores than it needs. A tenth of a core is 50 scrapes of nginx in a second. */
 	BURST_MS = 500, SHARE_PCT = 10, PAUSE_MS = 20,
@@ -168,25 +166,20 @@ static void serve(struct server *server)
 }
 
 /* Whoever asks for much at our address must not take the processor from the program. SCHED_BATCH: to be woken displaces
- * nobody (sched(7)), and what the thread has of a program that runs in real time it gives up. All of it is of this thread
- * alone, setpriority(2) under "C library/kernel differences". Where it is forbidden, so be it.
+ * nobody (sched(7)), and what the thread has of a program that runs in real time it gives up. It is of this thread alone, no
+ * thread or process is made by it. Where it is forbidden, so be it.
  *
- * Not SCHED_IDLE, nor as nice as can be: the address space is the program's, whose mmap waits for ours, and a thread that
- * lost its core in the middle of one gets it back the later the less it counts for. Longest of 4000 mmap's of a program with
- * three busy threads on two cores while clients asked without end: 4 ms without them, 187 ms nicer by ten, 475 ms as nice
- * as can be, 823 ms under SCHED_IDLE. What clients may have in the long run is the better brake: 64 ms, nicer by ten and
- * with a tenth of a core instead of a quarter. */
+ * It is no nicer than the program, and not under SCHED_IDLE: the address space is the program's, whose mmap waits for ours,
+ * and a thread that lost its core in the middle of one gets it back the later the less it counts for. Longest of 4000 calls
+ * of a program with three busy threads on two cores, while clients took a quarter of a core: 18 ms so, 187 ms nicer by ten,
+ * 475 ms as nice as can be, 823 ms under SCHED_IDLE; and nicer by ten a scrape of a program that keeps all cores busy took
+ * up to 10 s while unwind tables were made, now 1 s. What brakes clients is their share. */
 static void step_back(void)
 {
 	int policy = sched_getscheduler(0);
 
 	if (policy == SCHED_OTHER || policy == SCHED_FIFO || policy == SCHED_RR)
 		sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){ 0 });
-	errno = 0;
-	int nice_now = getpriority(PRIO_PROCESS, 0);
-
-	if (!errno)
-		setpriority(PRIO_PROCESS, 0, nice_now + NICER_BY < NICE_MAX ? nice_now + NICER_BY : NICE_MAX);
 }
 
 int profshim_exporter_serve(const struct exporter_host *host)

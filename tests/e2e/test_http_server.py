@@ -5,19 +5,22 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import resource
+import selectors
 import signal
 import socket
+import statistics
+import subprocess
 import time
 
-from harness import FULL, Failure, free_ports, listening_pids, open_files, own_server, run_tests, test, wait_until
+from harness import FULL, can_connect, free_ports, listening_pids, open_files, own_server, run_tests, test, wait_until
 from real_servers import HttpClient, Nginx
 
 DURATIONS = "http_server_request_duration_seconds_count"
 REFUSED = "profshim_http_refused_total"
 CLIENTS_MAX = 64  # http.c
-BURST_SECONDS, SHARE = 0.5, 0.25  # serve.c: CPU time that clients may have at once, and of a core in the long run
-NICER_BY = 10  # serve.c
+BURST_SECONDS, SHARE = 0.5, 0.1  # serve.c: CPU time that clients may have at once, and of a core in the long run
 HEALTHY = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -251,14 +254,23 @@ def nonsense_is_answered_or_hung_up_on_and_changes_nothing(scene):
 
 # --- the program's own latency
 
-class Attack:
-    """Slow heads, slow readers, idle connections, connections that come and go, and a scrape now and then, by processes of
-    the lowest priority: what is asked is whether the program feels its server, not whether its clients fill the machine. How
-    much CPU time a flood of requests may take is tested where the server is alone (test_serve_loop.c)."""
+SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+REPORT = b"GET /report HTTP/1.1\r\nHost: localhost\r\n\r\n"
+STRANGE = b"GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n"
+CROSS_SITE = b"POST /control/reset HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n"
+ENDLESS = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 40000
 
-    def __init__(self, port):
-        self.port, self.done = port, multiprocessing.Value("L", 0)
-        self.processes = [multiprocessing.Process(target=self._run, args=(what,)) for what in (self._hold, self._come_and_go, self._scrape)]
+
+class Attack:
+    """Slow heads, slow readers, idle connections, connections that come and go, heads without end, and of requests that are
+    refused and of scrapes more than can be answered: by processes of the lowest priority on a core of their own, at a pace of
+    their own, so that they do the same whatever they are answered. What is asked is whether the program feels its server, not
+    whether its clients fill the machine."""
+
+    def __init__(self, port, core):
+        self.port, self.core, self.done = port, core, multiprocessing.Value("L", 0)
+        self.processes = [multiprocessing.Process(target=self._run, args=(what,))
+                          for what in (self._hold, self._come_and_go, self._flood)]
         for process in self.processes:
             process.start()
 
@@ -268,6 +280,7 @@ class Attack:
             process.join()
 
     def _run(self, what):
+        os.sched_setaffinity(0, {self.core})
         os.nice(19)
         while True:
             try:
@@ -283,8 +296,7 @@ class Attack:
         clients = [connect(self.port) for _ in range(300)]
         for number, client in enumerate(clients):
             try:
-                client.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" if number % 30 == 0 else
-                            HEALTHY if number % 2 else b"GET /metrics HT")
+                client.send(SCRAPE if number % 30 == 0 else HEALTHY if number % 2 else b"GET /metrics HT")
             except OSError:
                 pass
         self._count(len(clients))
@@ -293,66 +305,115 @@ class Attack:
             client.close()
 
     def _come_and_go(self):
-        for _ in range(20):
-            connect(self.port).close()
+        for number in range(20):
+            client = connect(self.port)
+            if number % 4 == 0:
+                client.setblocking(True)
+                client.send(ENDLESS)
+            client.close()
         self._count(20)
         time.sleep(0.05)
 
-    def _scrape(self):
-        client = socket.create_connection(("127.0.0.1", self.port), timeout=1)
-        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        while client.recv(1 << 16):
-            pass
-        client.close()
-        self._count(1)
-        time.sleep(0.1)
+    def _flood(self):
+        """800 scrapes a second and as many reports, and twice as many of each sort of refused ones."""
+        clients = [connect(self.port) for _ in range(8)]
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            for client in clients:
+                try:
+                    client.send(SCRAPE + REPORT + 2 * STRANGE + 2 * CROSS_SITE)
+                    self._count(6)
+                    client.recv(1 << 20)
+                except BlockingIOError:
+                    pass
+            time.sleep(0.01)
+        for client in clients:
+            client.close()
 
 
-def latencies_ms(port, seconds):
-    """Of one request after the other, 500 a second at most."""
-    client, times, end = HttpClient(port), [], time.monotonic() + seconds
-    while time.monotonic() < end:
-        began = time.perf_counter()
-        client.ask("GET", "/hello")
-        times.append((time.perf_counter() - began) * 1e3)
-        time.sleep(0.002)
-    client.close()
-    return times
-
-
-def p99(times):
-    return sorted(times)[len(times) * 99 // 100]
-
-
-def stand_in(port):
-    """A server of nobody's that holds as many connections as ours does, and says nothing."""
+def stand_in(port, core):
+    """A server of nobody's that holds as many connections as ours does, and refuses whatever it is asked."""
+    os.sched_setaffinity(0, {core})
+    os.nice(19)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     listener.listen(CLIENTS_MAX)
-    held = []
+    waiting, held = selectors.DefaultSelector(), []
+    waiting.register(listener, selectors.EVENT_READ)
     while True:
-        held.append(listener.accept()[0])
-        if len(held) > CLIENTS_MAX:
-            held.pop(0).close()
+        for key, _ in waiting.select():
+            if key.fileobj is listener:
+                client = listener.accept()[0]
+                client.setblocking(False)
+                waiting.register(client, selectors.EVENT_READ)
+                held.append(client)
+            elif not refuse(key.fileobj):
+                held.remove(key.fileobj)
+                waiting.unregister(key.fileobj)
+                key.fileobj.close()
+        while len(held) > CLIENTS_MAX:
+            oldest = held.pop(0)
+            waiting.unregister(oldest)
+            oldest.close()
 
 
-def p99_under_attack(port, attacked_port):
-    attack = Attack(attacked_port)
+def refuse(client):
+    """False: the client has gone."""
     try:
-        return p99(latencies_ms(port, 1.2)), attack.done.value
+        asked = client.recv(1 << 16)
+        client.send(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n" * asked.count(b"\r\n\r\n"))
+        return bool(asked)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+MILLISECONDS = {"us": 1e-3, "ms": 1, "s": 1e3}
+
+
+def asked_meanwhile(port, core):
+    """(p99 in ms, requests a second) of two clients that ask as fast as they are answered."""
+    told = subprocess.run(["wrk", "-t1", "-c2", "-d1", "--latency", "http://127.0.0.1:%d/hello" % port], check=True,
+                          capture_output=True, text=True, preexec_fn=lambda: os.sched_setaffinity(0, {core})).stdout
+    number, unit = re.search(r"^ +99% +([\d.]+)(us|ms|s)$", told, re.MULTILINE).groups()
+    return float(number) * MILLISECONDS[unit], float(re.search(r"^Requests/sec: +([\d.]+)$", told, re.MULTILINE).group(1))
+
+
+def under_attack(port, attacked_port, core, seconds_before=0.3):
+    """What the program's own clients see, once what the attack may have in advance is used up; how much the attack did."""
+    attack = Attack(attacked_port, core)
+    try:
+        time.sleep(seconds_before)
+        return (*asked_meanwhile(port, core), attack.done.value)
     finally:
         attack.stop()
 
 
-def nice_of_own_thread(pid):
-    """Of profshim's thread, by proc(5): field 19 of stat."""
-    for task in os.listdir("/proc/%d/task" % pid):
-        with open("/proc/%d/task/%s/stat" % (pid, task)) as file:
-            name, _, rest = file.read().partition("(")[2].rpartition(")")
-        if name == "profshim":
-            return int(rest.split()[16])
-    raise Failure("process %d has no thread of profshim's" % pid)
+def attack_alone(port, core, seconds):
+    """While the program has nothing to do, so that nothing but its share keeps the server from taking its core."""
+    attack = Attack(port, core)
+    time.sleep(seconds)
+    attack.stop()
+
+
+def thread_status(pid, task):
+    """(name, nice value, policy) of a thread, by proc(5): fields 2, 19 and 41 of stat."""
+    with open("/proc/%d/task/%s/stat" % (pid, task)) as file:
+        name, _, rest = file.read().partition("(")[2].rpartition(")")
+    fields = rest.split()
+    return name, int(fields[16]), int(fields[38])
+
+
+def threads_by_owner(pids):
+    """({(nice value, policy)} of profshim's threads, that of all others)."""
+    ours, others = set(), set()
+    for pid in pids:
+        for task in os.listdir("/proc/%d/task" % pid):
+            name, nice, policy = thread_status(pid, task)
+            (ours if name == "profshim" else others).add((nice, policy))
+    return ours, others
 
 
 def export_cpu(program):
@@ -361,38 +422,89 @@ def export_cpu(program):
 
 @test
 def the_programs_own_p99_does_not_feel_an_attack_on_our_port(scene):
-    """The same attack on a port of somebody else's on this machine is what it is compared with: that its clients use the
-    same cores is not our doing."""
+    """The same attack on a port of somebody else's on this machine is what it is compared with, in turns: what its clients
+    take is not our doing. The program and its server share one core, everybody else has the other one."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    nginx = Nginx(scene)
+    cores = sorted(os.sched_getaffinity(0))
+    core, elsewhere_core = cores[0], cores[-1]
+    os.sched_setaffinity(0, {core})
+    nginx = Nginx(scene, workers=1)
+    os.sched_setaffinity(0, cores)
     nginx.program.wait_ready()
     other_port = free_ports()
-    other = multiprocessing.Process(target=stand_in, args=(other_port,))
+    other = multiprocessing.Process(target=stand_in, args=(other_port, elsewhere_core))
     other.start()
-    elsewhere, ours, done = [], [], 0
-    (server,) = listening_pids(nginx.program.profiler_port)
-    scene.equal("nice value of the thread that serves", nice_of_own_thread(server),
-                min(os.getpriority(os.PRIO_PROCESS, server) + NICER_BY, 19))
+    wait_until(lambda: can_connect(other_port), 10, "the stand-in")
+    elsewhere, ours = [], []
     began, cpu = time.monotonic(), export_cpu(nginx.program)
     try:
-        for _ in range(10 if FULL else 4):
-            elsewhere.append(p99_under_attack(nginx.port, other_port)[0])
-            time_ms, connections = p99_under_attack(nginx.port, nginx.program.profiler_port)
-            ours.append(time_ms)
-            done += connections
+        under_attack(nginx.port, nginx.program.profiler_port, elsewhere_core, 1)  # takes what clients have in advance
+        for _ in range(20 if FULL else 3):
+            elsewhere.append(under_attack(nginx.port, other_port, elsewhere_core))
+            ours.append(under_attack(nginx.port, nginx.program.profiler_port, elsewhere_core))
+        attack_alone(nginx.program.profiler_port, elsewhere_core, 2)
     finally:
         other.kill()
         other.join()
-    scene.at_least("connections and scrapes of the attack", done, 300 * len(ours))
-    scene.say("p99 in ms, attack on another's port: %s; on ours: %s"
-              % tuple(" ".join("%.2f" % time for time in times) for times in (elsewhere, ours)))
-    # Of each the quietest round: what else the machine does comes and goes.
-    scene.at_most("p99 under attack", min(ours), 2 * min(elsewhere) + 5, " ms")
+    for what, rounds in (("another's port", elsewhere), ("ours", ours)):
+        scene.say("attack on %s: p99 in ms %s; requests a second %s; attempts %d"
+                  % (what, " ".join("%.2f" % one[0] for one in rounds), " ".join("%.0f" % one[1] for one in rounds),
+                     sum(one[2] for one in rounds)))
+    scene.at_least("attempts of the attack on ours", sum(one[2] for one in ours), 300 * len(ours))
     wait_until(nginx.program.is_ready, 20, "an answer after the attack")
     seconds = time.monotonic() - began
     # Looks for the dead and for new modules are not the clients' doing.
     scene.at_most("CPU seconds of the thread that serves, in %.1f s" % seconds, export_cpu(nginx.program) - cpu,
-                  BURST_SECONDS + (SHARE + 0.05) * seconds)
+                  BURST_SECONDS + (SHARE + 0.03) * seconds)
+    scene.at_least("requests that the program answered meanwhile", sum(one[1] for one in elsewhere + ours), 1)
+    p99s = [[one[0] for one in rounds] for rounds in (elsewhere, ours)]
+    # Where others use the machine, too, rounds on another's port differ from one another; ours are no worse than those.
+    # 1 ms: a third of what the kernel gives a thread of a core before another has its turn.
+    scene.at_most("p99 of the program, median of the rounds", statistics.median(p99s[1]),
+                  max(2 * statistics.median(p99s[0]) + 1, *p99s[0]), " ms")
+
+
+@test
+def the_thread_that_serves_gives_way_and_the_programs_own_are_as_they_were(scene):
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    nginx = Nginx(scene)
+    nginx.program.wait_ready()
+    workers = wait_until(nginx.workers, 5, "workers")
+    ours, _ = threads_by_owner(listening_pids(nginx.program.profiler_port))
+    scene.equal("nice value and policy of the thread that serves", ours, {(nice, os.SCHED_BATCH)})
+    _, others = threads_by_owner([nginx.program.pid, *workers])
+    scene.equal("of the program's", others, {(nice, os.SCHED_OTHER)})
+    port = free_ports()
+    program = scene.start([own_server("signal_server"), "none", str(port)],
+                          preexec=lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)))
+    program.wait_ready()
+    ours, others = threads_by_owner([program.pid])
+    scene.equal("policy of profshim's where the program runs in real time", {policy for _, policy in ours}, {os.SCHED_BATCH})
+    scene.equal("of that program's", {policy for _, policy in others}, {os.SCHED_FIFO})
+
+
+BUSY = """
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+for _ in os.sched_getaffinity(0):
+    if os.fork() == 0:
+        break
+while True:
+    pass
+"""
+
+
+@test
+def a_scrape_comes_through_where_the_program_keeps_every_core_busy(scene):
+    program = scene.start(["/usr/bin/python3", "-c", BUSY, str(free_ports())], "busy")
+    program.wait_ready()
+    times = []
+    for _ in range(9):
+        began = time.monotonic()
+        program.get_ok("/metrics")
+        times.append(time.monotonic() - began)
+    scene.say("seconds: " + " ".join("%.3f" % took for took in times))
+    scene.at_most("seconds until a scrape was answered, median", statistics.median(times), 1)
 
 
 if __name__ == "__main__":

@@ -53,8 +53,10 @@ enum {
  * and ripgrep in Debian 12 it is nine: longjmp and setcontext, which leave for another stack; vfork, which keeps its
  * return address in a register; and an expression in libcrypto that multiplies) ends the walk there and is counted
  * (profshim_stack_walks_total, end unsupported). libunwind is not asked instead: to load it into every
- * program for nine rows would cost a megabyte and, for each thread that meets one, a cache of 262 KiB, and its cursor
- * opens pipes to see whether memory can be read. */
+ * program for nine rows would cost a megabyte and, for each thread that meets one, a cache of 262 KiB. And its first use
+ * opens a pipe, once for the process: full steps by its cursor write a byte of each page that they read from into it, unless
+ * the page is one of the last four, and where nothing can be read from the pipe any more, since the program closed it, two
+ * descriptors of these numbers are closed and a new one is opened (1.6.2, src/x86_64/Ginit.c and Gstep.c). */
 struct seg_unwind_rule {
 	enum seg_unwind_kind kind;
 	uint32_t bp, bx;
@@ -139,15 +141,14 @@ static inline bool seg_unwind_open(const struct seg_view *view, uint32_t module,
 		return false;
 	const struct seg_slots *arena = &view->slots[SEG_TABLE_UNWIND_ARENA];
 	uint64_t bytes = (uint64_t)arena->count * arena->stride, place = (uint64_t)entry->place * arena->stride;
-	if (place > bytes || seg_unwind_bytes(entry->row_count, entry->block_count) > bytes - place || entry->shift > 16)
+	/* A copy of it is what is checked: whoever writes the entry may do so still. */
+	*ret_view = (struct seg_unwind_view){ .base = entry->base, .shift = entry->shift, .block_count = entry->block_count,
+					      .row_count = entry->row_count };
+	if (place > bytes || seg_unwind_bytes(ret_view->row_count, ret_view->block_count) > bytes - place || ret_view->shift > 16)
 		return false;
-	ret_view->base = entry->base;
-	ret_view->shift = entry->shift;
-	ret_view->block_count = entry->block_count;
-	ret_view->row_count = entry->row_count;
 	ret_view->blocks = (const uint32_t *)((const char *)arena->entries + place);
-	ret_view->rules = ret_view->blocks + entry->block_count + 1;
-	ret_view->lows = (const uint16_t *)(ret_view->rules + entry->row_count);
+	ret_view->rules = ret_view->blocks + ret_view->block_count + 1;
+	ret_view->lows = (const uint16_t *)(ret_view->rules + ret_view->row_count);
 	return true;
 }
 

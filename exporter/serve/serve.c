@@ -18,9 +18,10 @@
 #include <unistd.h>
 
 enum {
-	/* CPU time for clients: as much as a person or a few scrapers ever ask for, and of more a share only, since it is taken
+	/* Time for clients: as much as a person or a few scrapers ever ask for, and of more a share only, since it is taken
 	 * from the program where that has no more cores than it needs. A tenth of a core is 50 scrapes of nginx in a second. */
 	BURST_MS = 500, SHARE_PCT = 10, PAUSE_MS = 20,
+	SLOWEST = 4,             /* times its CPU time is the most that a turn is said to have taken: the process may have been stopped */
 };
 
 struct server {
@@ -29,7 +30,7 @@ struct server {
 	struct slow_log slow_log;
 	struct unwind_tables unwind_tables;
 	struct http *http;       /* NULL: off, or no address to be had */
-	int64_t allowance_ns;    /* CPU time that clients may still have; below 0 = none for now */
+	int64_t allowance_ns;    /* time that clients may still have; below 0 = none for now */
 	uint64_t allowed_at_ns;  /* when it was last added to */
 	uint64_t next_tick_ns;
 	uint64_t cpu_ns;         /* of this thread, when last accounted for */
@@ -146,15 +147,22 @@ static void wait_for_work(struct server *server, int max_ms)
 	poll(fds, fd_count, timeout_ms);
 }
 
-/* To be woken is on the clients' account, too: connections that come and go are little else. */
+/* To be woken is on the clients' account, too: connections that come and go are little else. And of a turn, which never waits,
+ * all of its time, also while others have the core: so the thread wants one for a tenth of the time at most, and on a machine
+ * that is short of them takes no larger part of what little the program gets. */
 static void serve_clients(struct server *server, int max_ms)
 {
 	uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 
 	wait_for_work(server, max_ms);
+	uint64_t woken_ns = clock_ns(CLOCK_MONOTONIC);
 	if (server->http && server->allowance_ns >= 0)
 		http_turn(server->http);
-	server->allowance_ns -= (int64_t)(clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns);
+	uint64_t took_ns = clock_ns(CLOCK_MONOTONIC) - woken_ns;
+	cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
+	if (took_ns > cpu_ns * SLOWEST)
+		took_ns = cpu_ns * SLOWEST;
+	server->allowance_ns -= (int64_t)(took_ns > cpu_ns ? took_ns : cpu_ns);
 }
 
 static void serve(struct server *server)
@@ -185,7 +193,7 @@ static void step_back(void)
 int profshim_exporter_serve(const struct exporter_host *host)
 {
 	struct server server = { .host = host, .cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID),
-	                         .allowed_at_ns = clock_ns(CLOCK_MONOTONIC) };
+	                         .allowance_ns = BURST_MS * 1000000ll, .allowed_at_ns = clock_ns(CLOCK_MONOTONIC) };
 	int result = reading_init(&server.reading, &host->seg);
 
 	if (result) {

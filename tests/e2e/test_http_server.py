@@ -20,7 +20,7 @@ from real_servers import HttpClient, Nginx
 DURATIONS = "http_server_request_duration_seconds_count"
 REFUSED = "profshim_http_refused_total"
 CLIENTS_MAX = 64  # http.c
-BURST_SECONDS, SHARE = 0.5, 0.1  # serve.c: CPU time that clients may have at once, and of a core in the long run
+BURST_SECONDS, SHARE = 0.5, 0.1  # serve.c: time that clients may have at once, and in the long run
 HEALTHY = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -416,6 +416,24 @@ def threads_by_owner(pids):
     return ours, others
 
 
+def median_of(rounds, what):
+    return statistics.median(one[what] for one in rounds)
+
+
+def bounds_of(elsewhere):
+    """What p99 in ms may be at most, and requests a second at least, where these were the rounds on another's port. Where
+    others use the machine, too, they differ from one another: ours are no worse than those. 1 ms: a third of what the kernel
+    gives a thread of a core before another has its turn."""
+    return (max(1.5 * median_of(elsewhere, 0) + 1, *(one[0] for one in elsewhere)),
+            min(0.75 * median_of(elsewhere, 1), *(one[1] for one in elsewhere)))
+
+
+def is_felt(elsewhere, ours):
+    """So it seems: a few rounds more tell whether that was chance."""
+    p99_bound, rate_bound = bounds_of(elsewhere)
+    return median_of(ours, 0) > p99_bound or median_of(ours, 1) < rate_bound
+
+
 def export_cpu(program):
     return program.metrics().sum("profshim_overhead_seconds_total", phase="export")
 
@@ -439,7 +457,7 @@ def the_programs_own_p99_does_not_feel_an_attack_on_our_port(scene):
     began, cpu = time.monotonic(), export_cpu(nginx.program)
     try:
         under_attack(nginx.port, nginx.program.profiler_port, elsewhere_core, 1)  # takes what clients have in advance
-        for _ in range(20 if FULL else 3):
+        while len(ours) < (20 if FULL else 3) or (is_felt(elsewhere, ours) and len(ours) < (40 if FULL else 12)):
             elsewhere.append(under_attack(nginx.port, other_port, elsewhere_core))
             ours.append(under_attack(nginx.port, nginx.program.profiler_port, elsewhere_core))
         attack_alone(nginx.program.profiler_port, elsewhere_core, 2)
@@ -457,11 +475,9 @@ def the_programs_own_p99_does_not_feel_an_attack_on_our_port(scene):
     scene.at_most("CPU seconds of the thread that serves, in %.1f s" % seconds, export_cpu(nginx.program) - cpu,
                   BURST_SECONDS + (SHARE + 0.03) * seconds)
     scene.at_least("requests that the program answered meanwhile", sum(one[1] for one in elsewhere + ours), 1)
-    p99s = [[one[0] for one in rounds] for rounds in (elsewhere, ours)]
-    # Where others use the machine, too, rounds on another's port differ from one another; ours are no worse than those.
-    # 1 ms: a third of what the kernel gives a thread of a core before another has its turn.
-    scene.at_most("p99 of the program, median of the rounds", statistics.median(p99s[1]),
-                  max(2 * statistics.median(p99s[0]) + 1, *p99s[0]), " ms")
+    p99_bound, rate_bound = bounds_of(elsewhere)
+    scene.at_most("p99 of the program, median of %d rounds" % len(ours), median_of(ours, 0), p99_bound, " ms")
+    scene.at_least("requests that it answers in a second, likewise", median_of(ours, 1), rate_bound)
 
 
 @test

@@ -104,6 +104,9 @@ static struct place *place_for(uint32_t tid, uint32_t i)
 
 static struct place *find(uint32_t tid)
 {
+	/* Of the first thread of a process: to look at its places would be to make the pages that they are in. */
+	if (!atomic_load_explicit(&place_count, memory_order_acquire))
+		return NULL;
 	for (uint32_t i = 0; i < PROBES; i++) {
 		struct place *place = place_for(tid, i);
 		if (atomic_load_explicit(&place->owner, memory_order_relaxed) == owner_of(tid))
@@ -128,6 +131,8 @@ static void disarm(struct place *place)
 /* One without a timer; NULL: none is free. */
 static struct place *claim(uint32_t tid)
 {
+	/* Before it is there, for who looks for it. */
+	atomic_fetch_add_explicit(&place_count, 1, memory_order_acq_rel);
 	for (uint32_t i = 0; i < PROBES; i++) {
 		struct place *place = place_for(tid, i);
 		uint64_t owner = atomic_load_explicit(&place->owner, memory_order_relaxed);
@@ -138,9 +143,9 @@ static struct place *claim(uint32_t tid)
 			atomic_store_explicit(&place->armed, 0, memory_order_relaxed);
 		else /* the timer that timer_follow_all made while the thread gave its place back */
 			disarm(place);
-		atomic_fetch_add_explicit(&place_count, 1, memory_order_relaxed);
 		return place;
 	}
+	atomic_fetch_sub_explicit(&place_count, 1, memory_order_relaxed);
 	return NULL;
 }
 

@@ -21,7 +21,6 @@
 #include "pool.h"
 #include "route.h"
 #include "route_trie.h"
-#include "route_words.h"
 
 #include <string.h>
 #include <sys/auxv.h>
@@ -277,7 +276,6 @@ void endpoint_init(void)
 {
 	const void *random = (const void *)getauxval(AT_RANDOM);
 
-	route_words_init();
 	route_trie_init();
 	if (random)
 		memcpy(&path_seed, random, sizeof(path_seed));

@@ -4,6 +4,7 @@
  */
 #include "route_words.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -197,8 +198,10 @@ enum {
 	DASHED_PARTS_MAX = 4,
 };
 
-/* List << LIST_SHIFT | offset in it + 1; 0 = free. */
-static uint16_t places[1 << INDEX_BITS];
+/* List << LIST_SHIFT | offset in it + 1; 0 = free. W: whoever needs it first, maybe several at once: they come by the same words
+ * in the same order, so that what one finds done (acquire) of the other (release) is what it would have done. */
+static _Atomic uint16_t places[1 << INDEX_BITS];
+static _Atomic bool is_made;
 enum { LIST_PLAIN, LIST_VERBS, LIST_ACTIONS, LIST_SHIFT = 14 };
 static const char *const lists[] = { [LIST_PLAIN] = plain_words, [LIST_VERBS] = verb_words, [LIST_ACTIONS] = action_words };
 _Static_assert(sizeof(plain_words) < 1 << LIST_SHIFT, "the offset of a word does not fit");
@@ -215,7 +218,8 @@ static const char *text_at(uint16_t place)
 static uint32_t index_of(uint32_t hash, const char *s, size_t n)
 {
 	for (uint32_t i = (hash ^ hash >> 15) % (1 << INDEX_BITS);; i = (i + 1) % (1 << INDEX_BITS)) {
-		const char *text = places[i] ? text_at(places[i]) : NULL;
+		uint16_t place = atomic_load_explicit(&places[i], memory_order_acquire);
+		const char *text = place ? text_at(place) : NULL;
 		if (!text || (n && text[0] == s[0] && strncmp(text, s, n) == 0 && text[n] == ' '))
 			return i;
 	}
@@ -227,10 +231,10 @@ static uint16_t find(const char *s, size_t n)
 
 	for (size_t i = 0; i < n; i++)
 		hash = (hash ^ (unsigned char)s[i]) * HASH_FACTOR;
-	return places[index_of(hash, s, n)];
+	return atomic_load_explicit(&places[index_of(hash, s, n)], memory_order_relaxed);
 }
 
-/* In one pass over the text: every program that begins pays for it. */
+/* In one pass over the text. */
 static void add_list(int list)
 {
 	const char *words = lists[list];
@@ -241,19 +245,19 @@ static void add_list(int list)
 		for (; word[n] != ' '; n++)
 			hash = (hash ^ (unsigned char)word[n]) * HASH_FACTOR;
 		uint32_t i = index_of(hash, word, n);
-		if (!places[i])
-			places[i] = (uint16_t)(list << LIST_SHIFT | (word - words + 1));
+		if (!atomic_load_explicit(&places[i], memory_order_relaxed))
+			atomic_store_explicit(&places[i], (uint16_t)(list << LIST_SHIFT | (word - words + 1)), memory_order_release);
 		word += n + 1;
 	}
 }
 
-void route_words_init(void)
+/* Programs that are never asked for a path do not pay for it. */
+static void make(void)
 {
-	if (find("add", 3))
-		return;
 	add_list(LIST_VERBS); /* a word that is in several lists is of the first */
 	add_list(LIST_ACTIONS);
 	add_list(LIST_PLAIN);
+	atomic_store_explicit(&is_made, true, memory_order_release);
 }
 
 static bool ends_with(const char *s, size_t n, const char *end)
@@ -457,6 +461,8 @@ struct route_word_look route_word_look(const char *s, size_t n)
 {
 	struct parts parts;
 
+	if (!atomic_load_explicit(&is_made, memory_order_acquire))
+		make();
 	if (is_version(s, n))
 		return (struct route_word_look){ .word = ROUTE_WORD_PLAIN, .is_prefix = true };
 	if (n == 1)

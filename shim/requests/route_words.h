@@ -1,6 +1,7 @@
 #pragma once
 /* route_words - tells the words that interfaces are made of (users, merge_requests, getQueueUrl) from names of things.
- * Context: call, but for route_words_init: setup. Pure.
+ * Context: call. Pure, but for the index of the vocabulary, which the first look makes, once in a process.
+ * Overlap: any calls with each other.
  *
  * A closed vocabulary of the English of interfaces, and how its words are put together: by dashes, dots, underscores,
  * capitals, or nothing at all. What it says is a guess; route_trie.h weighs it with what it counts.
@@ -14,9 +15,6 @@ enum route_word {
 	ROUTE_WORD_ODD,     /* letters that are no such word: "octocat", "hello-world" */
 	ROUTE_WORD_STRANGE, /* digits within, escapes, more than a few words: "web-7", "U024BE7LH", "caf%C3%A9" */
 };
-
-/* Makes the table; before that no word is of the vocabulary. Again changes nothing. */
-void route_words_init(void);
 
 /* What there is to say of one word. */
 struct route_word_look {

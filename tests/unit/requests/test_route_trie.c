@@ -272,7 +272,6 @@ static const struct {
 
 START_TEST(words_of_interfaces_are_told_from_others)
 {
-	route_words_init();
 	ck_assert_int_eq(route_word_look(words[_i].word, strlen(words[_i].word)).word, words[_i].is);
 }
 END_TEST
@@ -282,7 +281,6 @@ START_TEST(any_bytes_are_some_word)
 	char word[80];
 	uint32_t random = 1;
 
-	route_words_init();
 	for (int i = 0; i < 100000; i++) {
 		size_t n = 1 + (random >> 20) % sizeof(word);
 		for (size_t k = 0; k < n; k++) {

@@ -336,8 +336,10 @@ static const struct variable variables[] = {
 
 static void set_defaults(struct config *config, const char *program)
 {
-	*config = (struct config){ .memory_bytes = 32 << 20, .report_signal = SIGUSR1 };
 	struct seg_config *shared = &config->shared;
+
+	config->memory_bytes = 32 << 20;
+	config->report_signal = SIGUSR1;
 
 	atomic_init(&shared->hz, 99);
 	atomic_init(&shared->is_enabled, 1);

@@ -25,7 +25,8 @@ struct config {
 	char problems[CONFIG_PROBLEMS_MAX][CONFIG_PROBLEM_BYTES];
 };
 
-/* Fills ret_config from environment ("NAME=value" strings, NULL at the end, as environ). program: default service. */
+/* Fills ret_config, which is all zero (most texts are not given, and their pages need not be made), from environment
+ * ("NAME=value" strings, NULL at the end, as environ). program: default service. */
 void config_read(struct config *ret_config, char *const *environment, const char *program);
 
 /* A program is to be profiled by its path or base name: globs separated by colons; "" matches all. */

@@ -58,6 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	for (char *line; count < STRINGS_MAX && (line = strtok_r(NULL, "\n", &place));)
 		strings[count++] = strdup(line); /* of its very size */
 	strings[count] = NULL;
+	memset(&config, 0, sizeof(config));
 	config_read(&config, strings, "program");
 	check(&config);
 	config_matches_exe(config.exe, path ? path : "");

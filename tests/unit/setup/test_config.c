@@ -10,18 +10,24 @@
 
 static struct config config;
 
+static void read_all(char *const *environment)
+{
+	memset(&config, 0, sizeof(config));
+	config_read(&config, environment, "server");
+}
+
 static void read_one(const char *entry)
 {
 	char *environment[] = { (char *)(uintptr_t)entry, NULL };
 
-	config_read(&config, environment, "server");
+	read_all(environment);
 }
 
 START_TEST(an_empty_environment_gives_the_documented_defaults)
 {
 	char *environment[] = { NULL };
 
-	config_read(&config, environment, "server");
+	read_all(environment);
 	ck_assert_uint_eq(config.problem_count, 0);
 	ck_assert_str_eq(config.shared.listen, "127.0.0.1:9464");
 	ck_assert_uint_eq(atomic_load(&config.shared.hz), 99);
@@ -133,7 +139,7 @@ START_TEST(more_problems_than_are_kept_are_still_counted)
 	for (int i = 0; i < CONFIG_PROBLEMS_MAX + 2; i++)
 		environment[i] = "PROFSHIM_HZ=x";
 	environment[CONFIG_PROBLEMS_MAX + 2] = NULL;
-	config_read(&config, environment, "server");
+	read_all(environment);
 	ck_assert_uint_eq(config.problem_count, CONFIG_PROBLEMS_MAX + 2);
 }
 END_TEST

@@ -17,6 +17,8 @@ COSTS = {"everything_99": "everything, 99 Hz", "sampling_1000": "sampling, 1,000
          "perf_99": "perf -g, 99 Hz", "perf_1000": "perf -g, 1,000 Hz"}
 LABELS = {"startup_true_later": "`true` under the shim ends later by",
           "startup_hundred_modules_later": "a server of 100 libraries listens later by",
+          "startup_tables_ready": "unwind tables of libc and libstdc++ are ready after",
+          "startup_tables_row": "memory of unwind tables, for each row",
           "scrape_1000_label_sets": "a scrape of 1,000 label sets, CPU"}
 HANDLERS = {"same": "a sample of profshim's, the stack as it was", "moved": "the same, five frames are others",
             "cold": "the same, nothing is remembered", "peer_backtrace": "libunwind's `unw_backtrace`, which remembers",

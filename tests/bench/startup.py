@@ -2,6 +2,10 @@
 
     true              a program that does nothing, from its start to its end
     hundred_modules   a server linked with 100 libraries, from its start until it listens
+
+And how long after the beginning of the session the unwind tables of libc and libstdc++ are there, and what memory they take:
+
+    tables            a program in C++ that works
 """
 import os
 import shutil
@@ -12,7 +16,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 
-from harness import Scene
+from harness import Scene, wait_until
 from measure import median, median_interval, rounds
 
 MODULES = 100
@@ -50,6 +54,52 @@ def make_server(scene):
     return scene.path("server")
 
 
+CPP_PROGRAM = r"""
+#include <string>
+int main()
+{
+	std::string text;
+	for (volatile unsigned long i = 0;; i++)
+		text = std::to_string(i);
+}
+"""
+TABLES_OF = ("libc.so.6", "libstdc++.so.6")
+TABLES_READY_MS, ROW_BYTES = 150.0, 8.0
+PIECE_BYTES = 64  # SEG_UNWIND_PIECE_BYTES, in which tables are laid down
+
+
+def tables_of(program):
+    """What /self says of the tables of the libraries, None while one is not ready; and bytes of all tables for each row of them."""
+    told = program.json("/self")
+    tables = {os.path.basename(module["path"]): module["unwind"] for module in told["modules"] if "rows" in module.get("unwind", {})}
+    found = [next((table for path, table in tables.items() if path.startswith(name)), None) for name in TABLES_OF]
+    if None in found:
+        return None
+    pieces = told["memory"]["tables"]["unwind_pieces"]["used"]
+    return found, pieces * PIECE_BYTES / sum(table["rows"] for table in tables.values())
+
+
+def measure_tables(figures, pairs):
+    scene = Scene("bench-startup-tables")
+    try:
+        scene.write("busy.cpp", CPP_PROGRAM)
+        scene.run_ok(["c++", "-O2", "-o", scene.path("busy"), scene.path("busy.cpp")], shim=False)
+        ready_ms, row_bytes = [], 0
+        for _ in range(pairs):
+            program = scene.start([scene.path("busy")], "busy")
+            program.wait_ready()
+            wait_until(lambda: tables_of(program), 30, "tables of %s" % " and ".join(TABLES_OF))
+            found, row_bytes = tables_of(program)
+            ready_ms.append(1e3 * max(table["ready_after_seconds"] for table in found))
+            program.kill_all()
+    finally:
+        scene.close(False, False)
+    figures.add_median("startup_tables_ready", ready_ms, "ms")
+    figures.add("startup_tables_ready_bound", TABLES_READY_MS, "ms")
+    figures.add("startup_tables_row", row_bytes, "bytes")
+    figures.add("startup_tables_row_bound", ROW_BYTES, "bytes")
+
+
 def time_of_true(argv, environment):
     began = time.perf_counter_ns()
     subprocess.run(argv, env=environment, check=True)
@@ -68,11 +118,15 @@ def time_until_it_listens(argv, environment):
 
 
 # How it is timed, how often each pair is, and by how much it may be later at most, in milliseconds.
-PARTS = {"true": (time_of_true, 8, 1.0), "hundred_modules": (time_until_it_listens, 2, 20.0)}
+LATER = {"true": (time_of_true, 8, 1.0), "hundred_modules": (time_until_it_listens, 2, 20.0)}
+PARTS = [*LATER, "tables"]
 
 
 def measure(figures, part, pairs):
-    timed, repeats, bound_ms = PARTS[part]
+    if part == "tables":
+        measure_tables(figures, pairs)
+        return
+    timed, repeats, bound_ms = LATER[part]
     scene = Scene("bench-startup-" + part)
     session_dir = tempfile.mkdtemp(prefix="profshim-bench-", dir="/dev/shm")  # where sessions live by default
     os.sched_setaffinity(0, {0})  # also for what is started: neither waits for the other's processor

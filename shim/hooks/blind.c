@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -294,6 +295,26 @@ static long do_futex(const long *a)
 	return result;
 }
 
+/* The kernel reads the set before it looks at what to do with it, which is nothing: no call that a filter would not allow. */
+static bool can_be_read(const uint64_t *address)
+{
+	enum { HOW_NONE = -1, MASK_BYTES = 8 };
+	int saved_errno = errno;
+	bool is_readable = real.syscall(SYS_rt_sigprocmask, HOW_NONE, address, NULL, MASK_BYTES) != -1 || errno != EFAULT;
+
+	errno = saved_errno;
+	return is_readable;
+}
+
+/* A clone3 that the entry lets pass: one that shares memory, has a stack of its own, or will fail. */
+__attribute__((used, visibility("hidden"))) bool blind_passes_clone3(const struct clone_args *arguments, size_t bytes);
+
+bool blind_passes_clone3(const struct clone_args *arguments, size_t bytes)
+{
+	return bytes < CLONE_ARGS_SIZE_VER0 || !can_be_read((const uint64_t *)&arguments->flags) ||
+	       !can_be_read((const uint64_t *)&arguments->stack) || arguments->flags & CLONE_VM || arguments->stack;
+}
+
 /* Comes back in the copy, too. The entry lets those pass that share memory or have a stack of their own. */
 static long do_clone(long number, const long *a)
 {
@@ -321,7 +342,7 @@ long blind_syscall(long number, long a, long b, long c, long d, long e, long f)
 	atomic_store_explicit(&blind_true_syscall, (void *)real.syscall, memory_order_relaxed);
 	if (number == SYS_futex)
 		return do_futex(arguments);
-	if (number == SYS_clone || number == SYS_fork)
+	if (number == SYS_clone || number == SYS_clone3 || number == SYS_fork)
 		return do_clone(number, arguments);
 	if (number == SYS_execve || number == SYS_execveat)
 		return execution_by_number(number, arguments);
@@ -359,6 +380,8 @@ __asm__(".text\n"
 	"	lea blind_numbers(%rip), %r10\n"
 	"	btq %rdi, (%r10)\n"
 	"	jnc 1f\n"
+	"	cmp $435, %rdi\n" /* SYS_clone3 */
+	"	je 2f\n"
 	"	cmp $56, %rdi\n" /* SYS_clone */
 	"	jne blind_syscall\n"
 	"	test $0x100, %esi\n" /* CLONE_VM */
@@ -366,9 +389,27 @@ __asm__(".text\n"
 	"	test %rdx, %rdx\n" /* a stack of its own */
 	"	jz blind_syscall\n"
 	"1:	jmp *%rax\n"
+	"2:	push %rdi\n"
+	"	.cfi_adjust_cfa_offset 8\n"
+	"	push %rsi\n"
+	"	.cfi_adjust_cfa_offset 8\n"
+	"	push %rdx\n"
+	"	.cfi_adjust_cfa_offset 8\n"
+	"	mov %rsi, %rdi\n"
+	"	mov %rdx, %rsi\n"
+	"	call blind_passes_clone3\n"
+	"	pop %rdx\n"
+	"	.cfi_adjust_cfa_offset -8\n"
+	"	pop %rsi\n"
+	"	.cfi_adjust_cfa_offset -8\n"
+	"	pop %rdi\n"
+	"	.cfi_adjust_cfa_offset -8\n"
+	"	test %al, %al\n"
+	"	jz blind_syscall\n"
+	"	jmp *blind_true_syscall(%rip)\n"
 	"	.cfi_endproc\n"
 	".size syscall, . - syscall\n");
-_Static_assert(SYS_clone == 56 && CLONE_VM == 0x100, "the entry of syscall tests for them");
+_Static_assert(SYS_clone == 56 && SYS_clone3 == 435 && CLONE_VM == 0x100, "the entry of syscall tests for them");
 _Static_assert(NUMBERS_MAX == 512, "the entry of syscall compares with it");
 #else
 #error "the entry of syscall is written for x86-64"

@@ -10,6 +10,7 @@
 #include "../base/log.h"
 #include "deputy.h"
 #include "disposition.h"
+#include "entry.h"
 #include "guard.h"
 #include "handler.h"
 #include "modules.h"
@@ -338,10 +339,32 @@ void sampling_forked(void)
 	begin_clocks(true);
 }
 
+/* A clone may begin with no handler at all (CLONE_CLEAR_SIGHAND, clone(2)), ours among them, and a tick would be its end.
+ * What the program ignored it ignores still. */
+static void install_if_cleared(void)
+{
+	const struct sigaction cleared = { .sa_handler = SIG_DFL };
+	struct sigaction in_kernel;
+
+	if (real.sigaction(SIGPROF, NULL, &in_kernel) != 0 || in_kernel.sa_handler != SIG_DFL)
+		return;
+	if (sig_disposition(SIGPROF).sa_handler != SIG_IGN)
+		disposition_set(SIGPROF, &cleared, NULL);
+	if (deputy_signal && sig_disposition(deputy_signal).sa_handler != SIG_IGN)
+		disposition_set(deputy_signal, &cleared, NULL);
+	install();
+	if (atomic_load_explicit(&entry_guarded, memory_order_relaxed)) {
+		guard_lower();
+		guard_raise();
+	}
+}
+
 void sampling_cloned(void)
 {
 	modules_forked();
 	before_fork();
+	if (sampling.is_on)
+		install_if_cleared();
 	sampling_forked();
 }
 

@@ -295,6 +295,7 @@ bool shim_clone_begins(uint64_t *ret_mask)
 		return false;
 	*ret_mask = change_mask(SIG_BLOCK, ~(FAULTS | OF_LIBC));
 	server_fork_prepare();
+	conn_forking();
 	modules_fork_begin();
 	return true;
 }

@@ -18,7 +18,7 @@ def run_shape(scene, shape, count, hz=10000, **how):
         time.sleep(1)  # the tables of rules for unwinding are made, and the loader's locks no longer taken for that
         program.process.stdin.write(b"x")
         program.process.stdin.close()
-    program.wait_for_output("done\n", 600 if FULL else 40)
+    program.wait_for_output("done\n", 600 if FULL else 120)
     said = dict(line.rsplit(" ", 1) for line in program.stdout().splitlines() if " " in line)
     scene.equal("failures", said.pop("failures"), "0")
     program.wait_ready()
@@ -50,6 +50,15 @@ def forks_in_a_handler_that_interrupts_forks(scene):
 @test
 def clones_that_no_handler_of_pthread_atfork_sees(scene):
     run_shape(scene, "clone", 2000 if FULL else 100)
+
+
+@test
+def clones_made_by_number_while_other_threads_work(scene):
+    count = 1000 if FULL else 200
+    _, metrics, _ = run_shape(scene, "clone-numbers", count, hz=997)
+    calls = metrics.by("profshim_calls_total", "call")
+    scene.equal("calls of send and recv", [calls.get(call) for call in ("send", "recv")], [count] * 2)
+    scene.equal("processes that ended", metrics.by("profshim_process_exits_total", "cause"), {"exit": count})
 
 
 @test

@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -25,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { THREADS = 8, WRITES = 20, WRITES_AT_ONCE = 5000, STACK_BYTES = 256 * 1024 };
+enum { THREADS = 8, BUSY = 2, WRITES = 20, WRITES_AT_ONCE = 5000, STACK_BYTES = 256 * 1024 };
 
 extern char **environ;
 
@@ -271,6 +272,98 @@ static long shape_clone_loads(void)
 	return (long)count * WRITES;
 }
 
+/* Made by the call's number alone, of a program whose threads are in the middle of calls and samples. */
+static void *write_without_end(void *ret_writes)
+{
+	long writes = 0;
+
+	for (; !has_ended; writes += WRITES) {
+		write_some(WRITES);
+		burn_ms(1);
+	}
+	*(long *)ret_writes = writes;
+	return NULL;
+}
+
+static void be_handled(int number)
+{
+	(void)number;
+}
+
+static pid_t clone_by_number(int i)
+{
+	struct clone_args plain = { .exit_signal = SIGCHLD };
+	struct clone_args cleared = { .flags = CLONE_CLEAR_SIGHAND, .exit_signal = SIGCHLD };
+	struct clone_args sibling = { .flags = CLONE_PARENT_SETTID | CLONE_FS, .exit_signal = SIGCHLD, .parent_tid = (uintptr_t)&(pid_t){ 0 } };
+
+	switch (i % 5) {
+	case 0: return (pid_t)syscall(SYS_fork);
+	case 1: return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	case 2: return (pid_t)syscall(SYS_clone3, &plain, sizeof(plain));
+	case 3: return (pid_t)syscall(SYS_clone3, &cleared, sizeof(cleared));
+	default: return (pid_t)syscall(SYS_clone3, &sibling, sizeof(sibling));
+	}
+}
+
+/* Long enough for ticks of its own, and what it asks of a socket is its own, too. */
+static int live_by_number(int i)
+{
+	struct sigaction action;
+	int pair[2];
+	char byte = 0;
+
+	write_some(WRITES);
+	burn_ms(5);
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0 || send(pair[0], "x", 1, 0) != 1 || recv(pair[1], &byte, 1, 0) != 1)
+		return 1;
+	if (sigaction(SIGPROF, NULL, &action) != 0 || (action.sa_handler == be_handled) != (i % 5 != 3))
+		return 2;
+	if (i % 5 != 3)
+		raise(SIGPROF);
+	return failures != 0 || byte != 'x';
+}
+
+/* What the kernel refuses without us it refuses as it did. */
+static void check_refusals(void)
+{
+	struct clone_args sound = { .exit_signal = SIGCHLD };
+
+	if (syscall(SYS_clone3, NULL, 0) != -1 || errno != EINVAL)
+		failures++;
+	if (syscall(SYS_clone3, NULL, sizeof(sound)) != -1 || errno != EFAULT)
+		failures++;
+	if (syscall(SYS_clone3, (char *)-4096, sizeof(sound)) != -1 || errno != EFAULT)
+		failures++;
+	sound.flags = CLONE_THREAD;
+	if (syscall(SYS_clone3, &sound, sizeof(sound)) != -1 || errno != EINVAL)
+		failures++;
+}
+
+static long shape_clone_numbers(void)
+{
+	pthread_t threads[BUSY];
+	long writes[BUSY], sum = (long)count * WRITES;
+	struct sigaction action = { .sa_handler = be_handled };
+
+	sigaction(SIGPROF, &action, NULL);
+	check_refusals();
+	for (int i = 0; i < BUSY; i++)
+		if (pthread_create(&threads[i], NULL, write_without_end, &writes[i]) != 0)
+			exit(3);
+	for (int i = 0; i < count; i++) {
+		pid_t child = clone_by_number(i);
+		if (child == 0)
+			_exit(live_by_number(i));
+		reap(child);
+	}
+	has_ended = true;
+	for (int i = 0; i < BUSY; i++) {
+		pthread_join(threads[i], NULL);
+		sum += writes[i];
+	}
+	return sum;
+}
+
 /* --- vfork, clone as vfork, and posix_spawn, each with exec */
 
 static char *const true_arguments[] = { "true", NULL };
@@ -433,6 +526,8 @@ int main(int argc, char **argv)
 		writes = shape_clone_lives();
 	else if (strcmp(shape, "clone-loads") == 0)
 		writes = shape_clone_loads();
+	else if (strcmp(shape, "clone-numbers") == 0)
+		writes = shape_clone_numbers();
 	else if (strcmp(shape, "vfork") == 0)
 		writes = shape_vfork();
 	else if (strcmp(shape, "exec") == 0)
@@ -441,7 +536,7 @@ int main(int argc, char **argv)
 		become_daemon(strcmp(shape, "daemon-by-hand") == 0);
 		serve();
 	} else {
-		fprintf(stderr, "usage: process_shapes forks|handler|clone|clone-lives|clone-loads|vfork|exec|daemon|daemon-by-hand COUNT [PORT]\n");
+		fprintf(stderr, "usage: process_shapes forks|handler|clone|clone-lives|clone-loads|clone-numbers|vfork|exec|daemon|daemon-by-hand COUNT [PORT]\n");
 		return 2;
 	}
 	printf("failures %ld\n", (long)failures);

@@ -7,6 +7,7 @@
 #include "../base/thread.h"
 #include "../sampling/sampling.h"
 #include "../sampling/stacks.h"
+#include "allocator.h"
 #include "aside.h"
 #include "descriptors.h"
 #include "exporter_library.h"
@@ -230,6 +231,7 @@ static void *server_main(void *unused)
 	aside_thread_begins();
 	if (start_delay_ms)
 		aside_sleep(start_delay_ms);
+	allocator_thread_begin();
 	attach();
 	while (!is_done && !is_to_end() && win_election()) {
 		is_done = serve_session() || is_to_end();

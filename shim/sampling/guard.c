@@ -11,7 +11,7 @@
 
 enum {
 	KERNEL_MASK_BYTES = 8,
-	/* Of stack, for the walk: it takes some 400. Less than the frame of a signal, so that a handler that interrupts a walk
+	/* Of stack, for the walk: it takes some 650. Less than the frame of a signal, so that a handler that interrupts a walk
 	 * is outside (restart.c counts the bytes). */
 	WALK_BYTES_MAX = 1024,
 	TRAP_NOT_PRESENT = 11, /* Intel SDM, volume 3, 6.3.1 */

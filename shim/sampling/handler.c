@@ -66,14 +66,15 @@ static struct finding find_stack(const ucontext_t *context, struct unwind_state 
 	struct sig_shown shown = sig_stack_shown(&walk, self.call, &state->tagged, tags);
 	if (!shown.kept && !shown.count)
 		return lost(context, SEG_COUNTER_DROP_UNWIND);
-	if (!shown.kept && tags[0] == SIG_TAG_TRUNCATED)
+	bool is_truncated = !shown.kept && tags[0] == SIG_TAG_TRUNCATED;
+	if (is_truncated)
 		thread_count(SEG_COUNTER_TRUNCATED);
 	uint32_t epoch = sig_modules_epoch();
 	finding.node = sig_tree_enter(path, shown.kept, tags, shown.count, state->path_epoch != epoch, &finding.entered);
-	if (path)
-		state->path_epoch = epoch;
-	else
+	if (!path)
 		state->tagged = 0;
+	else if (!is_truncated) /* else the path stays that of before, and as stale */
+		state->path_epoch = epoch;
 	return finding;
 }
 

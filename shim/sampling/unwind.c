@@ -42,6 +42,7 @@ struct unwind_state *sig_unwind_begin(void)
 	if (!unwind_walk.own && self.is_exclusive)
 		unwind_walk.own = claim_state();
 	struct unwind_state *state = unwind_walk.own;
+
 	if (!state)
 		return unwinder.states && !atomic_exchange_explicit(&unwinder.states->is_busy, 1, memory_order_acquire) ? unwinder.states : NULL;
 	if (atomic_load_explicit(&state->is_busy, memory_order_relaxed))

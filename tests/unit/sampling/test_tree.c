@@ -189,6 +189,57 @@ START_TEST(stale_nodes_are_found_anew_but_activations_are_not_counted_anew)
 }
 END_TEST
 
+START_TEST(no_stack_that_was_met_before_the_code_changed_is_remembered)
+{
+	uint64_t frames[2];
+	uint32_t entered;
+	uint32_t before = enter(STACK(0x1000, 0x2000), &entered);
+
+	ck_assert_uint_ne(enter(STACK(0x3000, 0x4000), &entered), before);
+	ck_assert_uint_eq(enter(STACK(0x1000, 0x2000), &entered), before);
+	object.module = SEG_MODULE_FIRST + 1;
+	sig_tree_enter(&path, 0, STACK(0x3000, 0x4000), true, &entered);
+	uint32_t after = enter(STACK(0x1000, 0x2000), &entered);
+	ck_assert_uint_ne(after, before);
+	ck_assert_uint_eq(fixture_path(after, frames, 2), 2);
+	ck_assert_uint_eq(seg_frame_module(frames[0]), SEG_MODULE_FIRST + 1);
+}
+END_TEST
+
+START_TEST(unknown_code_is_looked_for_whenever_it_is_met_anew)
+{
+	uint64_t frames[1];
+	uint32_t entered;
+
+	range.high = 0x1000;
+	uint32_t unknown = enter(STACK(0x2000), &entered);
+	enter(STACK(0x800), &entered);
+	range.high = 1 << 20;
+	uint32_t known = enter(STACK(0x2000), &entered);
+	ck_assert_uint_ne(known, unknown);
+	ck_assert_uint_eq(fixture_path(known, frames, 1), 1);
+	ck_assert_uint_eq(frames[0], seg_frame_key(SEG_MODULE_FIRST, 0x2000));
+}
+END_TEST
+
+/* More than are remembered, and each as the child of two others. */
+START_TEST(whatever_is_remembered_a_stack_is_the_same_node_every_time)
+{
+	uint32_t nodes[2][300], entered;
+
+	for (int turn = 0; turn < 3; turn++)
+		for (uint64_t i = 0; i < 300; i++)
+			for (uint64_t root = 0; root < 2; root++) {
+				uint32_t node = enter(STACK(0x1000 + root, 0x2000 + i), &entered);
+				if (turn == 0)
+					nodes[root][i] = node;
+				ck_assert_uint_eq(node, nodes[root][i]);
+			}
+	for (uint64_t i = 0; i < 300; i++)
+		ck_assert_uint_ne(nodes[0][i], nodes[1][i]);
+}
+END_TEST
+
 START_TEST(what_is_kept_of_the_last_stack_need_not_be_given)
 {
 	uint64_t fresh[] = { 0x4000, 0x5000 };
@@ -335,6 +386,9 @@ int main(void)
 	tcase_add_test(cases[0], an_interposed_call_is_a_frame_of_its_own);
 	tcase_add_test(cases[0], code_outside_of_every_module_is_unknown);
 	tcase_add_test(cases[0], stale_nodes_are_found_anew_but_activations_are_not_counted_anew);
+	tcase_add_test(cases[0], no_stack_that_was_met_before_the_code_changed_is_remembered);
+	tcase_add_test(cases[0], unknown_code_is_looked_for_whenever_it_is_met_anew);
+	tcase_add_test(cases[0], whatever_is_remembered_a_stack_is_the_same_node_every_time);
 	tcase_add_test(cases[0], what_is_kept_of_the_last_stack_need_not_be_given);
 	tcase_add_test(cases[0], a_stack_that_is_kept_as_a_whole_is_the_same_node);
 	tcase_add_test(cases[0], a_full_frame_table_leads_to_lost_and_is_counted);

@@ -100,6 +100,24 @@ def costs(measured):
     return lines
 
 
+def instructions(measured):
+    """What a request takes in user mode without profshim, and what it takes more with it."""
+    names = [name for name in WORKLOADS if "instructions_%s_plain" % name in measured.values]
+    if not names:
+        return []
+
+    def more(workload, variant):
+        name = "instructions_%s_%s" % (workload, variant)
+        if name not in measured.values:
+            return ""
+        count = measured.values[name] - measured.values["instructions_%s_plain" % workload]
+        return "%s (%s)" % (format(round(count), "+,"), measured.told(name + "_more"))
+    lines = ["Instructions in user mode per request, counted by valgrind:", ""]
+    return lines + table(["server", "without", "loaded, disabled", "requests without samples"],
+                         [[WORKLOADS[name], format(round(measured.values["instructions_%s_plain" % name]), ","),
+                           more(name, "disabled"), more(name, "requests_only")] for name in names])
+
+
 def handlers(measured):
     """The times of a sample, and how many times faster than the peers' that is."""
     def cell(name):
@@ -149,8 +167,8 @@ def write(tree, folder):
     os.makedirs(os.path.join(tree, PLOTS), exist_ok=True)
     for name in plots:
         shutil.copyfile(os.path.join(folder, name), os.path.join(tree, PLOTS, name))
-    lines = [*("Measured by `scripts/bench` on %s." % note for note in measured.notes), "", *costs(measured), *handlers(measured), *others(measured),
-             *growth(measured, plots)]
+    lines = [*("Measured by `scripts/bench` on %s." % note for note in measured.notes), "", *costs(measured), *instructions(measured),
+             *handlers(measured), *others(measured), *growth(measured, plots)]
     path = os.path.join(tree, "README.md")
     with open(path) as file:
         before, begin, rest = file.read().partition(BEGIN)

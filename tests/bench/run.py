@@ -3,8 +3,8 @@
 
     run.py [--pairs N] [--out FOLDER] [--readme | --readme-only] [SECTION[:PART]...]
 
-Sections: cost:WORKLOAD (what profshim costs a server), handler (what a sample costs, beside the peers'), startup:PART (how
-much later a program is up), scrape, growth:WHAT (of a sample's cost). Without any: all.
+Sections: cost:WORKLOAD (what profshim costs a server), instructions:WORKLOAD (the same, counted), handler (what a sample costs,
+beside the peers'), startup:PART (how much later a program is up), scrape, growth:WHAT (of a sample's cost). Without any: all.
 """
 import argparse
 import os
@@ -14,13 +14,15 @@ import time
 import cost
 import growth
 import handler
+import instructions
 import readme
 import scrape
 import startup
 from harness import BUILD, TREE
 from measure import Figures
 
-SECTIONS = {"cost": (cost.WORKLOADS, cost.measure), "handler": (handler.PARTS, handler.measure), "startup": (startup.PARTS, startup.measure),
+SECTIONS = {"cost": (cost.WORKLOADS, cost.measure), "instructions": (instructions.WORKLOADS, instructions.measure),
+            "handler": (handler.PARTS, handler.measure), "startup": (startup.PARTS, startup.measure),
             "scrape": (scrape.PARTS, scrape.measure), "growth": (growth.PARTS, growth.measure)}
 
 

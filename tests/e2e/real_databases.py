@@ -108,8 +108,9 @@ class Postgres:
     SETTINGS = ["shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track=top", "fsync=off", "autovacuum=off",
                 "shared_buffers=16MB", "max_connections=60", "listen_addresses=127.0.0.1", "logging_collector=off"]
 
-    def __init__(self, scene, *configuration, owns=(), environment=None, **settings):
-        """environment: another one than with the shim and these settings; there is no profshim to wait for then."""
+    def __init__(self, scene, *configuration, owns=(), under=(), environment=None, **settings):
+        """under: a program and its arguments that run it. environment: another one than with the shim and these settings;
+        there is no profshim to wait for then."""
         self.scene = scene
         for path in owns:
             _give_away(path)
@@ -119,11 +120,11 @@ class Postgres:
         self.sockets = scene.path("sockets")
         os.mkdir(self.sockets)
         _give_away(self.sockets)
-        argv = [self.tool("postgres"), "-D", self.data, "-p", str(self.port), "-k", self.sockets]
+        argv = [*under, self.tool("postgres"), "-D", self.data, "-p", str(self.port), "-k", self.sockets]
         for setting in [*self.SETTINGS, *configuration]:
             argv += ["-c", setting]
         self.program = _start(scene, argv, "postgres", settings, environment)
-        wait_until(self._is_up, 30, "postgres accepting connections")
+        wait_until(self._is_up, 120 if under else 30, "postgres accepting connections")
         if not environment:
             self.program.wait_ready()
         self.psql("create extension pg_stat_statements")

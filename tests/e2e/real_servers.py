@@ -193,15 +193,16 @@ class HttpClient:
 
 
 class Redis:
-    """A redis-server without persistence, in a scene's directory."""
+    """A redis-server without persistence, in a scene's directory. configuration: more arguments. under: a program and its
+    arguments that run it."""
 
-    def __init__(self, scene, **settings):
+    def __init__(self, scene, *configuration, under=(), **settings):
         self.scene = scene
         self.port = free_ports()
-        self.argv = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-                     "--dir", scene.dir, "--daemonize", "no"]
+        self.argv = [*under, "redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+                     "--dir", scene.dir, "--daemonize", "no", *configuration]
         self.program = scene.start(self.argv, "redis", **settings)
-        self.program.wait_for_port(self.port)
+        self.program.wait_for_port(self.port, 60 if under else 10)
 
     def cli(self, *arguments, stdin=b""):
         return self.scene.run_ok(["redis-cli", "-p", str(self.port), *arguments], shim=False, stdin=stdin)

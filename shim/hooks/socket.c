@@ -298,7 +298,7 @@ static inline void read_signals(void *buffer, ssize_t result)
 		mask_translate_read(buffer, (size_t)result);
 }
 
-HOOK ssize_t read(int fd, void *buffer, size_t bytes)
+static APART ssize_t tracked_read(int fd, void *buffer, size_t bytes)
 {
 	struct hook hook;
 
@@ -315,7 +315,12 @@ HOOK ssize_t read(int fd, void *buffer, size_t bytes)
 	return result;
 }
 
-HOOK ssize_t recv(int fd, void *buffer, size_t bytes, int flags)
+HOOK ssize_t read(int fd, void *buffer, size_t bytes)
+{
+	return shim_is_out() ? real.read(fd, buffer, bytes) : tracked_read(fd, buffer, bytes);
+}
+
+static APART ssize_t tracked_recv(int fd, void *buffer, size_t bytes, int flags)
 {
 	struct hook hook;
 
@@ -328,8 +333,13 @@ HOOK ssize_t recv(int fd, void *buffer, size_t bytes, int flags)
 	return result;
 }
 
-HOOK ssize_t recvfrom(int fd, void *restrict buffer, size_t bytes, int flags, struct sockaddr *restrict address,
-		      socklen_t *restrict address_bytes)
+HOOK ssize_t recv(int fd, void *buffer, size_t bytes, int flags)
+{
+	return shim_is_out() ? real.recv(fd, buffer, bytes, flags) : tracked_recv(fd, buffer, bytes, flags);
+}
+
+static APART ssize_t tracked_recvfrom(int fd, void *restrict buffer, size_t bytes, int flags,
+				      struct sockaddr *restrict address, socklen_t *restrict address_bytes)
 {
 	struct hook hook;
 
@@ -340,13 +350,20 @@ HOOK ssize_t recvfrom(int fd, void *restrict buffer, size_t bytes, int flags, st
 	return result;
 }
 
+HOOK ssize_t recvfrom(int fd, void *restrict buffer, size_t bytes, int flags, struct sockaddr *restrict address,
+		      socklen_t *restrict address_bytes)
+{
+	return shim_is_out() ? real.recvfrom(fd, buffer, bytes, flags, address, address_bytes) :
+			       tracked_recvfrom(fd, buffer, bytes, flags, address, address_bytes);
+}
+
 /* What fortified programs call (-D_FORTIFY_SOURCE): the size of the buffer is checked by the real ones. */
 HOOK ssize_t __read_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes);
 HOOK ssize_t __recv_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes, int flags);
 HOOK ssize_t __recvfrom_chk(int fd, void *restrict buffer, size_t bytes, size_t buffer_bytes, int flags,
 			    struct sockaddr *restrict address, socklen_t *restrict address_bytes);
 
-HOOK ssize_t __read_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes)
+static APART ssize_t tracked_read_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes)
 {
 	struct hook hook;
 
@@ -358,7 +375,13 @@ HOOK ssize_t __read_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes)
 	return result;
 }
 
-HOOK ssize_t __recv_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes, int flags)
+HOOK ssize_t __read_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes)
+{
+	return shim_is_out() ? real.__read_chk(fd, buffer, bytes, buffer_bytes) :
+			       tracked_read_chk(fd, buffer, bytes, buffer_bytes);
+}
+
+static APART ssize_t tracked_recv_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes, int flags)
 {
 	struct hook hook;
 
@@ -371,8 +394,15 @@ HOOK ssize_t __recv_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes,
 	return result;
 }
 
-HOOK ssize_t __recvfrom_chk(int fd, void *restrict buffer, size_t bytes, size_t buffer_bytes, int flags,
-			    struct sockaddr *restrict address, socklen_t *restrict address_bytes)
+HOOK ssize_t __recv_chk(int fd, void *buffer, size_t bytes, size_t buffer_bytes, int flags)
+{
+	return shim_is_out() ? real.__recv_chk(fd, buffer, bytes, buffer_bytes, flags) :
+			       tracked_recv_chk(fd, buffer, bytes, buffer_bytes, flags);
+}
+
+static APART ssize_t tracked_recvfrom_chk(int fd, void *restrict buffer, size_t bytes, size_t buffer_bytes,
+					  int flags, struct sockaddr *restrict address,
+					  socklen_t *restrict address_bytes)
 {
 	struct hook hook;
 
@@ -383,7 +413,14 @@ HOOK ssize_t __recvfrom_chk(int fd, void *restrict buffer, size_t bytes, size_t 
 	return result;
 }
 
-HOOK ssize_t readv(int fd, const struct iovec *iov, int iov_count)
+HOOK ssize_t __recvfrom_chk(int fd, void *restrict buffer, size_t bytes, size_t buffer_bytes, int flags,
+			    struct sockaddr *restrict address, socklen_t *restrict address_bytes)
+{
+	return shim_is_out() ? real.__recvfrom_chk(fd, buffer, bytes, buffer_bytes, flags, address, address_bytes) :
+			       tracked_recvfrom_chk(fd, buffer, bytes, buffer_bytes, flags, address, address_bytes);
+}
+
+static APART ssize_t tracked_readv(int fd, const struct iovec *iov, int iov_count)
 {
 	struct hook hook;
 
@@ -395,6 +432,11 @@ HOOK ssize_t readv(int fd, const struct iovec *iov, int iov_count)
 		track_received(&hook, fd, iov, (size_t)iov_count, result, 0);
 	hook_leave(&hook);
 	return result;
+}
+
+HOOK ssize_t readv(int fd, const struct iovec *iov, int iov_count)
+{
+	return shim_is_out() ? real.readv(fd, iov, iov_count) : tracked_readv(fd, iov, iov_count);
 }
 
 /* Descriptors travel beside a message: SCM_RIGHTS, unix(7). */
@@ -431,7 +473,7 @@ static void give_passed(const struct hook *hook, int fd)
 		conn_passed(fd, hook->end_ns);
 }
 
-HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+static APART ssize_t tracked_recvmsg(int fd, struct msghdr *message, int flags)
 {
 	struct hook hook;
 
@@ -445,6 +487,11 @@ HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 		each_passed(&hook, message, take_passed);
 	hook_leave(&hook);
 	return result;
+}
+
+HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+	return shim_is_out() ? real.recvmsg(fd, message, flags) : tracked_recvmsg(fd, message, flags);
 }
 
 HOOK int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
@@ -471,7 +518,7 @@ HOOK int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, s
 
 /* --- sending --- */
 
-HOOK ssize_t write(int fd, const void *buffer, size_t bytes)
+static APART ssize_t tracked_write(int fd, const void *buffer, size_t bytes)
 {
 	struct hook hook;
 
@@ -484,7 +531,12 @@ HOOK ssize_t write(int fd, const void *buffer, size_t bytes)
 	return result;
 }
 
-HOOK ssize_t send(int fd, const void *buffer, size_t bytes, int flags)
+HOOK ssize_t write(int fd, const void *buffer, size_t bytes)
+{
+	return shim_is_out() ? real.write(fd, buffer, bytes) : tracked_write(fd, buffer, bytes);
+}
+
+static APART ssize_t tracked_send(int fd, const void *buffer, size_t bytes, int flags)
 {
 	struct hook hook;
 
@@ -497,8 +549,13 @@ HOOK ssize_t send(int fd, const void *buffer, size_t bytes, int flags)
 	return result;
 }
 
-HOOK ssize_t sendto(int fd, const void *buffer, size_t bytes, int flags, const struct sockaddr *address,
-		    socklen_t address_bytes)
+HOOK ssize_t send(int fd, const void *buffer, size_t bytes, int flags)
+{
+	return shim_is_out() ? real.send(fd, buffer, bytes, flags) : tracked_send(fd, buffer, bytes, flags);
+}
+
+static APART ssize_t tracked_sendto(int fd, const void *buffer, size_t bytes, int flags,
+				    const struct sockaddr *address, socklen_t address_bytes)
 {
 	struct hook hook;
 
@@ -511,7 +568,14 @@ HOOK ssize_t sendto(int fd, const void *buffer, size_t bytes, int flags, const s
 	return result;
 }
 
-HOOK ssize_t writev(int fd, const struct iovec *iov, int iov_count)
+HOOK ssize_t sendto(int fd, const void *buffer, size_t bytes, int flags, const struct sockaddr *address,
+		    socklen_t address_bytes)
+{
+	return shim_is_out() ? real.sendto(fd, buffer, bytes, flags, address, address_bytes) :
+			       tracked_sendto(fd, buffer, bytes, flags, address, address_bytes);
+}
+
+static APART ssize_t tracked_writev(int fd, const struct iovec *iov, int iov_count)
 {
 	struct hook hook;
 
@@ -524,7 +588,12 @@ HOOK ssize_t writev(int fd, const struct iovec *iov, int iov_count)
 	return result;
 }
 
-HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+HOOK ssize_t writev(int fd, const struct iovec *iov, int iov_count)
+{
+	return shim_is_out() ? real.writev(fd, iov, iov_count) : tracked_writev(fd, iov, iov_count);
+}
+
+static APART ssize_t tracked_sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	struct hook hook;
 
@@ -540,6 +609,11 @@ HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 		each_passed(&hook, message, give_passed);
 	hook_leave(&hook);
 	return result;
+}
+
+HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	return shim_is_out() ? real.sendmsg(fd, message, flags) : tracked_sendmsg(fd, message, flags);
 }
 
 HOOK int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
@@ -561,7 +635,7 @@ HOOK int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 	return result;
 }
 
-HOOK ssize_t sendfile(int to, int from, off_t *offset, size_t bytes)
+static APART ssize_t tracked_sendfile(int to, int from, off_t *offset, size_t bytes)
 {
 	struct hook hook;
 
@@ -579,6 +653,11 @@ HOOK ssize_t sendfile(int to, int from, off_t *offset, size_t bytes)
 		track_sent_unseen(&hook, to, result);
 	hook_leave(&hook);
 	return result;
+}
+
+HOOK ssize_t sendfile(int to, int from, off_t *offset, size_t bytes)
+{
+	return shim_is_out() ? real.sendfile(to, from, offset, bytes) : tracked_sendfile(to, from, offset, bytes);
 }
 
 HOOK ssize_t sendfile64(int to, int from, off64_t *offset, size_t bytes)

@@ -27,6 +27,8 @@ static void begin_wait(void)
 
 static bool enter(struct hook *hook, enum seg_call call)
 {
+	if (shim_is_out())
+		return false;
 	begin_wait();
 	return hook_enter(hook, call);
 }

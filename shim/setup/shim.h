@@ -17,6 +17,14 @@
 enum shim_state { SHIM_EARLY, SHIM_OFF, SHIM_DORMANT, SHIM_ACTIVE };
 extern _Atomic int shim_state __attribute__((visibility("hidden")));
 
+/* OFF or DORMANT: a transfer and a wait have nothing to do but to pass through. (EARLY they have: hook_enter_slowly.) */
+static inline bool shim_is_out(void)
+{
+	int state = atomic_load_explicit(&shim_state, memory_order_relaxed);
+
+	return __builtin_expect(state == SHIM_OFF || state == SHIM_DORMANT, 0);
+}
+
 /* In a child that a plain clone(2) made, without a word to pthread_atfork(3), the state is EARLY again, since the kernel
  * empties the page that it lies in (MADV_WIPEONFORK). Makes such a child one of the session, as a fork would be, at its
  * first hook. False: the state is what it seems. Context: call. */

@@ -312,8 +312,10 @@ void unwind_forked(bool is_torn)
 	for (uint32_t i = 0; i < unwinder.state_count; i++) {
 		struct unwind_state *state = &unwinder.states[i];
 		bool is_own = state == unwind_walk.own;
-		/* Those that were never in use stay pages that were never touched. */
-		uint32_t owner = atomic_exchange_explicit(&unwinder.owners[i], is_own ? self.tid : 0, memory_order_relaxed);
+		/* Those that were never in use stay pages that were never touched; a child has no thread that could come between. */
+		uint32_t owner = atomic_load_explicit(&unwinder.owners[i], memory_order_relaxed);
+		if (owner || is_own)
+			atomic_store_explicit(&unwinder.owners[i], is_own ? self.tid : 0, memory_order_relaxed);
 		if ((owner || i == 0) && !is_own && atomic_load_explicit(&state->is_busy, memory_order_relaxed))
 			memset(state, 0, sizeof(*state));
 	}

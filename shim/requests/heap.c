@@ -30,7 +30,7 @@ _Static_assert(HEAP_BYTES_MAX + sizeof(struct heap_head) == POOL_CHUNK_BYTES, "t
  * or of fifty thousand usual ones. */
 #define SIZE_MAX_BYTES (64u * 1024 * 1024)
 
-#define HEAP_POOL(bytes) { .object_bytes = (bytes) + HEAD_BYTES, .object_max = SIZE_MAX_BYTES / ((bytes) + HEAD_BYTES) }
+#define HEAP_POOL(bytes) POOL_OF_BYTES((bytes) + HEAD_BYTES, SIZE_MAX_BYTES / ((bytes) + HEAD_BYTES))
 static struct pool sizes[SIZES] = {
 	HEAP_POOL(1u << 5), HEAP_POOL(1u << 6), HEAP_POOL(1u << 7), HEAP_POOL(1u << 8), HEAP_POOL(1u << 9),
 	HEAP_POOL(1u << 10), HEAP_POOL(1u << 11), HEAP_POOL(1u << 12), HEAP_POOL(1u << 13), HEAP_POOL(1u << 14),

@@ -40,6 +40,7 @@ struct frame_kind {
 	uint8_t padding;     /* flag that adds one byte, the length of what follows the content */
 	uint8_t priority;    /* and one that adds five */
 	bool is_of_a_stream; /* never of the connection */
+	bool has_rules;      /* of its own: follows_rules */
 	uint8_t state;
 };
 
@@ -47,8 +48,8 @@ static const struct frame_kind kinds[] = {
 	[TYPE_DATA] = { .padding = FLAG_PADDED, .is_of_a_stream = true, .state = HTTP2_STATE_DATA },
 	[TYPE_HEADERS] = { .padding = FLAG_PADDED, .priority = FLAG_PRIORITY, .is_of_a_stream = true, .state = HTTP2_STATE_BLOCK },
 	[TYPE_PRIORITY] = { .state = HTTP2_STATE_REST },
-	[TYPE_RST_STREAM] = { .prefix_bytes = 4, .is_of_a_stream = true, .state = HTTP2_STATE_REST },
-	[TYPE_SETTINGS] = { .state = HTTP2_STATE_SETTING },
+	[TYPE_RST_STREAM] = { .prefix_bytes = 4, .is_of_a_stream = true, .has_rules = true, .state = HTTP2_STATE_REST },
+	[TYPE_SETTINGS] = { .has_rules = true, .state = HTTP2_STATE_SETTING },
 	[TYPE_PUSH_PROMISE] = { .prefix_bytes = 4, .padding = FLAG_PADDED, .is_of_a_stream = true, .state = HTTP2_STATE_BLOCK },
 	[TYPE_PING] = { .state = HTTP2_STATE_REST },
 	[TYPE_GOAWAY] = { .prefix_bytes = 8, .state = HTTP2_STATE_REST },
@@ -119,20 +120,21 @@ static uint8_t prefix_bytes_of(const struct frame_kind *kind, uint8_t flags)
 			 (flags & kind->priority ? PRIORITY_BYTES : 0));
 }
 
-/* Whether a frame of this type, of left_bytes, may come now. */
+static bool follows_rules(const struct http2 *http)
+{
+	if (http->type == TYPE_RST_STREAM)
+		return http->left_bytes == 4;
+	return http->left_bytes % SETTING_BYTES == 0 && !(http->flags & FLAG_ACK && http->left_bytes);
+}
+
+/* Whether a frame of this type, of left_bytes, may come now: within a block nothing but the block's continuation. */
 static bool is_in_order(const struct http2 *http, const struct frame_kind *kind)
 {
-	if (http->is_within_block != (http->type == TYPE_CONTINUATION) || (kind->is_of_a_stream && !http->stream))
-		return false;
-	switch (http->type) {
-	case TYPE_CONTINUATION:
-		return http->stream == http->block_stream;
-	case TYPE_RST_STREAM:
-		return http->left_bytes == 4;
-	case TYPE_SETTINGS:
-		return http->left_bytes % SETTING_BYTES == 0 && !(http->flags & FLAG_ACK && http->left_bytes);
-	}
-	return true;
+	bool is_continuation = http->type == TYPE_CONTINUATION;
+
+	if (http->is_within_block | is_continuation)
+		return http->is_within_block && is_continuation && http->stream == http->block_stream;
+	return (http->stream || !kind->is_of_a_stream) && (!kind->has_rules || follows_rules(http));
 }
 
 /* A side begins with its settings (clause 3.4), or says at once why it does not talk to the other. */
@@ -226,26 +228,22 @@ static void on_setting(struct http2 *http)
 		http->state = HTTP2_STATE_REST;
 }
 
-/* The last byte of a frame has passed. */
-static enum http2_event on_frame_end(struct http2 *http)
+static enum http2_event on_block_end(struct http2 *http)
 {
-	http->state = HTTP2_STATE_HEADER;
+	if (!(http->flags & FLAG_END_HEADERS))
+		return HTTP2_MORE;
+	http->is_within_block = false;
+	if (http->is_promise) {
+		http->stream = http->promised_stream;
+		return HTTP2_PROMISE;
+	}
+	http->ends_stream = http->block_ends_stream;
+	return HTTP2_HEAD;
+}
+
+static enum http2_event event_of_end(const struct http2 *http)
+{
 	switch (http->type) {
-	case TYPE_DATA:
-		http->ends_stream = http->flags & FLAG_END_STREAM;
-		return HTTP2_DATA;
-	case TYPE_HEADERS:
-	case TYPE_PUSH_PROMISE:
-	case TYPE_CONTINUATION:
-		if (!(http->flags & FLAG_END_HEADERS))
-			return HTTP2_MORE;
-		http->is_within_block = false;
-		if (http->is_promise) {
-			http->stream = http->promised_stream;
-			return HTTP2_PROMISE;
-		}
-		http->ends_stream = http->block_ends_stream;
-		return HTTP2_HEAD;
 	case TYPE_RST_STREAM:
 		return HTTP2_RESET;
 	case TYPE_GOAWAY:
@@ -255,6 +253,17 @@ static enum http2_event on_frame_end(struct http2 *http)
 	default:
 		return HTTP2_MORE;
 	}
+}
+
+/* The last byte of a frame has passed. */
+static enum http2_event on_frame_end(struct http2 *http)
+{
+	http->state = HTTP2_STATE_HEADER;
+	if (http->type == TYPE_DATA) {
+		http->ends_stream = http->flags & FLAG_END_STREAM;
+		return HTTP2_DATA;
+	}
+	return kind_of(http->type)->state == HTTP2_STATE_BLOCK ? on_block_end(http) : event_of_end(http);
 }
 
 /* bytes */
@@ -328,12 +337,10 @@ static enum http2_event decode(struct http2 *http, const char *bytes, size_t n, 
 }
 
 /* n bytes of a block: what was there of it before is in fields. */
-static enum http2_event take_block(struct http2 *http, const char *bytes, size_t n, bool is_last)
+static __attribute__((noinline)) enum http2_event take_block(struct http2 *http, const char *bytes, size_t n, bool is_last)
 {
 	bool is_whole = is_last && !http->fields;
 
-	if (is_whole && (http->fields = http2_remembered_find(&http->remembered, bytes, n)))
-		return HTTP2_MORE;
 	if (!http->room)
 		return HTTP2_NEEDS_ROOM;
 	if (!http->fields)
@@ -354,8 +361,14 @@ static enum http2_event read_block(struct http2 *http, const char *bytes, size_t
 {
 	size_t taken = content_of(http, n - *used);
 	bool is_frames_last = taken == http->left_bytes;
-	enum http2_event event = take_block(http, bytes + *used, taken, is_frames_last && http->flags & FLAG_END_HEADERS);
+	bool is_last = is_frames_last && http->flags & FLAG_END_HEADERS;
+	bool has_begun = http->fields;
+	enum http2_event event = HTTP2_MORE;
 
+	if (is_last && !has_begun)
+		http->fields = http2_remembered_find(&http->remembered, bytes + *used, taken);
+	if (has_begun || !http->fields)
+		event = take_block(http, bytes + *used, taken, is_last);
 	if (event == HTTP2_NEEDS_ROOM)
 		return event;
 	*used += taken;
@@ -421,19 +434,29 @@ static bool goes_on(const struct http2 *http)
 	}
 }
 
-static enum http2_event read_on(struct http2 *http, const char *bytes, size_t n, size_t *used)
+/* What is not there in every frame. */
+static __attribute__((noinline)) enum http2_event read_seldom(struct http2 *http, const char *bytes, size_t n, size_t *used)
 {
 	switch (http->state) {
 	case HTTP2_STATE_PREFACE:
 		return read_preface(http, bytes, n, used);
-	case HTTP2_STATE_HEADER:
-		return read_frame_header(http, bytes, n, used);
 	case HTTP2_STATE_PREFIX:
 		return collect(http, http->need_bytes, bytes, n, used) ? on_prefix(http) : HTTP2_MORE;
 	case HTTP2_STATE_SETTING:
 		if (collect(http, SETTING_BYTES, bytes, n, used))
 			on_setting(http);
 		return HTTP2_MORE;
+	default:
+		*used = n;
+		return HTTP2_MORE;
+	}
+}
+
+static enum http2_event read_on(struct http2 *http, const char *bytes, size_t n, size_t *used)
+{
+	switch (http->state) {
+	case HTTP2_STATE_HEADER:
+		return read_frame_header(http, bytes, n, used);
 	case HTTP2_STATE_BLOCK:
 		return read_block(http, bytes, n, used);
 	case HTTP2_STATE_DATA:
@@ -442,8 +465,7 @@ static enum http2_event read_on(struct http2 *http, const char *bytes, size_t n,
 	case HTTP2_STATE_REST:
 		return pass_rest(http, n, used);
 	default:
-		*used = n;
-		return HTTP2_MORE;
+		return read_seldom(http, bytes, n, used);
 	}
 }
 

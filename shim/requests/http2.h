@@ -94,7 +94,7 @@ bool http2_begin(struct http2 *http, bool is_client, size_t passed_bytes);
 /* Gives the decoder back. */
 void http2_end(struct http2 *http);
 
-/* Goes on to the next event. Call until HTTP2_MORE. */
+/* Goes on to the next event. Call until HTTP2_MORE, or until http2_is_done. */
 struct http2_step http2_read(struct http2 *http, const char *bytes, size_t n);
 
 /* n bytes passed that cannot be shown. False: they are not all of one frame's data. */
@@ -107,6 +107,12 @@ void http2_allow_table(struct http2 *http, uint32_t bytes);
 static inline bool http2_is_within_frame(const struct http2 *http)
 {
 	return http->state != HTTP2_STATE_HEADER || http->have_bytes;
+}
+
+/* With n bytes not used yet there is no further event. */
+static inline bool http2_is_done(const struct http2 *http, size_t n)
+{
+	return !n && http->state == HTTP2_STATE_HEADER;
 }
 
 static inline bool http2_is_within_block(const struct http2 *http)

@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define POOL_CHUNK_BYTES (256u * 1024) /* per mmap: large beside a page, small beside a server */
+#define POOL_CHUNK_BYTES (256u * 1024) /* per mmap, at most: large beside a page, small beside a server */
 #define POOL_CHUNKS_MAX 1024u
 
 /* First member of every pooled object; not the object's to touch. */
@@ -21,13 +21,16 @@ struct pool_link {
 struct pool {
 	uint32_t object_bytes;
 	uint32_t object_max;          /* never more than POOL_CHUNKS_MAX chunks hold */
+	uint32_t chunk_shift;         /* a chunk holds 1 << chunk_shift objects */
 	_Atomic uint64_t free;        /* tag << 32 | index + 1 of the top of the free objects; the tag defeats ABA */
 	_Atomic uint32_t made_count;  /* objects ever handed out, in order of their index */
 	_Atomic(char *) chunks[POOL_CHUNKS_MAX];
 };
 
-/* A pool for objects of type, at most max of them. */
-#define POOL_OF(type, max) { .object_bytes = sizeof(type), .object_max = (max) }
+/* A pool for at most max objects of so many bytes, POOL_CHUNK_BYTES at most; of a type. */
+#define POOL_OF_BYTES(bytes, max) \
+	{ .object_bytes = (bytes), .object_max = (max), .chunk_shift = 31 - __builtin_clz(POOL_CHUNK_BYTES / (bytes)) }
+#define POOL_OF(type, max) POOL_OF_BYTES((uint32_t)sizeof(type), max)
 
 /* An object, its link set and the rest as its last owner left it (zero if it had none); NULL: the pool is at its
  * maximum, or there is no memory. */

@@ -22,6 +22,7 @@
 enum {
 	BUCKETS_FIRST = 32,      /* 128 bytes */
 	BUCKETS_MAX = 32 * 1024, /* 128 KiB, in the largest piece of the heap but one */
+	SPARES_MAX = 8,
 	UPGRADED_STREAM = 1,
 };
 
@@ -71,6 +72,9 @@ struct http2_conn {
 	uint32_t last_promised;
 	struct stream *oldest;
 	struct stream *newest;
+	struct stream *last;      /* found or added, NULL = it is gone: frames of a stream often follow each other */
+	struct stream *spares;    /* linked by newer: for those to come */
+	uint32_t spare_count;
 	uint64_t frame_ns;        /* when the frame being asked began, if that was in a call before */
 	uint32_t told_stream;     /* in this call: the one whose answer's frame passed last, 0 = none yet */
 	uint32_t told_count;      /* in this call: of streams one after the other; one may count several times */
@@ -97,13 +101,20 @@ static struct stream *stream_of(uint32_t number)
 	return number ? pool_at(&streams, number) : NULL;
 }
 
-static struct stream *stream_find(const struct http2_conn *http, uint32_t id)
+static __attribute__((noinline)) struct stream *stream_look_for(struct http2_conn *http, uint32_t id)
 {
 	struct stream *stream = http->bucket_count ? stream_of(*bucket_of(http, id)) : NULL;
 
 	while (stream && stream->id != id)
 		stream = stream_of(stream->in_bucket);
+	if (stream)
+		http->last = stream;
 	return stream;
+}
+
+static inline struct stream *stream_find(struct http2_conn *http, uint32_t id)
+{
+	return http->last && http->last->id == id ? http->last : stream_look_for(http, id);
 }
 
 static void bucket_push(struct http2_conn *http, struct stream *stream)
@@ -161,10 +172,42 @@ static void stream_unlink(struct http2_conn *http, struct stream *stream)
 		http->newest = stream->older;
 }
 
+/* A few of them go round on each connection, without the pool. */
+static struct stream *stream_take(struct http2_conn *http)
+{
+	struct stream *stream = http->spares;
+
+	if (!stream)
+		return pool_take(&streams);
+	http->spares = stream->newer;
+	http->spare_count--;
+	return stream;
+}
+
+static void stream_give(struct http2_conn *http, struct stream *stream)
+{
+	if (http->spare_count == SPARES_MAX) {
+		pool_give(&streams, stream);
+		return;
+	}
+	stream->newer = http->spares;
+	http->spares = stream;
+	http->spare_count++;
+}
+
+static void spares_give_back(struct http2_conn *http)
+{
+	for (struct stream *stream; (stream = http->spares);) {
+		http->spares = stream->newer;
+		pool_give(&streams, stream);
+	}
+	http->spare_count = 0;
+}
+
 /* NULL: the pool is exhausted. */
 static struct stream *stream_add(struct http2_conn *http, uint32_t id)
 {
-	struct stream *stream = pool_take(&streams);
+	struct stream *stream = stream_take(http);
 
 	if (!stream)
 		return NULL;
@@ -176,6 +219,7 @@ static struct stream *stream_add(struct http2_conn *http, uint32_t id)
 		buckets_grow(http);
 	bucket_push(http, stream);
 	link_newest(http, stream);
+	http->last = stream;
 	http->stream_count++;
 	http->unanswered_count++;
 	return stream;
@@ -193,7 +237,9 @@ static void stream_remove(struct conn *conn, struct stream *stream)
 	bucket_remove(http, stream);
 	stream_unlink(http, stream);
 	http->stream_count--;
-	pool_give(&streams, stream);
+	if (http->last == stream)
+		http->last = NULL;
+	stream_give(http, stream);
 }
 
 static void stream_list(struct conn *conn, struct stream *stream)
@@ -263,6 +309,7 @@ static void http2_forget(struct conn *conn)
 		http->oldest->listing = LISTING_NONE; /* given back with the gauges, or another process's */
 		stream_remove(conn, http->oldest);
 	}
+	spares_give_back(http);
 	heap_free(http->buckets);
 	http->buckets = NULL;
 	http->bucket_count = 0;
@@ -563,14 +610,28 @@ static bool catch_up(struct conn *conn, struct stream *stream, struct traffic_ca
 	return !is_reset;
 }
 
-static void take_head(struct conn *conn, struct stream *stream, const struct http2_fields *fields)
+/* With a block that comes again its endpoint is noted, once it is one: not what stands in for it, and each request beyond the
+ * cap is counted. Methods of gRPC, unlike routes, are never found to be another endpoint. */
+static void take_head_rpc(struct conn *conn, struct request *request, struct http2_fields *fields)
+{
+	if (fields->note) {
+		request->is_rpc = true;
+		request->endpoint = fields->note;
+		return;
+	}
+	traffic_head_rpc(conn, request, fields->path, fields->path_bytes);
+	if (!request->candidate && !seg.endpoints[request->endpoint].is_overflow)
+		fields->note = request->endpoint;
+}
+
+static void take_head(struct conn *conn, struct stream *stream, struct http2_fields *fields)
 {
 	struct request *request = &stream->request;
 
 	stream->has_head = true;
 	stream->is_connect = fields->method == SEG_METHOD_CONNECT;
 	if (fields->is_grpc)
-		traffic_head_rpc(conn, request, fields->path, fields->path_bytes);
+		take_head_rpc(conn, request, fields);
 	else
 		traffic_head_http(conn, request, fields->method, fields->path, fields->path_bytes);
 	if (fields->trace.source || fields->trace.request_id_bytes)
@@ -586,7 +647,7 @@ static void on_request_end(struct conn *conn, struct stream *stream)
 }
 
 /* The stream that a request's frame is of; NULL: none that is followed, or it said before that this frame will not come. */
-static struct stream *unread_stream(const struct http2_conn *http)
+static struct stream *unread_stream(struct http2_conn *http)
 {
 	struct stream *stream = stream_find(http, http->asked.stream);
 
@@ -726,7 +787,7 @@ static void http2_asked(struct conn *conn, const char *bytes, size_t n, struct t
 		bytes += step.used_bytes;
 		n -= step.used_bytes;
 		frame_ns = was_within && asked->frames == first_frame ? http->frame_ns : call->now_ns;
-	} while (on_asked_event(conn, step.event, frame_ns, call));
+	} while (on_asked_event(conn, step.event, frame_ns, call) && !http2_is_done(asked, n));
 	if (conn->as == &traffic_http2)
 		http->frame_ns = frame_ns;
 }
@@ -887,9 +948,9 @@ static void http2_answered(struct conn *conn, const char *bytes, size_t n, struc
 		step = http2_read(answered, bytes, n);
 		bytes += step.used_bytes;
 		n -= step.used_bytes;
-		if (answered->has_begun)
+		if (!conn->is_settled && answered->has_begun)
 			traffic_settle(conn, SEG_PROTOCOL_HTTP2);
-	} while (on_answered_event(conn, step.event, call));
+	} while (on_answered_event(conn, step.event, call) && !http2_is_done(answered, n));
 }
 
 static bool http2_answered_unseen(struct conn *conn, size_t n, struct traffic_call *call)

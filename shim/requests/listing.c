@@ -35,6 +35,14 @@ static void begin_entry(struct seg_connection *entry, enum seg_connection_kind k
 	atomic_store_explicit(&entry->opened_mono_ns, now_ns, memory_order_release);
 }
 
+/* False: it is another's. */
+static bool take_entry(struct seg_connection *entry, uint64_t owner)
+{
+	uint64_t nobody = 0;
+
+	return atomic_compare_exchange_strong_explicit(&entry->owner, &nobody, owner, memory_order_acquire, memory_order_relaxed);
+}
+
 uint32_t listing_claim(enum seg_connection_kind kind, int fd, uint64_t now_ns)
 {
 	static _Atomic uint32_t next;
@@ -45,15 +53,23 @@ uint32_t listing_claim(enum seg_connection_kind kind, int fd, uint64_t now_ns)
 	for (uint32_t i = 0; i < PROBES; i++) {
 		uint32_t index = (begin + i) % slots->count;
 		struct seg_connection *entry = &seg.connections[index];
-		uint64_t nobody = 0;
-		if (!atomic_compare_exchange_strong_explicit(&entry->owner, &nobody, owner, memory_order_acquire,
-							     memory_order_relaxed))
+		if (!take_entry(entry, owner))
 			continue;
 		begin_entry(entry, kind, fd, now_ns);
 		seg_table_mark(slots, index);
 		return index + 1;
 	}
 	return LISTING_NONE;
+}
+
+uint32_t listing_claim_again(uint32_t before, enum seg_connection_kind kind, int fd, uint64_t now_ns)
+{
+	struct seg_connection *entry = listing_entry(before);
+
+	if (!entry || !take_entry(entry, owner_word()))
+		return listing_claim(kind, fd, now_ns);
+	begin_entry(entry, kind, fd, now_ns);
+	return before;
 }
 
 void listing_release(uint32_t listing)

@@ -13,6 +13,9 @@
 
 /* An entry of this process for a connection (or stream) of this kind; index + 1, or LISTING_NONE. */
 uint32_t listing_claim(enum seg_connection_kind kind, int fd, uint64_t now_ns);
+
+/* The same, best the one that was had before, if there was one: it still lies in the core's cache. */
+uint32_t listing_claim_again(uint32_t before, enum seg_connection_kind kind, int fd, uint64_t now_ns);
 void listing_release(uint32_t listing);
 
 /* What it waits for: the oldest request without an answer, begun at begin_ns, or a stream. in_flight 0 = for nothing. */

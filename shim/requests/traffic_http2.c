@@ -36,6 +36,7 @@ struct stream {
 	uint64_t response_bytes;
 	uint32_t reader;         /* tid of the thread that received its head */
 	uint32_t listing;
+	uint32_t last_listing;   /* of the stream that it was before */
 	uint16_t status;         /* :status, 0 = not yet */
 	uint8_t grpc_status;     /* HTTP2_GRPC_STATUS_NONE = not yet */
 	bool has_head;
@@ -211,8 +212,10 @@ static struct stream *stream_add(struct http2_conn *http, uint32_t id)
 
 	if (!stream)
 		return NULL;
+	uint32_t last_listing = stream->last_listing;
 	memset((char *)stream + sizeof(stream->link), 0, sizeof(*stream) - sizeof(stream->link));
 	stream->id = id;
+	stream->last_listing = last_listing;
 	stream->grpc_status = HTTP2_GRPC_STATUS_NONE;
 	stream->request.endpoint = REQUEST_NO_ENDPOINT;
 	if (http->stream_count >= http->bucket_count * 2 && http->bucket_count < BUCKETS_MAX)
@@ -244,7 +247,8 @@ static void stream_remove(struct conn *conn, struct stream *stream)
 
 static void stream_list(struct conn *conn, struct stream *stream)
 {
-	stream->listing = listing_claim(SEG_CONNECTION_STREAM, conn->fd, stream->request.begin_ns);
+	stream->listing = listing_claim_again(stream->last_listing, SEG_CONNECTION_STREAM, conn->fd, stream->request.begin_ns);
+	stream->last_listing = stream->listing;
 	struct seg_connection *entry = listing_entry(stream->listing);
 	if (!entry)
 		return;

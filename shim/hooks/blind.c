@@ -3,8 +3,8 @@
  * wrong is made of what comes after them.
  *
  * syscall() is much used for calls that libc has no function for, some of which return twice. So its entry looks at the
- * number and is gone: it jumps into libc's unless the number is one of those below. Futexes are among them since threads
- * of programs with locks of their own (Abseil's, Rust's) rest there (rest.c).
+ * number and is gone: it jumps into libc's unless the number is one of those below. Waits for futexes are among them since
+ * threads of programs with locks of their own (Abseil's, Rust's) rest there (rest.c).
  */
 #include "hook.h"
 
@@ -270,27 +270,31 @@ static long do_wait(long number, const long *a)
 	return result;
 }
 
-static long do_futex_wait(int operation, const long *a)
+static bool is_futex_wait(long operation)
 {
-	again_expect(a, SYS_futex, operation == FUTEX_WAIT && a[3] ? end_of(SYS_futex, a) : 0);
-	long result = do_call(SYS_futex, a);
-	again_done();
-	return result;
+	int command = (int)operation & FUTEX_CMD_MASK;
+
+	return command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET;
 }
 
-/* A lock of the program's own memory allocator, perhaps: nothing is begun here for a thread that was not met before. */
-static long do_futex(const long *a)
-{
-	int operation = (int)a[1] & FUTEX_CMD_MASK;
-	bool is_waiting = operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET;
+/* Same arguments as syscall()'s. A futex's wait, for which the entry comes straight here: threads rest there many times a
+ * millisecond. A lock of the program's own memory allocator, perhaps: nothing is begun here for a thread that was not met
+ * before. */
+__attribute__((used, visibility("hidden"))) long blind_futex(long number, long word, long operation, long value, long timeout,
+							     long word2, long value3);
 
-	if (!is_waiting)
-		return do_call(SYS_futex, a);
-	if (!self.slot || self.own_depth || self.in_handler)
-		return do_futex_wait(operation, a);
-	work_wait((uint64_t)a[0], clock_now_ns());
-	long result = do_futex_wait(operation, a);
-	if (result == 0)
+long blind_futex(long number, long word, long operation, long value, long timeout, long word2, long value3)
+{
+	bool has_end = ((int)operation & FUTEX_CMD_MASK) == FUTEX_WAIT && timeout;
+	bool is_rest = self.slot && !(self.own_depth | self.in_handler);
+	uint64_t now_ns = is_rest || has_end ? clock_now_ns() : 0;
+
+	if (is_rest)
+		work_wait((uint64_t)word, now_ns);
+	again_expect(__builtin_frame_address(0), SYS_futex, has_end ? again_end(now_ns, (const struct timespec *)timeout) : 0);
+	long result = real.syscall(number, word, operation, value, timeout, word2, value3);
+	again_done();
+	if (is_rest && result == 0)
 		work_woken();
 	return result;
 }
@@ -341,7 +345,7 @@ long blind_syscall(long number, long a, long b, long c, long d, long e, long f)
 		real_resolve();
 	atomic_store_explicit(&blind_true_syscall, (void *)real.syscall, memory_order_relaxed);
 	if (number == SYS_futex)
-		return do_futex(arguments);
+		return is_futex_wait(b) ? blind_futex(number, a, b, c, d, e, f) : do_call(number, arguments);
 	if (number == SYS_clone || number == SYS_clone3 || number == SYS_fork)
 		return do_clone(number, arguments);
 	if (number == SYS_execve || number == SYS_execveat)
@@ -375,6 +379,8 @@ __asm__(".text\n"
 	"	mov blind_true_syscall(%rip), %rax\n"
 	"	test %rax, %rax\n"
 	"	jz blind_syscall\n"
+	"	cmp $202, %rdi\n" /* SYS_futex */
+	"	je 3f\n"
 	"	cmp $511, %rdi\n"
 	"	ja 1f\n"
 	"	lea blind_numbers(%rip), %r10\n"
@@ -407,9 +413,16 @@ __asm__(".text\n"
 	"	test %al, %al\n"
 	"	jz blind_syscall\n"
 	"	jmp *blind_true_syscall(%rip)\n"
+	"3:	mov %edx, %r10d\n"
+	"	and $~0x180, %r10d\n" /* FUTEX_CMD_MASK */
+	"	jz blind_futex\n" /* FUTEX_WAIT */
+	"	cmp $9, %r10d\n" /* FUTEX_WAIT_BITSET */
+	"	je blind_futex\n"
+	"	jmp *%rax\n"
 	"	.cfi_endproc\n"
 	".size syscall, . - syscall\n");
 _Static_assert(SYS_clone == 56 && SYS_clone3 == 435 && CLONE_VM == 0x100, "the entry of syscall tests for them");
+_Static_assert(SYS_futex == 202 && FUTEX_CMD_MASK == ~0x180 && FUTEX_WAIT == 0 && FUTEX_WAIT_BITSET == 9, "and for them");
 _Static_assert(NUMBERS_MAX == 512, "the entry of syscall compares with it");
 #else
 #error "the entry of syscall is written for x86-64"

@@ -44,6 +44,26 @@ static inline int64_t take_plain_string(const char **next, const char *end)
 	return n;
 }
 
+/* The bytes of a string at bytes, from its type on, that is whole and plain and shorter than 100: nearly all. 0: it is none. */
+static inline size_t short_string(const char *bytes, const char *end)
+{
+	enum { BYTES_MIN = 6 }; /* "$0", "" */
+	size_t room = (size_t)(end - bytes), head = 4;
+
+	if (room < BYTES_MIN)
+		return 0;
+	unsigned n = (unsigned char)bytes[1] - (unsigned)'0', digit = (unsigned char)bytes[2] - (unsigned)'0';
+	if (n > 9)
+		return 0;
+	if (digit <= 9) {
+		n = n * 10 + digit;
+		head = 5;
+	}
+	if (bytes[head - 2] != '\r' || bytes[head - 1] != '\n' || room < head + n + 2)
+		return 0;
+	return head + n + 2;
+}
+
 /* commands */
 
 enum command_state {
@@ -217,9 +237,14 @@ static enum resp_event eat_inline(struct resp_command *command, const char **nex
 /* So many arguments, whole and plain, are taken. False: they are not so. */
 static inline bool take_arguments(const char **next, const char *end, int64_t count)
 {
-	for (; count > 0; count--)
-		if (*next == end || *(*next)++ != '$' || take_plain_string(next, end) < 0)
+	for (; count > 0; count--) {
+		if (*next == end || **next != '$')
 			return false;
+		size_t n = short_string(*next, end);
+		*next += n ? n : 1;
+		if (!n && take_plain_string(next, end) < 0)
+			return false;
+	}
 	return true;
 }
 
@@ -257,33 +282,38 @@ static size_t whole_command(struct resp_command *command, const char *bytes, con
 
 enum { HEAD_BYTES_MIN = 11 }; /* *1 $1 X, each with a line end */
 
+static inline uint64_t word_at(const char *bytes)
+{
+	uint64_t word;
+
+	memcpy(&word, bytes, sizeof(word));
+	return word;
+}
+
 /* n is HEAD_BYTES_MIN or more: the last words compared may overlap. */
 static inline bool is_same(const char *a, const char *b, size_t n)
 {
-	uint64_t of_a, of_b;
+	uint64_t difference = (word_at(a) ^ word_at(b)) | (word_at(a + n - 8) ^ word_at(b + n - 8));
 
-	for (size_t i = 0;; i = i + 16 <= n ? i + 8 : n - 8) {
-		memcpy(&of_a, a + i, 8);
-		memcpy(&of_b, b + i, 8);
-		if (of_a != of_b)
-			return false;
-		if (i == n - 8)
-			return true;
-	}
+	for (size_t i = 8; i + 8 < n; i += 8)
+		difference |= word_at(a + i) ^ word_at(b + i);
+	return !difference;
 }
 
 /* How many whole and plain commands that begin as the last one come next, max at most; *next is then behind them. */
 static uint32_t count_alike(const struct resp_command *command, const char **next, const char *end, uint32_t max)
 {
 	size_t n = command->head_bytes;
-	uint32_t count = 0;
+	uint32_t count = 0, arguments = command->head_arguments;
+	const char *at = *next;
 
-	while (n && count < max && (size_t)(end - *next) >= n && is_same(*next, command->head, n)) {
-		const char *at = *next + n;
-		if (!take_arguments(&at, end, command->head_arguments))
+	if (!n)
+		return 0;
+	for (; count < max && (size_t)(end - at) >= n && is_same(at, command->head, n); count++) {
+		at += n;
+		if (!take_arguments(&at, end, arguments))
 			break;
 		*next = at;
-		count++;
 	}
 	return count;
 }
@@ -529,9 +559,13 @@ enum { PLAIN_LINE_BYTES = 24 }; /* +OK, +QUEUED, any integer */
 static inline size_t whole_reply(const char *bytes, const char *end)
 {
 	const char *next = bytes + 1, *line_end;
+	size_t n;
 
 	switch (*bytes) {
 	case '$':
+		n = short_string(bytes, end);
+		if (n)
+			return n;
 		if (take_plain_string(&next, end) < 0)
 			return 0;
 		break;

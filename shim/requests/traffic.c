@@ -214,13 +214,14 @@ static inline void show_work(struct conn *conn, struct work receiving, struct wo
 
 static inline void show_works(struct conn *conn, struct work asking, struct work answering)
 {
-	struct work behalf = conn->behalf;
+	struct work sending = answering;
 
-	behalf.endpoint |= TRAFFIC_WORK_WEAK; /* leaves WORK_PENDING what it is */
-	if (conn->is_client)
-		show_work(conn, answering, behalf);
-	else
-		show_work(conn, asking, answering);
+	if (__builtin_expect(conn->is_client, 0)) {
+		asking = answering;
+		sending = conn->behalf;
+		sending.endpoint |= TRAFFIC_WORK_WEAK; /* leaves WORK_PENDING what it is */
+	}
+	show_work(conn, asking, sending);
 }
 
 static inline struct work work_of_turn(const struct conn *conn, const struct request *request)

@@ -13,7 +13,7 @@ enum {
 };
 
 /* Which side wrote it, and whether ids were looked for: what else the result depends on. */
-enum head_kind { HEAD_REQUEST, HEAD_REQUEST_WITH_IDS, HEAD_RESPONSE };
+enum head_kind { HEAD_NONE, HEAD_REQUEST, HEAD_REQUEST_WITH_IDS, HEAD_RESPONSE };
 
 _Static_assert(sizeof(struct head) == HEAD_ENTRY_BYTES, "as many as fit a page");
 
@@ -52,7 +52,7 @@ struct head *heads_find(const struct http1 *http, const char *bytes, size_t n)
 	enum head_kind kind = kind_of(http);
 	struct head *head = n < HEAD_BYTES_MIN ? NULL : place_of(bytes, n, kind);
 
-	if (!head || !head->bytes || head->bytes > n || head->kind != kind || memcmp(head->text, bytes, head->bytes) != 0)
+	if (!head || head->kind != kind || head->bytes > n || memcmp(head->text, bytes, head->bytes) != 0)
 		return NULL;
 	return head;
 }
@@ -75,9 +75,9 @@ void heads_remember(const struct http1 *http, const char *head, size_t head_byte
 	struct head *place = place_of(head, piece_bytes, kind);
 	if (!place)
 		return;
-	place->bytes = 0;
+	place->kind = HEAD_NONE;
 	atomic_signal_fence(memory_order_seq_cst);
-	place->kind = (uint8_t)kind;
+	place->bytes = (uint16_t)head_bytes;
 	place->target = (uint8_t)before;
 	place->target_bytes = http->target_bytes;
 	place->endpoint = 0;
@@ -88,5 +88,5 @@ void heads_remember(const struct http1 *http, const char *head, size_t head_byte
 	memcpy(place->state, http, sizeof(place->state));
 	memcpy(place->text, head, head_bytes);
 	atomic_signal_fence(memory_order_seq_cst);
-	place->bytes = (uint16_t)head_bytes;
+	place->kind = (uint8_t)kind;
 }

@@ -23,8 +23,8 @@ enum {
 };
 
 struct head {
-	uint16_t bytes;        /* 0 = none */
-	uint8_t kind;
+	uint16_t bytes;
+	uint8_t kind;          /* 0 = none is kept here */
 	uint8_t target;        /* where the target begins */
 	uint32_t target_bytes;
 	uint32_t endpoint;     /* of a request that the program serves, if it is for good (endpoint.h); 0 = not known. W: who knows */
@@ -40,11 +40,11 @@ struct head {
  * thread's own, until it remembers the next. */
 struct head *heads_find(const struct http1 *http, const char *bytes, size_t n);
 
-/* http is what http1_read would have made of the head that bytes begin with; of a request http->target lies in bytes. */
+/* http is what http1_read would have made of that head; of a request http->target lies in bytes, which begin with it. */
 static inline void head_apply(const struct head *head, struct http1 *http, const char *bytes)
 {
 	memcpy(http, head->state, sizeof(head->state));
-	http->target = head->target ? bytes + head->target : NULL;
+	http->target = bytes ? bytes + head->target : NULL;
 	http->target_bytes = head->target_bytes;
 }
 
@@ -55,7 +55,7 @@ static inline size_t heads_recall(struct http1 *http, const char *bytes, size_t 
 
 	if (!head)
 		return 0;
-	head_apply(head, http, bytes);
+	head_apply(head, http, http->is_response ? NULL : bytes);
 	return head->bytes;
 }
 

@@ -383,27 +383,33 @@ static void read_responses(struct conn *conn, const char *bytes, size_t n, struc
 		conn->as->answered(conn, reading.bytes, reading.n, call);
 }
 
-/* n bytes of body passed, or none because there is none: the response may be over. */
+/* n bytes more of its body passed. */
 static void pass_body(struct conn *conn, size_t n, struct traffic_call *call)
 {
 	struct http1 *response = &conn->http.response;
+	uint64_t left_bytes = response->left_bytes - n;
 
-	response->left_bytes -= n;
+	response->left_bytes = left_bytes;
 	response->body_bytes += n;
-	if (response->left_bytes)
+	if (left_bytes)
 		return;
 	response->state = HTTP1_STATE_START;
 	on_response_end(conn, call);
 }
 
-/* Bytes that begin with that head, and go on with nothing but its body. */
-static void take_response(struct conn *conn, const struct head *head, const char *bytes, size_t n, struct traffic_call *call)
+/* Bytes that begin with that head, and go on with n of its body: the answer to request. */
+static void take_response(struct conn *conn, struct request *request, const struct head *head, size_t n, struct traffic_call *call)
 {
+	struct http1 *response = &conn->http.response;
+
+	head_apply(head, response, NULL);
+	response->left_bytes = head->body_bytes; /* 304 tells a length, too */
 	conn->http.answer_ns = call->now_ns;
-	head_apply(head, &conn->http.response, bytes);
-	conn->http.response.left_bytes = head->body_bytes; /* 304 tells a length, too */
-	on_response_line(conn, call);
-	pass_body(conn, n - head->bytes, call);
+	request->first_byte_ns = call->now_ns;
+	traffic_settle(conn, SEG_PROTOCOL_HTTP);
+	traffic_answer_begins(conn, request, response->status, call);
+	if (n || !head->body_bytes)
+		pass_body(conn, n, call);
 }
 
 /* What it answers decides whether it has a body. */
@@ -416,12 +422,17 @@ static bool has_plain_answer(const struct request *request)
 static void http_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
 	const struct http1 *response = &conn->http.response;
-	const struct head *head = n && is_between(response) && has_plain_answer(unanswered(conn)) ? heads_find(response, bytes, n) : NULL;
+	struct request *request = unanswered(conn);
+	const struct head *head = NULL;
 
-	if (head && head->is_plain && n - head->bytes <= head->body_bytes)
-		take_response(conn, head, bytes, n, call);
-	else if (response->state == HTTP1_STATE_COUNTED && n <= response->left_bytes)
+	if (response->state == HTTP1_STATE_COUNTED && n <= response->left_bytes) {
 		pass_body(conn, n, call);
+		return;
+	}
+	if (n && is_between(response) && has_plain_answer(request))
+		head = heads_find(response, bytes, n);
+	if (head && head->is_plain && n - head->bytes <= head->body_bytes)
+		take_response(conn, request, head, n - head->bytes, call);
 	else
 		read_responses(conn, bytes, n, call);
 }

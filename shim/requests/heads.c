@@ -9,7 +9,7 @@
 
 enum {
 	HEAD_BYTES_MIN = 16, /* so that the key can be read */
-	HEADS = 4,           /* for each thread: 2 KiB */
+	HEADS = 4,           /* of each side, for each thread: 4 KiB */
 };
 
 /* Which side wrote it, and whether ids were looked for: what else the result depends on. */
@@ -17,7 +17,7 @@ enum head_kind { HEAD_NONE, HEAD_REQUEST, HEAD_REQUEST_WITH_IDS, HEAD_RESPONSE }
 
 _Static_assert(sizeof(struct head) == HEAD_ENTRY_BYTES, "as many as fit a page");
 
-static struct head (*heads)[HEADS]; /* by thread slot; NULL = none */
+static struct head (*heads)[2][HEADS]; /* by thread slot, requests and responses; NULL = none */
 
 void heads_init(void)
 {
@@ -43,7 +43,8 @@ static struct head *place_of(const char *bytes, size_t n, enum head_kind kind)
 		return NULL;
 	memcpy(&word, bytes + HEAD_BYTES_MIN - sizeof(word), sizeof(word));
 	uint64_t mixed = (word + n * 4 + kind) * 0x9e3779b97f4a7c15ULL; /* 2^64 by the golden ratio: Fibonacci hashing */
-	return &heads[self.slot - seg.threads][mixed >> 62];
+	/* An answer is never in the way of what it answers. */
+	return &heads[self.slot - seg.threads][kind == HEAD_RESPONSE][mixed >> 62];
 }
 _Static_assert(HEADS == 1 << 2, "the place is the two highest bits");
 

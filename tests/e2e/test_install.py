@@ -17,10 +17,10 @@ def installed_files(prefix):
 def an_installed_profshim_works_without_its_build_tree(scene):
     prefix, build = scene.path("prefix"), scene.path("build")
     scene.run_ok(["meson", "setup", build, TREE, "--prefix", prefix], shim=False)
-    # Not the tests, which would be built, too, and are not installed.
+    # Whoever only builds and installs needs none of the packages that the tests are made with.
     targets = json.loads(scene.run_ok(["meson", "introspect", "--targets", build], shim=False))
-    built = [os.path.relpath(path, build) for target in targets if target["installed"] for path in target["filename"]]
-    scene.run_ok(["ninja", "-C", build, "--quiet", *built], shim=False, timeout=600)
+    scene.equal("targets of the tests", [target["name"] for target in targets if "/tests/" in target["defined_in"]], [])
+    scene.run_ok(["ninja", "-C", build, "--quiet"], shim=False, timeout=600)
     scene.run_ok(["meson", "install", "-C", build, "--quiet", "--no-rebuild"], shim=False)
     shutil.rmtree(build)
     files = installed_files(prefix)

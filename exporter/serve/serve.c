@@ -179,9 +179,9 @@ static void serve(struct server *server)
  *
  * It is no nicer than the program, and not under SCHED_IDLE: the address space is the program's, whose mmap waits for ours,
  * and a thread that lost its core in the middle of one gets it back the later the less it counts for. Longest of 4000 calls
- * of a program with three busy threads on two cores, while clients took a quarter of a core: 18 and 132 ms so, 187 ms nicer by ten,
- * 475 ms as nice as can be, 823 ms under SCHED_IDLE; and nicer by ten a scrape of a program that keeps all cores busy took
- * up to 10 s while unwind tables were made, now 1 s. What brakes clients is their share. */
+ * of a program with three busy threads on two cores, while clients took a quarter of a core: 18 and 132 ms so, 187 ms nicer
+ * by ten, 475 ms as nice as can be, 823 ms under SCHED_IDLE; and nicer by ten a scrape of a program that keeps all cores
+ * busy took up to 10 s while unwind tables were made, now 1 s. What brakes clients is their share. */
 static void step_back(void)
 {
 	int policy = sched_getscheduler(0);

@@ -1,6 +1,4 @@
-/* A head is looked for in one place, which some of its first bytes and the size of its piece tell: of two that differ in
- * neither the later one is kept. What varies from message to message, such as a path or a length, mostly shows in these.
- */
+/* A thread keeps the two heads of each side that it met last: who asks in turn for more of them than that has them read. */
 #include "heads.h"
 
 #include "../base/thread.h"
@@ -8,8 +6,8 @@
 #include <sys/mman.h>
 
 enum {
-	HEAD_BYTES_MIN = 16, /* so that the key can be read */
-	HEADS = 4,           /* of each side, for each thread: 4 KiB */
+	HEAD_BYTES_MIN = 16, /* less is read as fast */
+	HEADS = 2, /* of each side, for each thread: 2 KiB */
 };
 
 /* Which side wrote it, and whether ids were looked for: what else the result depends on. */
@@ -34,29 +32,35 @@ static enum head_kind kind_of(const struct http1 *http)
 	return http->trace ? HEAD_REQUEST_WITH_IDS : HEAD_REQUEST;
 }
 
-/* NULL: the thread keeps none. n >= HEAD_BYTES_MIN. */
-static struct head *place_of(const char *bytes, size_t n, enum head_kind kind)
+/* The heads of one side; NULL: the thread keeps none. */
+static struct head *side_of(enum head_kind kind)
 {
-	uint64_t word;
-
 	if (!heads || !self.is_exclusive)
 		return NULL;
-	memcpy(&word, bytes + HEAD_BYTES_MIN - sizeof(word), sizeof(word));
-	uint64_t mixed = (word + n * 4 + kind) * 0x9e3779b97f4a7c15ULL; /* 2^64 by the golden ratio: Fibonacci hashing */
-	/* An answer is never in the way of what it answers. */
-	return &heads[self.slot - seg.threads][kind == HEAD_RESPONSE][mixed >> 62];
+	return heads[self.slot - seg.threads][kind == HEAD_RESPONSE];
 }
-_Static_assert(HEADS == 1 << 2, "the place is the two highest bits");
+
+static bool begins(const struct head *head, const char *bytes, size_t n, enum head_kind kind)
+{
+	return head->kind == kind && head->bytes <= n && memcmp(head->text, bytes, head->bytes) == 0;
+}
 
 struct head *heads_find(const struct http1 *http, const char *bytes, size_t n)
 {
 	enum head_kind kind = kind_of(http);
-	struct head *head = n < HEAD_BYTES_MIN ? NULL : place_of(bytes, n, kind);
+	struct head *side = side_of(kind);
 
-	if (!head || head->kind != kind || head->bytes > n || memcmp(head->text, bytes, head->bytes) != 0)
+	if (!side)
 		return NULL;
-	return head;
+	if (begins(&side[side->latest], bytes, n, kind))
+		return &side[side->latest];
+	uint8_t other = side->latest ^ 1;
+	if (!begins(&side[other], bytes, n, kind))
+		return NULL;
+	side->latest = other;
+	return &side[other];
 }
+_Static_assert(HEADS == 2, "the latest, and the other");
 
 static bool is_plain(const struct http1 *http)
 {
@@ -66,16 +70,17 @@ static bool is_plain(const struct http1 *http)
 	       (http->state == HTTP1_STATE_DONE || http->state == HTTP1_STATE_COUNTED);
 }
 
-void heads_remember(const struct http1 *http, const char *head, size_t head_bytes, size_t piece_bytes, const char *target)
+void heads_remember(const struct http1 *http, const char *head, size_t head_bytes, const char *target)
 {
 	enum head_kind kind = kind_of(http);
 	size_t before = target ? (size_t)(target - head) : 0;
 
 	if (head_bytes < HEAD_BYTES_MIN || head_bytes > HEAD_TEXT_BYTES || before > UINT8_MAX)
 		return;
-	struct head *place = place_of(head, piece_bytes, kind);
-	if (!place)
+	struct head *side = side_of(kind);
+	if (!side)
 		return;
+	struct head *place = &side[side->latest ^ 1];
 	place->kind = HEAD_NONE;
 	atomic_signal_fence(memory_order_seq_cst);
 	place->bytes = (uint16_t)head_bytes;
@@ -90,4 +95,5 @@ void heads_remember(const struct http1 *http, const char *head, size_t head_byte
 	memcpy(place->text, head, head_bytes);
 	atomic_signal_fence(memory_order_seq_cst);
 	place->kind = (uint8_t)kind;
+	side->latest ^= 1;
 }

@@ -16,7 +16,7 @@
 void heads_init(void);
 
 enum {
-	HEAD_ENTRY_BYTES = 512,                        /* all of a thread's lie in one page */
+	HEAD_ENTRY_BYTES = 512,                        /* all of a thread's lie in half a page */
 	HEAD_STATE_BYTES = offsetof(struct http1, target), /* of struct http1, as far as it depends on the head */
 	/* What servers and services write is kept, what browsers do mostly is too long. */
 	HEAD_TEXT_BYTES = HEAD_ENTRY_BYTES - 24 - HEAD_STATE_BYTES,
@@ -31,6 +31,7 @@ struct head {
 	bool is_plain;         /* a request without a body; a response of known length after which the connection goes on as it was */
 	uint8_t method;        /* of a request */
 	bool is_faulty;        /* it is */
+	uint8_t latest;        /* of the first of a side: which of them was met last */
 	uint64_t body_bytes;   /* of a response, where it is_plain */
 	char state[HEAD_STATE_BYTES];
 	char text[HEAD_TEXT_BYTES];
@@ -59,6 +60,6 @@ static inline size_t heads_recall(struct http1 *http, const char *bytes, size_t 
 	return head->bytes;
 }
 
-/* http has just read a whole head, to HTTP1_HEAD: the head_bytes at head, which lie in a piece of piece_bytes from there
- * on. target: the request's, within it. Not for one that brought ids (struct http1's trace). */
-void heads_remember(const struct http1 *http, const char *head, size_t head_bytes, size_t piece_bytes, const char *target);
+/* http has just read a whole head, to HTTP1_HEAD: the head_bytes at head. target: the request's, within it. Not for
+ * one that brought ids (struct http1's trace). */
+void heads_remember(const struct http1 *http, const char *head, size_t head_bytes, const char *target);

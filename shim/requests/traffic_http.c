@@ -118,7 +118,6 @@ struct reading {
 	const char *bytes;
 	size_t n;
 	const char *head; /* of the message being read, where it began in these bytes; NULL = it did not */
-	size_t head_room; /* how many bytes there were from there on */
 	const char *target;
 };
 
@@ -129,10 +128,8 @@ static inline enum http1_event read_on(struct http1 *http, struct reading *readi
 	size_t known = heads_recall(http, reading->bytes, reading->n);
 
 	*ret_is_known = known != 0;
-	if (!known && http->state == HTTP1_STATE_START) {
+	if (!known && http->state == HTTP1_STATE_START)
 		reading->head = reading->bytes;
-		reading->head_room = reading->n;
-	}
 	struct http1_step step = known ? (struct http1_step){ HTTP1_HEAD, known } : http1_read(http, reading->bytes, reading->n);
 	reading->bytes += step.used_bytes;
 	reading->n -= step.used_bytes;
@@ -147,7 +144,7 @@ static void remember_head(const struct http1 *http, const struct reading *readin
 	bool has_ids = http->trace && (http->trace->source || http->trace->request_id_bytes);
 
 	if (reading->head && !has_ids)
-		heads_remember(http, reading->head, (size_t)(reading->bytes - reading->head), reading->head_room, reading->target);
+		heads_remember(http, reading->head, (size_t)(reading->bytes - reading->head), reading->target);
 }
 
 /* A carry is lent for the time of a line that is cut. */

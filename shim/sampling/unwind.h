@@ -27,7 +27,8 @@ enum {
 	UNWIND_PLACES_BITS = 6,
 	UNWIND_RULES_WAYS = 2, /* in the same place */
 	UNWIND_RULES = UNWIND_RULES_WAYS << UNWIND_PLACES_BITS, /* remembered by each thread */
-	UNWIND_FRAMES = 2 * SIG_FRAMES_MAX + 1, /* the last walk's, those of a walk that is on, and its next one */
+	UNWIND_SPARE = 47, /* so that frames end in the page that path begins in, and not at its end */
+	UNWIND_FRAMES = 2 * SIG_FRAMES_MAX + 1 + UNWIND_SPARE, /* the last walk's, those of a walk that is on, and its next one */
 	UNWIND_TLS_BYTES = 128,
 	UNWIND_STACK_BYTES = 16384, /* libunwind takes 5500 of them on a walk that meets new addresses */
 	UNWIND_HELD_MAX = 4, /* mutexes at once: libunwind needs 2 */
@@ -63,6 +64,10 @@ struct unwind_state {
 	uintptr_t pcs[SIG_FRAMES_MAX];
 	_Alignas(64) char stack[UNWIND_STACK_BYTES]; /* what it runs on */
 };
+
+enum { UNWIND_PAGE = 4096, UNWIND_PATH_AT = offsetof(struct unwind_state, path) % UNWIND_PAGE };
+_Static_assert(UNWIND_PATH_AT >= 24 * sizeof(struct sig_frame), "usual walks are laid down within one page");
+_Static_assert(UNWIND_PATH_AT + offsetof(struct sig_path, places[100]) <= UNWIND_PAGE, "and so is their path");
 
 /* Prepares what config.unwind names (auto, tables, libunwind, fp), logging one line if that is not to be had. False: no
  * memory for the states; there can be no sampling. After thread_attach and modules_refresh. */

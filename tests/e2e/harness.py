@@ -90,10 +90,10 @@ def is_claimed(first):
 
 
 def are_free(ports):
+    """For anybody: without SO_REUSEADDR what a former test's connections have still in TIME_WAIT is not free."""
     try:
         for port in ports:
             with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(("127.0.0.1", port))
         return True
     except OSError:

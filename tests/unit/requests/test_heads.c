@@ -21,7 +21,7 @@ static struct http1 read_head(const char *text, bool is_response, struct trace_c
 		target = event == HTTP1_LINE ? http.target : target;
 	} while (event == HTTP1_LINE);
 	ck_assert_int_eq(event, HTTP1_HEAD);
-	heads_remember(&http, text, (size_t)(rest - text), strlen(text), target);
+	heads_remember(&http, text, (size_t)(rest - text), target);
 	return http;
 }
 
@@ -121,6 +121,27 @@ START_TEST(a_head_longer_than_is_kept_is_read_each_time)
 }
 END_TEST
 
+START_TEST(the_two_that_were_met_last_are_known)
+{
+	char text[3][64];
+	struct http1 http;
+
+	for (int i = 0; i < 3; i++) {
+		snprintf(text[i], sizeof(text[i]), "GET /%d HTTP/1.1\r\nHost: test\r\n\r\n", i);
+		read_head(text[i], false, NULL);
+	}
+	for (int i = 2; i >= 0; i--) {
+		http = (struct http1){ 0 };
+		ck_assert_uint_eq(heads_recall(&http, text[i], strlen(text[i])), i ? strlen(text[i]) : 0);
+	}
+	read_head(text[0], false, NULL); /* in place of 2, since 1 was met after it */
+	for (int i = 0; i < 3; i++) {
+		http = (struct http1){ 0 };
+		ck_assert_uint_eq(heads_recall(&http, text[i], strlen(text[i])), i < 2 ? strlen(text[i]) : 0);
+	}
+}
+END_TEST
+
 static void open_room(void)
 {
 	room_open(256);
@@ -136,6 +157,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, within_a_message_nothing_is_a_head);
 	tcase_add_test(tcase, the_ids_of_each_request_are_read);
 	tcase_add_test(tcase, a_head_longer_than_is_kept_is_read_each_time);
+	tcase_add_test(tcase, the_two_that_were_met_last_are_known);
 }
 
 int main(void)

@@ -10,7 +10,7 @@ import statistics
 import threading
 import urllib.parse
 
-from harness import FULL, Failure, children_of, free_ports, own_server, report_functions, run_tests, test
+from harness import FULL, Failure, children_of, free_ports, own_server, report_functions, run_tests, test, wait_until
 from real_servers import Nginx
 
 ENDPOINT_POINTS = 3.0
@@ -114,6 +114,8 @@ def serve_under_load(scene, argv, port, connections, depth, cpu_seconds):
     program = scene.start(at_once(scene) + argv, hz=1000)
     program.wait_for_output("ready\n")
     program.wait_ready()
+    # Its own threads go before profshim's, which would make them under load when all are idle for a moment.
+    wait_until(lambda: "until its table is made" not in program.get_ok("/self").text, 10, "tables for unwinding")
     load = Load(port, connections, depth)
     try:
         program.metrics_when(lambda metrics: metrics.sum(CPU) >= cpu_seconds, seconds=600 if FULL else 60)

@@ -154,7 +154,7 @@ long jump_round()
 	volatile long result = 0;
 	int pair[2];
 	volatile int kind = 0;
-	timer_t timer;
+	volatile timer_t timer = nullptr; /* else the jump back brings the one before, which is gone already */
 
 	handle(number, jump_out, 0);
 	require(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A moment of scripts/soak: test_soak.sh SOAK BUILD. With PROFSHIM_TEST_FULL a minute of it.
+# A minute of scripts/soak: test_soak.sh SOAK BUILD. With PROFSHIM_TEST_FULL all of it, for 10^6 samples.
 set -eu
-seconds=12
-[ -z "${PROFSHIM_TEST_FULL:-}" ] || seconds=60
-exec "$1" --build "$2" --no-build --seconds $seconds
+seconds="--seconds 60"
+[ -z "${PROFSHIM_TEST_FULL:-}" ] || seconds=
+exec "$1" --build "$2" --no-build $seconds

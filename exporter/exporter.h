@@ -23,6 +23,8 @@ struct exporter_host {
 	bool (*tick)(void);
 	/* What tick says at last, at any time: looked at whenever a wait ends. */
 	bool (*is_to_end)(void);
+	/* sched_setscheduler(2) may be called: no filter of system calls (seccomp(2)) ends the process for it. */
+	bool may_set_policy;
 	/* A descriptor is now ours, to be hidden from the program and closed in forks; and no longer. */
 	void (*descriptor_opened)(int fd);
 	void (*descriptor_closed)(int fd);

@@ -175,16 +175,16 @@ static void serve(struct server *server)
 
 /* Whoever asks for much at our address must not take the processor from the program. SCHED_BATCH: to be woken displaces
  * nobody (sched(7)), and what the thread has of a program that runs in real time it gives up. It is of this thread alone, no
- * thread or process is made by it. Where it is forbidden, so be it.
+ * thread or process is made by it. Where it is refused, so be it.
  *
  * It is no nicer than the program, and not under SCHED_IDLE: the address space is the program's, whose mmap waits for ours,
  * and a thread that lost its core in the middle of one gets it back the later the less it counts for. Longest of 4000 calls
  * of a program with three busy threads on two cores, while clients took a quarter of a core: 18 and 132 ms so, 187 ms nicer
  * by ten, 475 ms as nice as can be, 823 ms under SCHED_IDLE; and nicer by ten a scrape of a program that keeps all cores
  * busy took up to 10 s while unwind tables were made, now 1 s. What brakes clients is their share. */
-static void step_back(void)
+static void step_back(const struct exporter_host *host)
 {
-	int policy = sched_getscheduler(0);
+	int policy = host->may_set_policy ? sched_getscheduler(0) : -1;
 
 	if (policy == SCHED_OTHER || policy == SCHED_FIFO || policy == SCHED_RR)
 		sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){ 0 });
@@ -201,7 +201,7 @@ int profshim_exporter_serve(const struct exporter_host *host)
 		return result;
 	}
 	atomic_store_explicit(&host->seg.head->server_pid, (uint32_t)getpid(), memory_order_relaxed);
-	step_back();
+	step_back(host);
 	reset_finish(&host->seg);
 	slow_log_init(&server.slow_log, host, &server.reading.names);
 	unwind_tables_init(&server.unwind_tables, host);

@@ -1,5 +1,7 @@
 #include "log.h"
 
+#include "permitted.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -94,6 +96,12 @@ static bool write_quietly(int fd, const char *bytes, size_t count)
 	return is_written;
 }
 
+static bool is_permitted(void)
+{
+	return permitted(SYS_rt_sigpending) && permitted(SYS_rt_sigprocmask) && permitted(SYS_rt_sigtimedwait) && permitted(SYS_fstat) &&
+	       permitted(SYS_newfstatat) && permitted(SYS_fcntl) && permitted(SYS_write);
+}
+
 void log_line(enum seg_log_level level, const char *format, ...)
 {
 	static const char prefix[] = "profshim: ";
@@ -113,7 +121,7 @@ void log_line(enum seg_log_level level, const char *format, ...)
 	if (bytes > sizeof(line) - 2)
 		bytes = sizeof(line) - 2;
 	line[bytes++] = '\n';
-	int fd = log_stderr_borrow();
+	int fd = is_permitted() ? log_stderr_borrow() : -1;
 	if (fd < 0 || !write_quietly(fd, line, bytes))
 		atomic_fetch_add_explicit(&log_lines_lost, 1, memory_order_relaxed);
 	if (fd >= 0)

@@ -4,6 +4,7 @@
 #include "prctl.h"
 
 #include "../setup/filter.h"
+#include "../setup/process.h"
 #include "hook.h"
 
 #include <linux/seccomp.h>
@@ -14,8 +15,16 @@ static void look_at_filter(const struct sock_fprog *filter, bool is_for_all)
 {
 	int saved_errno = errno;
 
-	if (!filter || (filter_can_be_read(filter) && !filter_allows_us(filter)))
+	if (filter && !filter_can_be_read(filter)) {
+		errno = saved_errno;
+		return;
+	}
+	if (filter && process_is_self()) /* else it is that of a child of vfork */
+		filter_note(filter);
+	if (!filter || !filter_allows_us(filter))
 		shim_goes_silent(is_for_all);
+	else if (is_for_all && !filter_permits(FILTER_SERVING))
+		shim_stops_serving();
 	errno = saved_errno;
 }
 

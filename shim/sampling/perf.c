@@ -6,6 +6,7 @@
  */
 #include "perf.h"
 
+#include "../base/permitted.h"
 #include "pulse.h"
 
 #include <errno.h>
@@ -35,6 +36,10 @@ static int open_clock(uint32_t hz)
 		.exclude_hv = 1,
 	};
 
+	if (!permitted(SYS_perf_event_open)) {
+		errno = EPERM;
+		return -1;
+	}
 	return (int)syscall(SYS_perf_event_open, &attributes, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
 }
 

@@ -1,6 +1,7 @@
 #include "descriptors.h"
 
 #include "../base/log.h"
+#include "../base/permitted.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +21,8 @@ static __thread bool has_own_table __attribute__((tls_model("initial-exec")));
 /* Nothing is opened to find out: that would take a number from the program for a moment. */
 static bool can_fetch(void)
 {
-	return syscall(SYS_pidfd_getfd, -1, 0, 0) < 0 && errno == EBADF;
+	return permitted(SYS_pidfd_getfd) && permitted(SYS_pidfd_open) && permitted(SYS_close_range) && permitted(SYS_dup3) &&
+	       syscall(SYS_pidfd_getfd, -1, 0, 0) < 0 && errno == EBADF;
 }
 
 void descriptors_part(void)

@@ -1,6 +1,7 @@
 #include "exporter_library.h"
 
 #include "../base/log.h"
+#include "../base/permitted.h"
 #include "../base/thread.h"
 
 #include <dlfcn.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* In the build tree it has a folder of its own; installed, both libraries are in the same. */
@@ -68,7 +70,7 @@ static void *open_copy(void)
 {
 	char name[32];
 	void *library = NULL;
-	int fd = image ? memfd_create("libprofshim-exporter.so", MFD_CLOEXEC) : -1;
+	int fd = image && permitted(SYS_memfd_create) ? memfd_create("libprofshim-exporter.so", MFD_CLOEXEC) : -1;
 
 	if (fd < 0)
 		return NULL;

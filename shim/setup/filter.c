@@ -8,15 +8,35 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 /* What hooks, the handler, and the beginning and end of a thread ask of the kernel. */
-static const uint16_t calls[] = {
-	SYS_rt_sigreturn, SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_getpid, SYS_gettid, SYS_tgkill, SYS_kill, SYS_timer_create,
-	SYS_timer_settime, SYS_timer_delete, SYS_clock_gettime, SYS_futex, SYS_fstat, SYS_newfstatat, SYS_getsockname,
-	SYS_getpeername, SYS_getsockopt, SYS_mmap, SYS_munmap, SYS_madvise, SYS_mprotect, SYS_openat, SYS_read, SYS_write,
-	SYS_close, SYS_sigaltstack, SYS_sched_yield, SYS_nanosleep,
+static const uint16_t own_calls[] = {
+	SYS_rt_sigreturn, SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigpending, SYS_rt_sigtimedwait, SYS_rt_sigqueueinfo,
+	SYS_rt_tgsigqueueinfo, SYS_getpid, SYS_gettid, SYS_tgkill, SYS_kill, SYS_timer_create, SYS_timer_settime, SYS_timer_delete,
+	SYS_clock_gettime, SYS_getrusage, SYS_get_robust_list, SYS_futex, SYS_fstat, SYS_newfstatat, SYS_getsockname,
+	SYS_getpeername, SYS_getsockopt, SYS_mmap, SYS_munmap, SYS_madvise, SYS_mprotect, SYS_openat, SYS_getdents64, SYS_read,
+	SYS_write, SYS_close, SYS_fcntl, SYS_ppoll, SYS_sigaltstack, SYS_sched_yield, SYS_nanosleep,
+};
+
+/* What its making and its work ask, beyond those: that of glibc 2.36, of libmicrohttpd 0.9.75 and of ours. */
+static const uint16_t serving_calls[] = {
+	SYS_clone3, SYS_clone, SYS_set_robust_list, SYS_rseq, SYS_prctl, SYS_exit, SYS_clock_nanosleep, SYS_pread64, SYS_lseek,
+	SYS_readlink, SYS_access, SYS_statfs, SYS_fstatfs, SYS_brk, SYS_mremap, SYS_getrandom, SYS_socket, SYS_bind, SYS_listen,
+	SYS_accept4, SYS_setsockopt, SYS_recvfrom, SYS_sendto, SYS_sendmsg, SYS_shutdown, SYS_writev, SYS_epoll_create1,
+	SYS_epoll_ctl, SYS_epoll_wait, SYS_eventfd2, SYS_poll, SYS_unlink, SYS_unlinkat, SYS_sched_getscheduler, SYS_capget,
+	SYS_fallocate,
+};
+
+static const uint16_t spared_calls[] = {
+	SYS_perf_event_open, SYS_pidfd_open, SYS_pidfd_getfd, SYS_close_range, SYS_dup3, SYS_kcmp, SYS_sched_setscheduler, SYS_memfd_create,
+};
+
+#define LIST(numbers) { numbers, sizeof(numbers) / sizeof((numbers)[0]) }
+const struct filter_list filter_lists[FILTER_CALLS_COUNT] = {
+	[FILTER_OWN] = LIST(own_calls),
+	[FILTER_SERVING] = LIST(serving_calls),
+	[FILTER_SPARED] = LIST(spared_calls),
 };
 
 struct machine {
@@ -121,20 +141,24 @@ uint32_t filter_answer(const struct sock_fprog *filter, const struct seccomp_dat
 	return SECCOMP_RET_KILL_PROCESS;
 }
 
-static bool is_readable(const void *address, size_t bytes)
+/* The kernel reads the set before it looks at what to do with it, which is nothing: no call that we do not make anyway. */
+static bool is_word_readable(uintptr_t address)
 {
-	char copy[512];
+	enum { HOW_NONE = -1, MASK_BYTES = 8 };
 
-	for (size_t at = 0; at < bytes; at += sizeof(copy)) {
-		size_t n = bytes - at < sizeof(copy) ? bytes - at : sizeof(copy);
-		struct iovec to = { copy, n }, from = { (char *)(uintptr_t)address + at, n };
-		ssize_t read = syscall(SYS_process_vm_readv, getpid(), &to, 1, &from, 1, 0);
-		if (read < 0 && errno != EFAULT)
-			return true; /* nobody tells: it is the program's word that there is a filter */
-		if (read != (ssize_t)n)
+	return address && (syscall(SYS_rt_sigprocmask, HOW_NONE, address, NULL, MASK_BYTES) != -1 || errno != EFAULT);
+}
+
+/* By its first, its last, and one of each page in between. */
+static bool is_readable(const void *memory, size_t bytes)
+{
+	enum { WORD = 8, PAGE_BYTES = 4096 };
+	uintptr_t address = (uintptr_t)memory;
+
+	for (size_t at = 0; at + WORD < bytes; at += PAGE_BYTES)
+		if (!is_word_readable(address + at))
 			return false;
-	}
-	return true;
+	return bytes < WORD || is_word_readable(address + bytes - WORD);
 }
 
 bool filter_can_be_read(const struct sock_fprog *filter)
@@ -143,13 +167,34 @@ bool filter_can_be_read(const struct sock_fprog *filter)
 	       is_readable(filter->filter, filter->len * sizeof(filter->filter[0]));
 }
 
+static bool allows(const struct sock_fprog *filter, uint16_t number)
+{
+	struct seccomp_data data = { .nr = number, .arch = AUDIT_ARCH_X86_64 };
+	uint32_t action = filter_answer(filter, &data) & SECCOMP_RET_ACTION_FULL;
+
+	return action == SECCOMP_RET_ALLOW || action == SECCOMP_RET_LOG;
+}
+
 bool filter_allows_us(const struct sock_fprog *filter)
 {
-	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
-		struct seccomp_data data = { .nr = calls[i], .arch = AUDIT_ARCH_X86_64 };
-		uint32_t action = filter_answer(filter, &data) & SECCOMP_RET_ACTION_FULL;
-		if (action != SECCOMP_RET_ALLOW && action != SECCOMP_RET_LOG)
+	for (size_t i = 0; i < filter_lists[FILTER_OWN].count; i++)
+		if (!allows(filter, own_calls[i]))
 			return false;
-	}
+	return true;
+}
+
+void filter_note(const struct sock_fprog *filter)
+{
+	for (enum filter_calls calls = FILTER_SERVING; calls < FILTER_CALLS_COUNT; calls++)
+		for (size_t i = 0; i < filter_lists[calls].count; i++)
+			if (!allows(filter, filter_lists[calls].numbers[i]))
+				permitted_forbid(filter_lists[calls].numbers[i]);
+}
+
+bool filter_permits(enum filter_calls calls)
+{
+	for (size_t i = 0; i < filter_lists[calls].count; i++)
+		if (!permitted(filter_lists[calls].numbers[i]))
+			return false;
 	return true;
 }

@@ -11,6 +11,7 @@
 #include "aside.h"
 #include "descriptors.h"
 #include "exporter_library.h"
+#include "filter.h"
 #include "governor.h"
 #include "process.h"
 #include "rings.h"
@@ -23,6 +24,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -121,7 +123,7 @@ static void host_log(enum seg_log_level level, const char *line)
 
 static serve_function *find_exporter(const char *name)
 {
-	void *library = exporter_library_open();
+	void *library = filter_permits(FILTER_SERVING) ? exporter_library_open() : NULL;
 	serve_function *function;
 
 	if (!library)
@@ -140,6 +142,7 @@ static void fill_host(void)
 				       .stderr_return = log_stderr_return,
 				       .tick = host_tick,
 				       .is_to_end = is_to_end,
+				       .may_set_policy = permitted(SYS_sched_setscheduler),
 				       .descriptor_opened = descriptors_add,
 				       .descriptor_closed = descriptors_remove };
 }
@@ -252,7 +255,7 @@ void server_start(unsigned delay_ms)
 	pthread_t thread;
 	sigset_t all, before;
 
-	if (aside_is_asked() || atomic_exchange_explicit(&is_started, true, memory_order_relaxed))
+	if (aside_is_asked() || atomic_exchange_explicit(&is_started, true, memory_order_relaxed) || !filter_permits(FILTER_SERVING))
 		return;
 	start_delay_ms = delay_ms;
 	if (process)

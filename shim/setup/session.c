@@ -9,6 +9,7 @@
 
 #include "../base/clock.h"
 #include "../base/log.h"
+#include "../base/permitted.h"
 #include "../base/thread.h"
 #include "namespace.h"
 #include "process.h"
@@ -26,6 +27,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -378,7 +380,7 @@ static void remove_leftovers(const struct leftover *files, size_t count, int dir
 
 void session_prune(void)
 {
-	DIR *directory = file_path[0] ? opendir(directory_path) : NULL;
+	DIR *directory = file_path[0] && permitted(SYS_unlinkat) ? opendir(directory_path) : NULL;
 
 	if (!directory)
 		return;
@@ -404,7 +406,7 @@ static bool is_worth_keeping(void)
 
 bool session_discard(void)
 {
-	if (!file_path[0] || is_worth_keeping())
+	if (!file_path[0] || !permitted(SYS_unlink) || is_worth_keeping())
 		return false;
 	return unlink(file_path) == 0;
 }

@@ -17,11 +17,13 @@
 #include "descriptors.h"
 #include "environment.h"
 #include "exporter_library.h"
+#include "filter.h"
 #include "inherited.h"
 #include "process.h"
 #include "report_signal.h"
 #include "server.h"
 #include "session.h"
+#include "trial.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -321,7 +323,7 @@ static bool shares_descriptors(void)
 {
 	enum { KCMP_FILES = 2 }; /* linux/kcmp.h */
 
-	return syscall(SYS_kcmp, getppid(), getpid(), KCMP_FILES, 0, 0) == 0;
+	return !permitted(SYS_kcmp) || syscall(SYS_kcmp, getppid(), getpid(), KCMP_FILES, 0, 0) == 0;
 }
 
 bool shim_cloned(void)
@@ -398,12 +400,28 @@ static void begin(bool is_first)
 	if (has_thread_key)
 		pthread_setspecific(thread_key, (void *)1);
 	sampling_adopt_threads();
+	madvise(&state_page, sizeof(state_page), MADV_WIPEONFORK); /* a kernel before 4.14 does not know it */
 	set_state(SHIM_ACTIVE);
+}
+
+/* What a filter that was there before us allows (seccomp(2)). */
+static bool has_passed(void)
+{
+	bool is_passed = trial_is_passed();
+
+	if (!is_passed)
+		log_line(SEG_LOG_WARN, "process %d is allowed too few system calls (seccomp), it is not profiled", (int)getpid());
+	else if (!filter_permits(FILTER_SERVING))
+		log_line(SEG_LOG_WARN, "process %d is allowed too few system calls for a thread of profshim's (seccomp), it serves no reports",
+			 (int)getpid());
+	return is_passed;
 }
 
 /* Takes part in the session of config.session; where that is over and removed, or was never named, begins one. */
 static bool join_or_begin(unsigned server_delay_ms)
 {
+	if (!has_passed())
+		return false;
 	bool is_joined = seg.head || (config.session[0] && session_join(&config, program_name()));
 
 	if (!is_joined && config.session[0])
@@ -464,8 +482,9 @@ __attribute__((constructor)) static void shim_constructor(void)
 
 	self.own_depth++;
 	real_resolve();
-	read_program_path();
 	config_read(&config, environ, program_name());
+	if (config.exe[0])
+		read_program_path();
 	log_init((enum seg_log_level)config.shared.log_level);
 	if (is_to_be_profiled() && has_room()) {
 		clock_init();
@@ -479,7 +498,6 @@ __attribute__((constructor)) static void shim_constructor(void)
 		} else if (join_or_begin(SERVER_DELAY_MS))
 			state = SHIM_ACTIVE;
 	}
-	madvise(&state_page, sizeof(state_page), MADV_WIPEONFORK); /* a kernel before 4.14 does not know it */
 	set_state(state);
 	self.own_depth--;
 	errno = saved_errno;
@@ -551,6 +569,16 @@ void shim_goes_silent(bool is_for_all)
 		server_step_aside(SILENCE_MS); /* and never back */
 	set_state(SHIM_OFF);
 	atomic_store_explicit(&is_silent, true, memory_order_relaxed);
+	self.own_depth--;
+}
+
+void shim_stops_serving(void)
+{
+	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE || !process_is_self() || !server_thread_count())
+		return;
+	self.own_depth++;
+	log_line(SEG_LOG_WARN, "process %d allows a thread of profshim's too few system calls (seccomp), it serves no reports any more", (int)getpid());
+	server_step_aside(SILENCE_MS); /* and never back */
 	self.own_depth--;
 }
 

@@ -41,6 +41,9 @@ void shim_clone_child(uint64_t mask);
  * the program's threads any more, for good. is_for_all: ours would have it, too, and ends. Context: call. */
 void shim_goes_silent(bool is_for_all);
 
+/* The same of one that calls of our thread alone would not pass: the thread ends. Context: call. */
+void shim_stops_serving(void);
+
 /* What this process executes belongs to the session. In a child of clone or vfork, too. Context: call. */
 bool shim_is_in_session(void);
 

@@ -393,13 +393,15 @@ class Scene:
         return environment
 
     def start(self, argv, name=None, shim=True, run_by=None, stdin=subprocess.DEVNULL, environment=None,
-              preexec=None, **settings):
+              preexec=None, is_preloaded=True, **settings):
         """Starts a program that runs on, under the shim with profshim on a free port unless told otherwise. run_by: path
-        of a profshim program, whose `run` starts it instead of LD_PRELOAD."""
+        of a profshim program, whose `run` starts it instead of LD_PRELOAD. is_preloaded: False = argv itself sees to that."""
         port = free_ports() if shim else None
         settings.setdefault("listen", "127.0.0.1:%s" % port)
         if environment is None:
             environment = self.shim_environment(**settings) if shim else self.plain_environment()
+        if not is_preloaded:
+            environment.pop("LD_PRELOAD", None)
         name = name or "%s-%d" % (os.path.basename(argv[0]), len(self.programs))
         if run_by:
             environment = self.profshim_environment(**settings)

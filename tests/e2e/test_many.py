@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 
+from filters import REFUSE, start_filtered
 from harness import (FULL, Failure, Metrics, listening_pids, free_ports, living_of_group, own_server, run_tests, test,
                      wait_until)
 from real_databases import Counted, Postgres
@@ -252,11 +253,10 @@ def alone(found):
     return found if len(found) == 1 else None
 
 
-@test
-def whoever_serves_may_be_killed_over_and_over(scene):
-    kills = 30 if FULL else 6
+def kill_whoever_serves(scene, kills, refused=()):
     port = free_ports()
-    program = scene.start([own_server("many_server"), "siblings", str(port), "6"])
+    argv = [own_server("many_server"), "siblings", str(port), "6"]
+    program = start_filtered(scene, refused, REFUSE, argv, "siblings") if refused else scene.start(argv)
     program.wait_for_output("ready")
     program.wait_ready()
     client = SteadyClient(scene, port, 4, "/one")
@@ -281,6 +281,17 @@ def whoever_serves_may_be_killed_over_and_over(scene):
     scene.at_most("requests counted, of those answered", found, answers)
     scene.at_most("answered and not counted", answers - found, kills)
     check_exits(scene, program, {"killed": kills})
+
+
+@test
+def whoever_serves_may_be_killed_over_and_over(scene):
+    kill_whoever_serves(scene, 30 if FULL else 6)
+
+
+@test
+def so_may_who_serves_where_our_thread_cannot_have_descriptors_of_its_own(scene):
+    # As in a container: then its sockets are in the program's table, and must be in no fork.
+    kill_whoever_serves(scene, 10 if FULL else 2, ["pidfd_getfd", "kcmp", "process_vm_readv", "perf_event_open"])
 
 
 def standing_by(program):

@@ -2,7 +2,8 @@
 """Programs in worlds with less in them: they serve as without us, and as much as can be is shown."""
 import os
 
-from harness import free_ports, run_tests, test, wait_until
+from filters import KILL, NUMBERS, filtered, start_filtered
+from harness import FULL, free_ports, own_server, run_tests, test, wait_until
 from real_servers import HttpClient
 
 SERVED = "http_server_request_duration_seconds_count"
@@ -104,6 +105,109 @@ def filters_that_the_kernel_refuses(scene):
     script = scene.write("refused.py", REFUSED)
     plain, shown = (scene.run(["python3", script], shim=shim, timeout=20) for shim in (False, True))
     scene.equal("results", (shown.returncode, shown.stdout), (plain.returncode, plain.stdout))
+
+
+# Of which the second comes when the first would not let its lines be read by other calls than the program's own.
+TWICE = """
+import ctypes, struct
+libc = ctypes.CDLL(None)
+class Program(ctypes.Structure):
+    _fields_ = [("count", ctypes.c_ushort), ("lines", ctypes.c_void_p)]
+def forbid(*numbers):
+    lines = [(0x20, 0, 0, 0)]
+    for number in numbers:
+        lines += [(0x15, 0, 1, number), (0x06, 0, 0, 0x80000000)]
+    lines.append((0x06, 0, 0, 0x7fff0000))
+    text = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in lines))
+    return libc.prctl(22, 2, ctypes.byref(Program(len(lines), ctypes.addressof(text))), 0, 0)
+print(libc.prctl(38, 1, 0, 0, 0), forbid(101, 298, 310, 311, 312, 438), forbid(165), sum(i * i for i in range(3000000)), flush=True)
+"""
+
+
+@test
+def filters_upon_filters(scene):
+    script = scene.write("twice.py", TWICE)
+    plain, shown = (scene.run(["python3", script], shim=shim, timeout=20, **({"hz": 997} if shim else {})) for shim in (False, True))
+    scene.equal("result", (shown.returncode, shown.stdout, shown.stderr), (plain.returncode, plain.stdout, plain.stderr))
+    scene.check("both were installed", plain.stdout.startswith(b"0 0 0 "), plain.stdout)
+
+
+# --- filters from before the start
+
+def serve_under(scene, name, numbers):
+    port = free_ports()
+    program = start_filtered(scene, numbers, KILL, [own_server("signal_server"), "none", str(port)], name, hz=997)
+    program.wait_for_output("ready\n")
+    return program
+
+
+@test
+def what_service_managers_forbid_is_done_without(scene):
+    # SystemCallFilter=@system-service, and ~@resources besides, of systemd.exec(5), end a program for these.
+    program = serve_under(scene, "service", ["perf_event_open", "pidfd_getfd", "kcmp", "process_vm_readv", "sched_setscheduler"])
+    program.wait_ready()
+    scene.equal("calls of listen", int(program.metrics().sum("profshim_calls_total", call="listen")), 1)
+    scene.check("it says when it was sampled", "profshim_samples_total" in program.metrics().text)
+    scene.equal("stderr", program.stderr(), "")
+    scene.equal("exit code", program.stop(), 0)
+
+
+@test
+def where_our_thread_may_not_do_its_work_there_is_none(scene):
+    for call in ("accept4", "epoll_create1"):
+        program = serve_under(scene, call, [call])
+        wait_until(lambda: "serves no reports" in program.stderr(), 5, "the line about it")
+        scene.equal("lines", len(program.stderr().splitlines()), 1)
+        scene.equal("exit code", program.stop(), 0)
+    scene.at_least("sessions that can be read", len(scene.profshim("ls").splitlines()) - 1, 1)
+
+
+@test
+def where_our_hooks_may_not_do_their_work_nothing_is_profiled(scene):
+    for call in ("timer_create", "get_robust_list", "rt_sigpending"):
+        program = serve_under(scene, call, [call])
+        if call == "rt_sigpending":  # without which we do not write either
+            scene.equal("stderr", program.stderr(), "")
+        else:
+            scene.equal("lines", len(program.stderr().splitlines()), 1)
+            scene.check("it is told", "not profiled" in program.stderr(), program.stderr())
+        scene.equal("exit code", program.stop(), 0)
+        scene.equal("sessions", scene.sessions(), [])
+
+
+BUSY = """
+import os, socket, threading, time
+a, b = socket.socketpair()
+thread = threading.Thread(target=lambda: b.sendall(b"x" * 10))
+thread.start()
+print(a.recv(10), sum(i * i for i in range(300000)))
+thread.join()
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+print(listener.accept()[0].close(), os.system("exit 3"), flush=True)
+time.sleep(0.15)
+"""
+
+
+def ends_of(scene, number, shim):
+    environment = dict(scene.shim_environment(hz=997, listen="127.0.0.1:0"))
+    library = environment.pop("LD_PRELOAD")
+    result = scene.run(filtered([number], KILL, library if shim else "", ["/usr/bin/python3", "-c", BUSY]), environment=environment)
+    return result.returncode, result.stdout
+
+
+@test
+def whatever_single_call_a_filter_forbids_the_program_ends_as_it_would(scene):
+    differing, unhurt = {}, 0
+    for number in range(450) if FULL else [NUMBERS[name] for name in sorted(NUMBERS)]:
+        plain = ends_of(scene, number, False)
+        if plain[0] == 0:
+            unhurt += 1
+            shown = ends_of(scene, number, True)
+            if shown != plain:
+                differing[number] = shown
+    scene.at_least("calls that the program does without", unhurt, 5)
+    scene.equal("calls for which it ends otherwise", differing, {})
 
 
 if __name__ == "__main__":

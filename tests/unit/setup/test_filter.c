@@ -132,6 +132,25 @@ START_TEST(memory_that_is_not_there_is_no_filter)
 }
 END_TEST
 
+START_TEST(what_can_be_spared_is_forbidden_by_a_filter_that_lets_our_hooks_through)
+{
+	struct sock_filter lines[] = { LOAD(nr), IF_EQUAL(SYS_perf_event_open, 1, 0), IF_EQUAL(SYS_pidfd_getfd, 0, 1), KILL, ALLOW };
+	struct sock_filter more[] = { LOAD(nr), IF_EQUAL(SYS_accept4, 0, 1), REFUSE(EPERM), ALLOW };
+
+	ck_assert(ALLOWS_US(lines));
+	filter_note(&(struct sock_fprog){ COUNT(lines), lines });
+	ck_assert(!permitted(SYS_perf_event_open));
+	ck_assert(!permitted(SYS_pidfd_getfd));
+	ck_assert(permitted(SYS_kcmp));
+	ck_assert(filter_permits(FILTER_OWN));
+	ck_assert(filter_permits(FILTER_SERVING));
+	ck_assert(!filter_permits(FILTER_SPARED));
+	filter_note(&(struct sock_fprog){ COUNT(more), more });
+	ck_assert(!filter_permits(FILTER_SERVING));
+	ck_assert(filter_permits(FILTER_OWN));
+}
+END_TEST
+
 /* --- compared with the kernel: filters of chance for getppid(2) that end by giving an error number */
 
 enum { CHILDREN = 12, FILTERS = 15, RANDOM_LINES = 40, FILTER_LINES_MAX = 128 };
@@ -273,6 +292,7 @@ int main(void)
 	tcase_add_test(tcase, arguments_have_two_halves_the_lower_first);
 	tcase_add_test(tcase, what_is_no_filter_lets_nothing_through);
 	tcase_add_test(tcase, memory_that_is_not_there_is_no_filter);
+	tcase_add_test(tcase, what_can_be_spared_is_forbidden_by_a_filter_that_lets_our_hooks_through);
 	tcase_add_test(tcase, filters_of_chance_answer_as_the_kernel_does);
 	return run_tests(srunner_create(suite));
 }

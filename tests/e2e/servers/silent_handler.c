@@ -2,8 +2,8 @@
  *
  *     silent_handler MILLIONS_OF_STEPS
  *
- * A system call in the handler that samples the thread is the program's end (SIGSYS). Prints "computed" when the thread is
- * through; it cannot end by itself any more, so main ends the process, when its standard input does.
+ * A system call in the handler that samples the thread is the program's end (SIGSYS). Prints "silent" when the filter is there, and
+ * "computed" when the thread is through; it cannot end by itself any more, so main ends the process, when its standard input does.
  */
 #include "burn.h"
 
@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 static uint64_t steps;
-static _Atomic int is_through;
+static _Atomic int is_silent, is_through;
 static volatile int sink;
 
 static int forbid_system_calls(void)
@@ -69,6 +69,7 @@ static void *compute(void *unused)
 		perror("seccomp");
 		_exit(2);
 	}
+	atomic_store(&is_silent, 1);
 	for (uint64_t done = 0; done < steps; done += 1000000) {
 		deep((int)(done / 1000000 % 60), 800000);
 		for (int i = 0; i < 3; i++)
@@ -87,6 +88,10 @@ int main(int argc, char **argv)
 	steps = (argc > 1 ? strtoull(argv[1], NULL, 10) : 1000) * 1000000;
 	if (pthread_create(&thread, NULL, compute, NULL))
 		return 1;
+	while (!atomic_load(&is_silent))
+		usleep(1000);
+	puts("silent");
+	fflush(stdout);
 	while (!atomic_load(&is_through))
 		usleep(10000);
 	puts("computed");

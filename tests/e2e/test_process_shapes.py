@@ -84,6 +84,37 @@ def programs_that_are_executed_while_samples_come(scene):
     scene.equal("programs executed", int(metrics.sum("profshim_process_exits_total", cause="exec")), count)
 
 
+# Two threads, after an exec that failed: half a second of CPU time in each.
+FAILING = """
+import hashlib, os, threading, time
+for path in ("/nowhere/program", "/etc/passwd"):
+    try:
+        os.execv(path, ["program"])
+    except OSError as error:
+        print(error.errno, flush=True)
+def compute():
+    data, end = bytes(1 << 20), time.thread_time() + 0.5
+    while time.thread_time() < end:
+        hashlib.sha256(data)
+threads = [threading.Thread(target=compute) for _ in range(2)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print("done", flush=True)
+time.sleep(60)
+"""
+
+
+@test
+def a_program_whose_exec_failed_is_counted_and_sampled_on(scene):
+    program = scene.start(["/usr/bin/python3", scene.write("failing.py", FAILING)], "python3", hz=997)
+    program.wait_for_output("done\n")
+    scene.equal("output", program.stdout(), "2\n13\ndone\n")
+    metrics = program.metrics_when(lambda metrics: metrics.sum("profshim_endpoint_cpu_seconds_total") >= 0.9)
+    scene.at_least("CPU seconds of the samples", metrics.sum("profshim_endpoint_cpu_seconds_total"), 0.9)
+    scene.equal("calls of execv or execve", sum(metrics.sum("profshim_calls_total", call=call) for call in ("execv", "execve")), 2)
+    scene.equal("processes", int(metrics.sum("profshim_processes")), 1)
+
+
 # The environment of these is not taken from environ, but what Python had at its start.
 HELPERS = """
 import os, subprocess, sys, time

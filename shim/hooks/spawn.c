@@ -21,7 +21,8 @@ static void resolve(void)
 		real_resolve();
 }
 
-/* Around a call that makes a child with the thread's mask: as the program has it, not as the kernel has it for us. */
+/* Around a call that makes a child with the thread's mask and what the process ignores: as the program has it, not as the
+ * kernel has it for us. */
 static bool lend_mask(void)
 {
 	int saved_errno = errno;
@@ -42,19 +43,12 @@ static void take_back_mask(bool is_lent)
 	errno = saved_errno;
 }
 
-static bool brings_mask(const posix_spawnattr_t *attributes)
-{
-	short flags = 0;
-
-	return attributes && posix_spawnattr_getflags(attributes, &flags) == 0 && flags & POSIX_SPAWN_SETSIGMASK;
-}
-
 HOOK int posix_spawn(pid_t *restrict ret_child, const char *restrict path, const posix_spawn_file_actions_t *actions,
 		     const posix_spawnattr_t *restrict attributes, char *const arguments[restrict],
 		     char *const environment[restrict])
 {
 	resolve();
-	bool is_lent = !brings_mask(attributes) && lend_mask();
+	bool is_lent = lend_mask();
 	char **extended = WITH_SESSION(environment);
 	int problem = real.posix_spawn(ret_child, path, actions, attributes, arguments, extended);
 	if (problem == EAGAIN && rights_make_room()) {
@@ -70,7 +64,7 @@ HOOK int posix_spawnp(pid_t *restrict ret_child, const char *restrict file, cons
 		      char *const environment[restrict])
 {
 	resolve();
-	bool is_lent = !brings_mask(attributes) && lend_mask();
+	bool is_lent = lend_mask();
 	char **extended = WITH_SESSION(environment);
 	int problem = real.posix_spawnp(ret_child, file, actions, attributes, arguments, extended);
 	if (problem == EAGAIN && rights_make_room()) {

@@ -48,6 +48,8 @@ static struct {
 	pid_t pid; /* tells the process from a child of vfork, which has our memory, but neither timers nor dispositions */
 } sampling;
 
+static _Atomic uint32_t lenders; /* threads of this process between sampling_vfork_pause and sampling_vfork_resume */
+
 static uint32_t rate(void)
 {
 	return atomic_load_explicit(&seg.head->hz_now, memory_order_relaxed);
@@ -407,12 +409,24 @@ void sampling_end(void)
 		real.sigaction(SIGPROF, &ignore, NULL);
 }
 
+static bool is_one_ignored(void)
+{
+	return sig_disposition(SIGPROF).sa_handler == SIG_IGN || (deputy_signal && sig_disposition(deputy_signal).sa_handler == SIG_IGN);
+}
+
+/* A program that is executed ignores what this one does, which is what the kernel must see for that long: in a child of vfork,
+ * or here where libc makes such a child by itself. Ticks are lost meanwhile. */
 void sampling_vfork_pause(void)
 {
 	int saved_errno = errno;
 
-	if (sampling.is_on)
+	if (sampling.is_on) {
+		if (!is_vfork_child())
+			atomic_fetch_add_explicit(&lenders, 1, memory_order_relaxed);
+		leave_ignored(SIGPROF);
+		leave_ignored(deputy_signal);
 		disposition_mask_pause();
+	}
 	errno = saved_errno;
 }
 
@@ -420,8 +434,12 @@ void sampling_vfork_resume(void)
 {
 	int saved_errno = errno;
 
-	if (sampling.is_on)
+	if (sampling.is_on) {
+		bool is_last = is_vfork_child() || atomic_fetch_sub_explicit(&lenders, 1, memory_order_relaxed) == 1;
+		if (is_last && is_one_ignored())
+			install();
 		disposition_thread_begin();
+	}
 	errno = saved_errno;
 }
 

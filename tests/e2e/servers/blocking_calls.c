@@ -42,6 +42,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <threads.h>
@@ -51,7 +52,7 @@
 enum {
 	TIMEOUT_MS = 12,
 	COMPLETED_AFTER_US = 3000,
-	PRESSURE_US = 200, /* between two SIGPROFs */
+	PRESSURE_US = 150, /* between two SIGPROFs */
 	LATES_MAX = 4096,
 	BUSY_THREADS = 2,
 };
@@ -104,6 +105,11 @@ struct place {
 	socklen_t address_bytes;
 };
 
+struct message {
+	long type;
+	char text[8];
+};
+
 /* --- places --- */
 
 static void make_pipe(struct place *p)
@@ -134,6 +140,14 @@ static void make_pair_without_timeout(struct place *p)
 
 	make_pair(p);
 	setsockopt(p->fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof(none));
+}
+
+static void make_pair_patient(struct place *p)
+{
+	const struct timeval none = { 0 };
+
+	make_pair_without_timeout(p);
+	setsockopt(p->fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof(none));
 }
 
 static void make_full_pair(struct place *p)
@@ -193,14 +207,31 @@ static void make_full_listener(struct place *p)
 static void make_full_unix_listener(struct place *p)
 {
 	struct sockaddr_un *address = (struct sockaddr_un *)&p->address;
+	static _Atomic int count;
 
 	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	snprintf(address->sun_path + 1, sizeof(address->sun_path) - 1, "blocking-calls-%d", getpid());
+	snprintf(address->sun_path + 1, sizeof(address->sun_path) - 1, "blocking-calls-%d-%d", getpid(), atomic_fetch_add(&count, 1));
 	p->address_bytes = sizeof(*address);
 	p->fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	if (bind(p->fd, (struct sockaddr *)address, sizeof(*address)) != 0 || listen(p->fd, 0) != 0)
 		die("listen");
 	fill_line(p, AF_UNIX);
+}
+
+static void make_queue(struct place *p)
+{
+	p->queue = msgget(IPC_PRIVATE, 0600);
+	if (p->queue < 0)
+		die("msgget");
+}
+
+static void make_full_queue(struct place *p)
+{
+	struct message message = { .type = MESSAGE_TYPE };
+
+	make_queue(p);
+	while (msgsnd(p->queue, &message, sizeof(message.text), IPC_NOWAIT) == 0)
+		;
 }
 
 static void make_epoll(struct place *p)
@@ -258,13 +289,6 @@ static void make_condition(struct place *p)
 {
 	pthread_mutex_init(&p->mutex, NULL);
 	pthread_cond_init(&p->condition, NULL);
-}
-
-static void make_queue(struct place *p)
-{
-	p->queue = msgget(IPC_PRIVATE, 0600);
-	if (p->queue < 0)
-		die("msgget");
 }
 
 static void make_set(struct place *p)
@@ -638,6 +662,61 @@ static int wait_select(struct place *p)
 	return result == 1 ? read_bytes(p->fd) : result;
 }
 
+/* As many connections of others are before it as get in line. */
+static int wait_connect(struct place *p)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	int result = by_zero(connect(fd, (struct sockaddr *)&p->address, p->address_bytes));
+	int error = errno;
+
+	close(fd);
+	errno = error;
+	return result;
+}
+
+static void accept_one(struct place *p)
+{
+	close(accept(p->fd, NULL, NULL));
+}
+
+static int wait_readv(struct place *p)
+{
+	char bytes[8];
+	struct iovec iov[2] = { { bytes, 4 }, { bytes + 4, 4 } };
+
+	return readv(p->fd, iov, 2) > 0 ? 1 : -1;
+}
+
+static int wait_recvmsg(struct place *p)
+{
+	char bytes[8];
+	struct iovec iov = { bytes, sizeof(bytes) };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	return recvmsg(p->fd, &message, 0) > 0 ? 1 : -1;
+}
+
+static int wait_condition(struct place *p)
+{
+	int error = 0;
+
+	pthread_mutex_lock(&p->mutex);
+	while (!p->word && !error)
+		error = pthread_cond_wait(&p->condition, &p->mutex);
+	p->word = 0;
+	pthread_mutex_unlock(&p->mutex);
+	errno = error;
+	return error ? -1 : 1;
+}
+
+static void complete_condition(struct place *p)
+{
+	pthread_mutex_lock(&p->mutex);
+	p->word = 1;
+	pthread_cond_signal(&p->condition);
+	pthread_mutex_unlock(&p->mutex);
+}
+
 static int wait_semaphore(struct place *p)
 {
 	return by_zero(sem_wait(&p->semaphore));
@@ -680,16 +759,25 @@ static void connect_there(struct place *p)
 	close(fd);
 }
 
-struct message {
-	long type;
-	char text[8];
-};
-
 static int wait_msgrcv(struct place *p)
 {
 	struct message message;
 
 	return msgrcv(p->queue, &message, sizeof(message.text), 0, 0) >= 0 ? 1 : -1;
+}
+
+static int wait_msgsnd(struct place *p)
+{
+	struct message message = { .type = MESSAGE_TYPE };
+
+	return by_zero(msgsnd(p->queue, &message, sizeof(message.text), 0));
+}
+
+static void complete_msgsnd(struct place *p)
+{
+	struct message message;
+
+	msgrcv(p->queue, &message, sizeof(message.text), 0, 0);
 }
 
 static void complete_msgrcv(struct place *p)
@@ -791,6 +879,13 @@ static int wait_child(struct place *p)
 	return waitpid(p->child, &status, 0) == p->child ? 1 : -1;
 }
 
+static int wait_child_by_id(struct place *p)
+{
+	siginfo_t info;
+
+	return by_zero(waitid(P_PID, (id_t)p->child, &info, WEXITED));
+}
+
 static void prepare_child(struct place *p)
 {
 	int ends[2];
@@ -866,17 +961,49 @@ static int wait_write(struct place *p)
 	return write(p->other, bytes, sizeof(bytes)) == (ssize_t)sizeof(bytes) ? 1 : -1;
 }
 
-static void complete_write(struct place *p)
+static void take_megabyte(int fd)
 {
-	static char bytes[1 << 16];
+	static __thread char bytes[1 << 16];
 
 	for (size_t sum = 0; sum < 1 << 20;) {
-		ssize_t n = read(p->fd, bytes, sizeof(bytes));
+		ssize_t n = read(fd, bytes, sizeof(bytes));
 		if (n <= 0)
 			die("read");
 		sum += (size_t)n;
 		usleep(200);
 	}
+}
+
+static void complete_write(struct place *p)
+{
+	take_megabyte(p->fd);
+}
+
+static char megabyte[1 << 20];
+
+static int wait_send(struct place *p)
+{
+	return send(p->fd, megabyte, sizeof(megabyte), 0) == (ssize_t)sizeof(megabyte) ? 1 : -1;
+}
+
+static int wait_writev(struct place *p)
+{
+	struct iovec iov[3] = { { megabyte, 1000 }, { megabyte, 500000 }, { megabyte, sizeof(megabyte) - 501000 } };
+
+	return writev(p->fd, iov, 3) == (ssize_t)sizeof(megabyte) ? 1 : -1;
+}
+
+static int wait_sendmsg(struct place *p)
+{
+	struct iovec iov[2] = { { megabyte, 700000 }, { megabyte, sizeof(megabyte) - 700000 } };
+	struct msghdr message = { .msg_iov = iov, .msg_iovlen = 2 };
+
+	return sendmsg(p->fd, &message, 0) == (ssize_t)sizeof(megabyte) ? 1 : -1;
+}
+
+static void complete_send(struct place *p)
+{
+	take_megabyte(p->other);
 }
 
 static int wait_suspended(struct place *p)
@@ -984,6 +1111,15 @@ static const struct kind kinds[] = {
 	{ "futex, no end", make_nothing, prepare_futex, wait_futex, complete_futex },
 	{ "mq_receive", make_mq, NULL, wait_mq, complete_mq },
 	{ "write of a megabyte", make_pipe, NULL, wait_write, complete_write },
+	{ "connect of AF_UNIX, no end", make_full_unix_listener, NULL, wait_connect, accept_one },
+	{ "msgsnd", make_full_queue, NULL, wait_msgsnd, complete_msgsnd },
+	{ "readv of a pipe", make_pipe, NULL, wait_readv, write_byte },
+	{ "recvmsg, no end", make_pair_without_timeout, NULL, wait_recvmsg, write_byte },
+	{ "pthread_cond_wait", make_condition, NULL, wait_condition, complete_condition },
+	{ "waitid", make_nothing, prepare_child, wait_child_by_id, complete_child },
+	{ "send of a megabyte", make_pair_patient, NULL, wait_send, complete_send },
+	{ "writev of a megabyte", make_pair_patient, NULL, wait_writev, complete_send },
+	{ "sendmsg of a megabyte", make_pair_patient, NULL, wait_sendmsg, complete_send },
 };
 
 /* --- mode quiet --- */

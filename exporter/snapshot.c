@@ -141,8 +141,7 @@ static void process_add_up(struct gauges *gauges, const struct seg_process *proc
 	}
 	for (int i = 0; i < SEG_METHOD_COUNT; i++)
 		for (int scheme = 0; scheme < 2; scheme++)
-			gauges->active_requests[i][scheme] +=
-				atomic_load_explicit(&process->active_requests[i][scheme], memory_order_relaxed);
+			gauges->active_requests[i][scheme] += seg_process_active(process, (enum seg_method)i, (enum seg_scheme)scheme);
 }
 
 static uint64_t clamp(int64_t gauge)

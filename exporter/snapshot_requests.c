@@ -9,6 +9,7 @@
 #include "snapshot_requests.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,30 +49,56 @@ void snapshot_endpoint_times_copy(struct snapshot *snapshot, const struct seg_vi
 
 /* series */
 
-/* Adds a histogram of latencies to buckets. Those behind the last bound belong to +Inf; there are some only if the file
- * is damaged. Returns how many observations it holds. */
-static uint64_t histogram_add(const struct snapshot *snapshot, const struct seg_histogram *from,
-                              uint64_t buckets[static SEG_BOUNDS_MAX + 1], uint64_t *sum_ns)
+static void shard_add(uint64_t *sums, const _Atomic uint64_t *numbers, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		sums[i] += load(&numbers[i]);
+}
+
+/* Sums over all shards of an entry's n numbers, first_entry in shard 0 and stride numbers further on in each next one; less
+ * the baseline, which is no more than they are but in a damaged file. */
+static void shards_read(const struct seg_view *seg, uint64_t *ret_sums, const void *first_entry, size_t stride, size_t n)
+{
+	const _Atomic uint64_t *first = first_entry;
+
+	memset(ret_sums, 0, n * sizeof(*ret_sums));
+	for (uint32_t shard = 0; shard < seg->shard_count; shard++)
+		if (seg_shard_is_used(seg, shard))
+			shard_add(ret_sums, first + shard * stride, n);
+	if (!seg_has_baseline_shard(seg) || !seg_shard_is_used(seg, seg->shard_count))
+		return;
+	for (size_t i = 0; i < n; i++) {
+		uint64_t baseline = load(&first[seg->shard_count * stride + i]);
+		ret_sums[i] = ret_sums[i] > baseline ? ret_sums[i] - baseline : 0;
+	}
+}
+
+enum {
+	HISTOGRAM_NUMBERS = sizeof(struct seg_histogram) / sizeof(uint64_t),
+	SIZES_NUMBERS = sizeof(struct seg_sizes) / sizeof(uint64_t),
+};
+
+/* Of latencies; entries: in each shard. Buckets behind the last bound belong to +Inf; there are some only if the file is
+ * damaged. Returns how many observations it holds. */
+static uint64_t histogram_read(const struct snapshot *snapshot, const struct seg_view *seg, const struct seg_histogram *first,
+                               uint32_t entries, uint64_t ret_buckets[static SEG_BOUNDS_MAX + 1], uint64_t *ret_sum_ns)
 {
 	uint32_t infinite = snapshot->config.bound_count;
-	uint64_t count = 0;
+	uint64_t numbers[HISTOGRAM_NUMBERS], count = 0;
 
+	shards_read(seg, numbers, first, (size_t)entries * HISTOGRAM_NUMBERS, HISTOGRAM_NUMBERS);
 	for (uint32_t i = 0; i <= SEG_BOUNDS_MAX; i++) {
-		uint64_t n = load(&from->buckets[i]);
-		buckets[i < infinite ? i : infinite] += n;
-		count += n;
+		ret_buckets[i < infinite ? i : infinite] += numbers[i];
+		count += numbers[i];
 	}
-	*sum_ns += load(&from->sum_ns);
+	*ret_sum_ns = numbers[offsetof(struct seg_histogram, sum_ns) / sizeof(uint64_t)];
 	return count;
 }
 
 static void series_read(const struct snapshot *snapshot, const struct seg_view *seg, struct snapshot_series *series)
 {
-	uint32_t all = seg->slots[SEG_TABLE_SERIES].count;
-
-	for (uint32_t shard = 0; shard < seg->slots[SEG_TABLE_HISTOGRAMS].count / all; shard++)
-		series->count += histogram_add(snapshot, &seg->histograms[(size_t)shard * all + series->slot],
-		                               series->buckets, &series->sum_ns);
+	series->count = histogram_read(snapshot, seg, &seg->histograms[series->slot], seg->slots[SEG_TABLE_SERIES].count,
+	                               series->buckets, &series->sum_ns);
 }
 
 static void exemplar_read(struct snapshot_exemplar *exemplar, const struct seg_exemplar *from)
@@ -385,27 +412,24 @@ static void peers_copy(struct snapshot *snapshot, const struct seg_view *seg)
 
 static void sizes_read(struct snapshot_endpoint *endpoint, const struct seg_view *seg, uint32_t id)
 {
-	uint32_t endpoints = seg->slots[SEG_TABLE_ENDPOINTS].count;
+	size_t stride = (size_t)seg->slots[SEG_TABLE_ENDPOINTS].count * SIZES_NUMBERS;
+	uint64_t numbers[SIZES_NUMBERS];
+	const uint64_t *response = &numbers[offsetof(struct seg_sizes, response_buckets) / sizeof(uint64_t)];
 
-	for (uint32_t shard = 0; shard < seg->slots[SEG_TABLE_SIZES].count / endpoints; shard++) {
-		const struct seg_sizes *from = &seg->sizes[(size_t)shard * endpoints + id];
-		for (int i = 0; i <= SEG_SIZE_BOUNDS; i++) {
-			endpoint->request_buckets[i] += load(&from->request_buckets[i]);
-			endpoint->response_buckets[i] += load(&from->response_buckets[i]);
-		}
-		endpoint->request_sum_bytes += load(&from->request_sum_bytes);
-		endpoint->response_sum_bytes += load(&from->response_sum_bytes);
+	shards_read(seg, numbers, &seg->sizes[id], stride, SIZES_NUMBERS);
+	for (int i = 0; i <= SEG_SIZE_BOUNDS; i++) {
+		endpoint->request_buckets[i] = numbers[i];
+		endpoint->response_buckets[i] = response[i];
 	}
+	endpoint->request_sum_bytes = numbers[SEG_SIZE_BOUNDS + 1];
+	endpoint->response_sum_bytes = response[SEG_SIZE_BOUNDS + 1];
 }
 
 static void first_bytes_read(const struct snapshot *snapshot, struct snapshot_endpoint *endpoint, const struct seg_view *seg,
                              uint32_t id)
 {
-	uint32_t endpoints = seg->slots[SEG_TABLE_ENDPOINTS].count;
-
-	for (uint32_t shard = 0; shard < seg->slots[SEG_TABLE_FIRST_BYTES].count / endpoints; shard++)
-		histogram_add(snapshot, &seg->first_bytes[(size_t)shard * endpoints + id], endpoint->first_byte_buckets,
-		              &endpoint->first_byte_sum_ns);
+	histogram_read(snapshot, seg, &seg->first_bytes[id], seg->slots[SEG_TABLE_ENDPOINTS].count, endpoint->first_byte_buckets,
+	               &endpoint->first_byte_sum_ns);
 }
 
 static void streams_read(struct snapshot_endpoint *endpoint, const struct seg_streams *from)

@@ -1,7 +1,8 @@
 /* What many threads add to with locked instructions is set to zero by one exchange each, so that nothing is lost and
- * nothing counts twice. A thread's own counters are added to without a lock, so they are left alone: their sums now are
- * the baseline that snapshots take off. To keep a baseline of everything instead would take three numbers for each cell of
- * the call tree, a quarter of the segment, or a second file that a server with fewer rights could not open.
+ * nothing counts twice. What is a thread's own, counters and shards of histograms, is added to without a lock, so it is left
+ * alone: its sums now are the baselines that snapshots take off. To keep a baseline of everything instead would take three
+ * numbers for each cell of the call tree, a quarter of the segment, or a second file that a server with fewer rights could
+ * not open.
  *
  * resets is odd meanwhile. A snapshot that saw it odd or change is taken again, and one of before is not subtracted from
  * one of after (exporter/snapshot.c).
@@ -58,28 +59,56 @@ static void clear_exemplar(struct seg_exemplar *exemplar)
 		atomic_compare_exchange_strong(&exemplar->sequence, &sequence, 0);
 }
 
-static void clear_histogram(struct seg_histogram *histogram)
+/* Of an entry's n numbers, first_entry in shard 0 and stride numbers further on in each next one: those of shared shards are
+ * cleared; what the others hold together is their baseline from now on. */
+static void reset_shards(const struct seg_view *seg, void *first_entry, size_t stride, size_t n)
 {
-	CLEAR_ARRAY(histogram->buckets);
-	clear(&histogram->sum_ns);
+	_Atomic uint64_t *first = first_entry;
+	uint32_t baseline = seg->shard_count;
+
+	for (uint32_t shard = 0; shard < seg->shards_shared; shard++)
+		if (seg_shard_is_used(seg, shard))
+			clear_all(first + shard * stride, n);
+	if (!seg_shard_is_used(seg, baseline))
+		return;
+	for (size_t i = 0; i < n; i++) {
+		uint64_t sum = 0;
+		for (uint32_t shard = seg->shards_shared; shard < baseline; shard++)
+			if (seg_shard_is_used(seg, shard))
+				sum += atomic_load_explicit(&first[shard * stride + i], memory_order_relaxed);
+		if (atomic_load_explicit(&first[baseline * stride + i], memory_order_relaxed) != sum)
+			atomic_store_explicit(&first[baseline * stride + i], sum, memory_order_relaxed);
+	}
 }
 
-static void clear_series(const struct seg_view *seg)
+/* What nobody owned yet is all zeros, and so is its baseline: to look at it would be to make its pages. */
+static void use_baseline_shard(const struct seg_view *seg)
+{
+	for (uint32_t shard = seg->shards_shared; shard < seg->shard_count; shard++)
+		if (seg_shard_is_used(seg, shard))
+			atomic_fetch_or(&seg->head->shards_used, 1u << seg->shard_count);
+}
+
+enum {
+	HISTOGRAM_NUMBERS = sizeof(struct seg_histogram) / sizeof(uint64_t),
+	SIZES_NUMBERS = sizeof(struct seg_sizes) / sizeof(uint64_t),
+};
+
+static void reset_series(const struct seg_view *seg)
 {
 	const struct seg_slots *slots = &seg->slots[SEG_TABLE_SERIES];
 
 	for (uint32_t i = 0; (i = seg_table_next(slots, i)) < slots->count; i++) {
 		if (!atomic_load_explicit(&seg->series[i].key, memory_order_relaxed))
 			continue;
-		for (uint32_t shard = 0; shard < seg->slots[SEG_TABLE_HISTOGRAMS].count / slots->count; shard++)
-			clear_histogram(&seg->histograms[(size_t)shard * slots->count + i]);
+		reset_shards(seg, &seg->histograms[i], (size_t)slots->count * HISTOGRAM_NUMBERS, HISTOGRAM_NUMBERS);
 		clear_exemplar(&seg->exemplars[i]);
 	}
 }
 
-static void clear_endpoint(const struct seg_view *seg, uint32_t id)
+static void reset_endpoint(const struct seg_view *seg, uint32_t id)
 {
-	uint32_t count = seg->slots[SEG_TABLE_ENDPOINTS].count, shards = seg->slots[SEG_TABLE_SIZES].count / count;
+	size_t count = seg->slots[SEG_TABLE_ENDPOINTS].count;
 	struct seg_endpoint *endpoint = &seg->endpoints[id];
 	struct seg_streams *streams = &seg->streams[id];
 
@@ -89,21 +118,15 @@ static void clear_endpoint(const struct seg_view *seg, uint32_t id)
 	clear(&streams->opened);
 	CLEAR_ARRAY(streams->buckets);
 	clear(&streams->sum_ns);
-	for (uint32_t shard = 0; shard < shards; shard++) {
-		struct seg_sizes *sizes = &seg->sizes[(size_t)shard * count + id];
-		CLEAR_ARRAY(sizes->request_buckets);
-		clear(&sizes->request_sum_bytes);
-		CLEAR_ARRAY(sizes->response_buckets);
-		clear(&sizes->response_sum_bytes);
-		clear_histogram(&seg->first_bytes[(size_t)shard * count + id]);
-	}
+	reset_shards(seg, &seg->sizes[id], count * SIZES_NUMBERS, SIZES_NUMBERS);
+	reset_shards(seg, &seg->first_bytes[id], count * HISTOGRAM_NUMBERS, HISTOGRAM_NUMBERS);
 }
 
-static void clear_endpoints(const struct seg_view *seg)
+static void reset_endpoints(const struct seg_view *seg)
 {
 	for (uint32_t id = 0; id < seg->slots[SEG_TABLE_ENDPOINTS].count; id++)
 		if (id < SEG_ENDPOINT_FIRST || atomic_load_explicit(&seg->endpoints[id].key, memory_order_relaxed))
-			clear_endpoint(seg, id);
+			reset_endpoint(seg, id);
 }
 
 /* Sum of one counter over all threads; at: where it stands in the first one's. */
@@ -144,8 +167,9 @@ void reset_session(const struct seg_view *seg)
 	 * cannot look like one that was dropped. */
 	clear_cells(seg);
 	clear_slow(seg);
-	clear_series(seg);
-	clear_endpoints(seg);
+	use_baseline_shard(seg);
+	reset_series(seg);
+	reset_endpoints(seg);
 	take_baseline(seg);
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	atomic_store_explicit(&head->reset_mono_ns, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec, memory_order_relaxed);

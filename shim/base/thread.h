@@ -6,6 +6,9 @@
  * Counting: each thread adds into a slot of its own with plain adds of one instruction, which a signal on the same
  * thread cannot split; the threads that found no free slot share slot 0 with locked adds. A slot's counters outlive its
  * owner and the next owner adds on, so a sum over all slots is the truth at any time, whoever died.
+ * Histograms are in shards (layout.h). The first threads that observe something own one each, and add to it with such plain
+ * adds; the others share the rest with locked ones. A thread takes its shard, and its process's gauges of requests if nobody
+ * has them, when it first observes, and gives them back with its slot; from the killed the server takes shards.
  */
 #include "../segment/segment.h"
 
@@ -56,7 +59,9 @@ struct thread {
 	uint64_t answered_ns;     /* when it last answered, 0 = never */
 	uint32_t has_waited;      /* since then, for anything */
 	struct work inherited;    /* for which an heir was made */
-	uint32_t shard;           /* of histograms */
+	uint32_t shard;           /* of histograms: its index, and THREAD_OWNS_SHARD */
+	uint32_t shard_turns;     /* runs of observations without one of its own */
+	uint32_t owns_gauges;     /* active_owned of its process is this thread's */
 	uint32_t tid;             /* 0 = thread_attach was not called */
 	int32_t timer;            /* kernel's id of the CPU timer, -1 = none; owned by sampling/timer */
 	uint64_t stack_low;       /* lowest and one past the highest address of the stack; 0 = not known */
@@ -80,11 +85,12 @@ extern struct seg_view seg __attribute__((visibility("hidden")));
  * No system call but gettid and getpid. */
 void thread_attach(void);
 
-/* Gives the slot back. Later calls of the thread count nowhere until thread_attach. */
+/* Gives back the slot and what else it owns. Later calls of the thread count nowhere until thread_attach. Within a call of
+ * profshim's (own_depth > 1: a handler interrupted it) the shard and the gauges stay the thread's, which may be adding. */
 void thread_detach(void);
 
-/* In the child of fork: the slot is the parent's, and so are the timer and what is pending. What the thread works for it
- * goes on with (work.h). */
+/* In the child of fork: the slot is the parent's, and so are its shard, the timer and what is pending. What the thread works
+ * for it goes on with (work.h). */
 void thread_forget(void);
 
 /* Above the pid in what this process's threads own, 0 in the namespace of the session (SEG_OWNER_FOREIGN). W: setup (process.c). */
@@ -93,17 +99,34 @@ extern uint32_t thread_owner_tag __attribute__((visibility("hidden")));
 /* The gauges of this process, NULL when no slot was free. W: setup (process.c). */
 extern struct seg_process *thread_process __attribute__((visibility("hidden")));
 
-/* Adds n to a counter in the thread's slot. */
-static inline void thread_add(_Atomic uint64_t *counter, uint64_t n)
+/* is_owned: nobody but this thread adds to that counter. */
+static inline void thread_add_to(_Atomic uint64_t *counter, uint64_t n, bool is_owned)
 {
 #if defined(__x86_64__)
-	if (self.is_exclusive) {
+	if (is_owned) {
 		__asm__ volatile("addq %1, %0" : "+m"(*counter) : "er"(n) : "cc");
 		return;
 	}
 #endif
+	(void)is_owned;
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
+
+/* Adds n to a counter in the thread's slot. */
+static inline void thread_add(_Atomic uint64_t *counter, uint64_t n)
+{
+	thread_add_to(counter, n, self.is_exclusive);
+}
+
+/* In self.shard: nobody else adds to it. What one look there tells holds while a handler of the program's may get the thread
+ * another shard, since none that it owns becomes another's. */
+#define THREAD_OWNS_SHARD (1u << 16)
+static inline uint32_t thread_shard_index(uint32_t shard) { return shard & (THREAD_OWNS_SHARD - 1); }
+
+enum { THREAD_SHARD_TURNS = 1024 }; /* until a thread without a shard of its own asks for one again */
+
+/* Takes a shard of its own, or if none is free a shared one: until then it is the first. */
+void thread_take_shard(void);
 
 static inline void thread_count(enum seg_counter counter)
 {

@@ -22,8 +22,8 @@ static bool series_is_of(uint32_t series, uint64_t key)
 	return atomic_load_explicit(&seg.series[series].key, memory_order_relaxed) == key;
 }
 
-/* Index of the histogram in this thread's shard, for count requests. */
-static uint32_t histogram_of(uint64_t key, uint32_t endpoint, uint32_t count)
+/* Index of the label set, for count requests. */
+static uint32_t series_of(uint64_t key, uint32_t endpoint, uint32_t count)
 {
 	const struct seg_slots *slots = &seg.slots[SEG_TABLE_SERIES];
 	uint32_t series = seg_table_place(slots, key);
@@ -32,15 +32,18 @@ static uint32_t histogram_of(uint64_t key, uint32_t endpoint, uint32_t count)
 		series = seg_table_insert(slots, key, NULL);
 	if (series == SEG_NOT_FOUND)
 		series = overflow_series(endpoint, seg_series_peer(key), count);
-	return series == SEG_NOT_FOUND ? SEG_NOT_FOUND : self.shard * slots->count + series;
+	return series;
 }
 
+/* Where to is asked for now and not when the run began: a handler may have forked meanwhile. */
 void observe_run_flush(struct observe_run *run)
 {
-	if (run->count && run->histogram != SEG_NOT_FOUND) {
-		struct seg_histogram *histogram = &seg.histograms[run->histogram];
-		observe_add(&histogram->buckets[run->bucket], run->count);
-		observe_add(&histogram->sum_ns, run->sum_ns);
+	if (run->count && run->series != SEG_NOT_FOUND) {
+		uint32_t shard = self.shard;
+		uint32_t index = thread_shard_index(shard) * seg.slots[SEG_TABLE_SERIES].count + run->series;
+		struct seg_histogram *histogram = &seg.histograms[index];
+		observe_add_to(shard, &histogram->buckets[run->bucket], run->count);
+		observe_add_to(shard, &histogram->sum_ns, run->sum_ns);
 	}
 	run->count = 0;
 	run->sum_ns = 0;
@@ -48,13 +51,13 @@ void observe_run_flush(struct observe_run *run)
 
 void observe_run_begin(struct observe_run *run, uint64_t key, uint32_t endpoint, uint32_t count)
 {
-	uint32_t series_count = seg.slots[SEG_TABLE_SERIES].count;
-
 	observe_run_flush(run);
-	run->histogram = histogram_of(key, endpoint, count);
+	/* Who found no shard of its own asks again now and then: after a reload those of before have gone. */
+	if (__builtin_expect(!(self.shard & THREAD_OWNS_SHARD), 0) && self.shard_turns++ % THREAD_SHARD_TURNS == 0)
+		thread_take_shard();
+	run->series = series_of(key, endpoint, count);
 	/* The overflow label set is looked for each time, so that each time is counted. */
-	bool is_own = run->histogram != SEG_NOT_FOUND && series_is_of(run->histogram - self.shard * series_count, key);
-	run->key = is_own ? key : 0;
+	run->key = run->series != SEG_NOT_FOUND && series_is_of(run->series, key) ? key : 0;
 }
 
 void observe_open(enum seg_protocol protocol, int delta)

@@ -1,8 +1,9 @@
 #pragma once
 /* observe - adds finished requests and sizes of bodies to the segment, and moves the gauges of this process.
  * Context: call.
- * Overlap: any. Histograms are shared by all threads of a shard and are only added to with locked instructions; gauges
- * belong to the process; what is counted in a thread's slot goes through thread.h.
+ * Overlap: any. Histograms are in shards, one of which belongs to the thread or else to many, and are added to as thread.h
+ * says, each number by one instruction; gauges belong to the process, and those of requests besides to one of its threads;
+ * what is counted in a thread's slot goes through thread.h. A reset at the same time finds each add before or after it.
  */
 #include "../base/thread.h"
 
@@ -20,6 +21,12 @@ static inline void observe_add(_Atomic uint64_t *counter, uint64_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
+/* To a number in that shard, a value of self.shard. */
+static inline void observe_add_to(uint32_t shard, _Atomic uint64_t *number, uint64_t n)
+{
+	thread_add_to(number, n, shard & THREAD_OWNS_SHARD);
+}
+
 /* The first bucket whose bound is not below the value; the last is +Inf. */
 static inline uint32_t observe_bucket_of(const uint64_t *bounds, uint32_t count, uint64_t value)
 {
@@ -35,7 +42,7 @@ static inline uint32_t observe_bucket_of(const uint64_t *bounds, uint32_t count,
  * overflow label set of its protocol and method, and OVERFLOW_SERIES counts them. */
 struct observe_run {
 	uint64_t key;       /* of the series; 0 = nothing held */
-	uint32_t histogram; /* index; SEG_NOT_FOUND = it found no place */
+	uint32_t series;    /* index; SEG_NOT_FOUND = it found no place */
 	uint32_t bucket;
 	uint64_t count;
 	uint64_t sum_ns;
@@ -72,19 +79,25 @@ static inline void observe_run_add(struct observe_run *run, const struct observa
 /* The trace id and the span id of a request as the exemplar of its label set. */
 void observe_exemplar(const struct observation *observation, const uint8_t *trace_id, const uint8_t *span_id);
 
+/* Of an endpoint's numbers in that shard. */
+static inline uint32_t observe_index_of(uint32_t shard, uint32_t endpoint)
+{
+	return thread_shard_index(shard) * seg.slots[SEG_TABLE_ENDPOINTS].count + endpoint;
+}
+
 /* first_byte_ns: from the first byte of a request to the first byte of its answer. For the count requests of that duration that
  * run was given last. */
 static inline void observe_first_byte(const struct observe_run *run, uint32_t endpoint, uint64_t duration_ns, uint64_t first_byte_ns,
 				      uint32_t count)
 {
-	uint32_t index = self.shard * seg.slots[SEG_TABLE_ENDPOINTS].count + endpoint;
-	struct seg_histogram *histogram = &seg.first_bytes[index];
+	uint32_t shard = self.shard;
+	struct seg_histogram *histogram = &seg.first_bytes[observe_index_of(shard, endpoint)];
 	uint32_t bucket = run->bucket; /* of the duration, and of an answer that goes out at once */
 
 	if (first_byte_ns != duration_ns)
 		bucket = observe_bucket_of_duration(first_byte_ns);
-	observe_add(&histogram->buckets[bucket], count);
-	observe_add(&histogram->sum_ns, count * first_byte_ns);
+	observe_add_to(shard, &histogram->buckets[bucket], count);
+	observe_add_to(shard, &histogram->sum_ns, count * first_byte_ns);
 }
 
 /* A stream of endpoint begins; it ends after duration_ns. */
@@ -95,35 +108,37 @@ void observe_stream_ended(enum seg_protocol protocol, uint32_t endpoint, uint64_
 void observe_stream_moved(enum seg_protocol protocol, int delta);
 
 /* Bytes of a request's and of a response's body, without framing. */
-static inline struct seg_sizes *observe_sizes_of(uint32_t endpoint)
-{
-	return &seg.sizes[self.shard * seg.slots[SEG_TABLE_ENDPOINTS].count + endpoint];
-}
-
 static inline void observe_request_body(uint32_t endpoint, uint64_t bytes)
 {
-	struct seg_sizes *sizes = observe_sizes_of(endpoint);
+	uint32_t shard = self.shard;
+	struct seg_sizes *sizes = &seg.sizes[observe_index_of(shard, endpoint)];
 
-	observe_add(&sizes->request_buckets[observe_bucket_of(seg_size_bounds, SEG_SIZE_BOUNDS, bytes)], 1);
+	observe_add_to(shard, &sizes->request_buckets[observe_bucket_of(seg_size_bounds, SEG_SIZE_BOUNDS, bytes)], 1);
 	if (bytes)
-		observe_add(&sizes->request_sum_bytes, bytes);
+		observe_add_to(shard, &sizes->request_sum_bytes, bytes);
 }
 
 static inline void observe_response_body(uint32_t endpoint, uint64_t bytes)
 {
-	struct seg_sizes *sizes = observe_sizes_of(endpoint);
+	uint32_t shard = self.shard;
+	struct seg_sizes *sizes = &seg.sizes[observe_index_of(shard, endpoint)];
 
-	observe_add(&sizes->response_buckets[observe_bucket_of(seg_size_bounds, SEG_SIZE_BOUNDS, bytes)], 1);
+	observe_add_to(shard, &sizes->response_buckets[observe_bucket_of(seg_size_bounds, SEG_SIZE_BOUNDS, bytes)], 1);
 	if (bytes)
-		observe_add(&sizes->response_sum_bytes, bytes);
+		observe_add_to(shard, &sizes->response_sum_bytes, bytes);
 }
 
 /* Gauges; delta is 1 or -1. */
 void observe_open(enum seg_protocol protocol, int delta);
 static inline void observe_active(enum seg_method method, enum seg_scheme scheme, int delta)
 {
-	if (thread_process)
-		atomic_fetch_add_explicit(&thread_process->active_requests[method][scheme], delta, memory_order_relaxed);
+	struct seg_process *process = thread_process;
+	bool is_owned = self.owns_gauges;
+
+	if (!process)
+		return;
+	_Atomic int64_t *gauge = is_owned ? &process->active_owned[method][scheme] : &process->active_requests[method][scheme];
+	thread_add_to((_Atomic uint64_t *)gauge, (uint64_t)(int64_t)delta, is_owned);
 }
 
 /* Counters of the thread. */

@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define SEG_MAGIC 0x6d69687366727000ULL /* "\0prfshim", little endian */
-#define SEG_VERSION 4u
+#define SEG_VERSION 5u
 
 #define SEG_TEXT_BYTES 256        /* paths, addresses and names in the header, with their final NUL */
 #define SEG_ENDPOINT_BYTES 192    /* name of an endpoint, with its final NUL */
@@ -24,7 +24,7 @@
 #define SEG_BUILD_ID_BYTES 20     /* SHA-1, what GNU ld and lld write by default */
 #define SEG_BOUNDS_MAX 30         /* latency buckets besides +Inf */
 #define SEG_SIZE_BOUNDS 10        /* body size buckets besides +Inf: see seg_size_bounds in segment.h */
-#define SEG_SHARDS_MAX 8
+#define SEG_SHARDS_MAX 8          /* of histograms, besides the baseline */
 #define SEG_DEPTH_MAX 1024 /* frames kept of a stack */
 #define SEG_STREAM_BOUNDS 7       /* buckets of streams' durations besides +Inf: see seg_stream_bounds_ns in segment.h */
 #define SEG_PEERS_MAX 32          /* servers that the program asks, told apart in labels; the others are one more */
@@ -125,6 +125,12 @@ enum seg_scheme { SEG_SCHEME_PLAIN /* http */, SEG_SCHEME_TLS /* https */ };
 struct seg_series {
 	_Atomic uint64_t key;
 };
+
+/* Shards, of histograms, first bytes and sizes: numbers that are sums over all shards. The first shards_shared of them are
+ * added to by any thread, with locked instructions; each of the others by the thread alone that owns it (shard_owners),
+ * with single ones that are not (base/thread.h). Like a thread's slot it outlives its owner, and the next one adds on.
+ * Where there are any to own, one shard more, behind the last, is the baseline: what those held together at the last
+ * reset, which readers take off, since nobody else may store there. W: the server. */
 
 /* histograms: one for each series in each shard: index = shard * series.count + series.
  * first bytes: time from a request's first byte to its answer's; one for each endpoint in each shard, like sizes. */
@@ -288,7 +294,10 @@ struct seg_process {
 	_Atomic uint32_t has_server;  /* one of its threads serves or waits to */
 	_Atomic uint32_t rings_counted; /* of io_uring that it made or inherited, and that were counted as blind */
 	_Atomic int64_t open_connections[SEG_PROTOCOL_COUNT];
-	_Atomic int64_t active_requests[SEG_METHOD_COUNT][2 /* enum seg_scheme */]; /* HTTP */
+	/* HTTP: the sum of both is the gauge. The second is its own of the one thread that the process gave it to, which adds
+	 * with instructions that are not locked (base/thread.h). */
+	_Atomic int64_t active_requests[SEG_METHOD_COUNT][2 /* enum seg_scheme */];
+	_Atomic int64_t active_owned[SEG_METHOD_COUNT][2];
 	_Atomic int64_t open_streams[SEG_PROTOCOL_COUNT];
 };
 
@@ -376,7 +385,10 @@ struct segment {
 	uint32_t header_bytes; /* sizeof(struct segment) of the writer */
 	uint64_t total_bytes;
 	_Atomic uint32_t ready; /* 1 = all below is written (release/acquire) */
-	uint32_t shard_count;   /* 1..SEG_SHARDS_MAX */
+	uint32_t shard_count;   /* 1..SEG_SHARDS_MAX, the baseline not among them */
+	uint32_t shards_shared; /* 1..shard_count: those that nobody owns stand first */
+	_Atomic uint32_t shards_used; /* a bit for the first, and each that was added to, the baseline's behind the last one's */
+	_Atomic uint64_t shard_owners[SEG_SHARDS_MAX]; /* as seg_thread's owner, 0 = free; W: base/thread.c, setup/process.c */
 	struct seg_span tables[SEG_TABLE_COUNT];
 	_Atomic uint64_t marks[SEG_TABLE_COUNT][SEG_MARK_PARTS / 64]; /* see struct seg_slots */
 

@@ -122,9 +122,9 @@ struct tier {
 	uint32_t stacks;     /* from so many on */
 	uint32_t lives;      /* divisor of what lives at once */
 	uint32_t kinds;      /* divisor of what there are kinds of, by label or name */
-	uint32_t shards_max; /* of histograms */
+	uint32_t shards;     /* of histograms, to be owned if there are three or more, and then with the baseline */
 };
-static const struct tier tiers[] = { { 8192, 1, 1, SEG_SHARDS_MAX }, { 4096, 4, 1, 4 }, { 2048, 4, 2, 2 },
+static const struct tier tiers[] = { { 8192, 1, 1, SEG_SHARDS_MAX + 1 }, { 4096, 4, 1, 4 }, { 2048, 4, 2, 2 },
 				     { STACKS_MIN, 32, 4, 1 } };
 
 static const struct tier *tier_of(uint32_t stacks)
@@ -136,13 +136,11 @@ static const struct tier *tier_of(uint32_t stacks)
 	return tier;
 }
 
-static void table_counts(uint32_t ret_counts[SEG_TABLE_COUNT], uint32_t stacks, uint32_t shard_count)
+static void table_counts(uint32_t ret_counts[SEG_TABLE_COUNT], uint32_t stacks)
 {
 	const struct tier *tier = tier_of(stacks);
 	uint32_t endpoints = ENDPOINTS / tier->kinds, series = SERIES / tier->kinds, modules = MODULES / tier->kinds;
 
-	if (shard_count > tier->shards_max)
-		shard_count = tier->shards_max;
 	ret_counts[SEG_TABLE_THREADS] = THREADS / tier->lives;
 	ret_counts[SEG_TABLE_PROCESSES] = PROCESSES / tier->kinds;
 	ret_counts[SEG_TABLE_FRAMES] = stacks;
@@ -151,9 +149,9 @@ static void table_counts(uint32_t ret_counts[SEG_TABLE_COUNT], uint32_t stacks, 
 	ret_counts[SEG_TABLE_MODULES] = modules;
 	ret_counts[SEG_TABLE_ENDPOINTS] = endpoints;
 	ret_counts[SEG_TABLE_SERIES] = series;
-	ret_counts[SEG_TABLE_HISTOGRAMS] = series * shard_count;
-	ret_counts[SEG_TABLE_SIZES] = endpoints * shard_count;
-	ret_counts[SEG_TABLE_FIRST_BYTES] = endpoints * shard_count;
+	ret_counts[SEG_TABLE_HISTOGRAMS] = series * tier->shards;
+	ret_counts[SEG_TABLE_SIZES] = endpoints * tier->shards;
+	ret_counts[SEG_TABLE_FIRST_BYTES] = endpoints * tier->shards;
 	ret_counts[SEG_TABLE_EXEMPLARS] = series;
 	ret_counts[SEG_TABLE_STREAMS] = endpoints;
 	ret_counts[SEG_TABLE_PEERS] = SEG_PEERS_MAX;
@@ -166,12 +164,12 @@ static void table_counts(uint32_t ret_counts[SEG_TABLE_COUNT], uint32_t stacks, 
 }
 
 /* Lays the tables out one after the other; returns the end of the last. */
-static uint64_t table_spans(struct seg_span ret_spans[SEG_TABLE_COUNT], uint32_t stacks, uint32_t shard_count)
+static uint64_t table_spans(struct seg_span ret_spans[SEG_TABLE_COUNT], uint32_t stacks)
 {
 	uint32_t counts[SEG_TABLE_COUNT];
 	uint64_t offset = sizeof(struct segment);
 
-	table_counts(counts, stacks, shard_count);
+	table_counts(counts, stacks);
 	for (int table = 0; table < SEG_TABLE_COUNT; table++) {
 		offset = (offset + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 		ret_spans[table] = (struct seg_span){ offset, counts[table], strides[table] };
@@ -186,7 +184,7 @@ static uint32_t stacks_for(size_t ceiling_bytes)
 	struct seg_span spans[SEG_TABLE_COUNT];
 
 	for (uint32_t stacks = STACKS_MAX; stacks >= STACKS_MIN; stacks /= 2)
-		if (table_spans(spans, stacks, SEG_SHARDS_MAX) <= ceiling_bytes)
+		if (table_spans(spans, stacks) <= ceiling_bytes)
 			return stacks;
 	return 0;
 }
@@ -196,24 +194,31 @@ size_t seg_bytes_for(size_t ceiling_bytes)
 	struct seg_span spans[SEG_TABLE_COUNT];
 	uint32_t stacks = stacks_for(ceiling_bytes);
 
-	return stacks ? table_spans(spans, stacks, SEG_SHARDS_MAX) : 0;
+	return stacks ? table_spans(spans, stacks) : 0;
 }
 
-void seg_format(void *base, size_t bytes, uint32_t shard_count)
+/* Shards for all threads: one for each core, but half of them are for those that own one. */
+static uint32_t shared_of(uint32_t shard_count, uint32_t cores)
+{
+	uint32_t half = shard_count < 2 ? 1 : shard_count / 2;
+
+	return cores < 1 ? 1 : cores < half ? cores : half;
+}
+
+void seg_format(void *base, size_t bytes, uint32_t cores)
 {
 	struct segment *head = base;
+	uint32_t stacks = stacks_for(bytes), shards = tier_of(stacks)->shards;
+	bool has_baseline = shards >= 3;
 
-	if (shard_count < 1)
-		shard_count = 1;
-	uint32_t stacks = stacks_for(bytes);
-	if (shard_count > tier_of(stacks)->shards_max)
-		shard_count = tier_of(stacks)->shards_max;
 	head->magic = SEG_MAGIC;
 	head->version = SEG_VERSION;
 	head->header_bytes = sizeof(struct segment);
 	head->total_bytes = bytes;
-	head->shard_count = shard_count;
-	table_spans(head->tables, stacks, shard_count);
+	head->shard_count = has_baseline ? shards - 1 : shards;
+	head->shards_shared = has_baseline ? shared_of(head->shard_count, cores) : shards;
+	head->shards_used = 1;
+	table_spans(head->tables, stacks);
 }
 
 void seg_publish(struct segment *head)
@@ -238,16 +243,17 @@ static bool layout_is_sound(const struct segment *head, size_t bytes)
 	for (int table = 0; table < SEG_TABLE_COUNT; table++)
 		if (!span_is_sound(head, table, bytes))
 			return false;
-	if (head->shard_count < 1 || head->shard_count > SEG_SHARDS_MAX)
+	if (head->shard_count > SEG_SHARDS_MAX || head->shards_shared < 1 || head->shards_shared > head->shard_count)
 		return false;
 	if (head->config.bound_count > SEG_BOUNDS_MAX)
 		return false;
-	uint32_t endpoints = head->tables[SEG_TABLE_ENDPOINTS].count, series = head->tables[SEG_TABLE_SERIES].count;
+	uint64_t endpoints = head->tables[SEG_TABLE_ENDPOINTS].count, series = head->tables[SEG_TABLE_SERIES].count;
+	uint32_t shards = head->shard_count + (head->shards_shared < head->shard_count);
 	/* What is indexed by something else must be as large as that. */
-	return head->tables[SEG_TABLE_HISTOGRAMS].count == series * head->shard_count &&
+	return head->tables[SEG_TABLE_HISTOGRAMS].count == series * shards &&
 	       head->tables[SEG_TABLE_EXEMPLARS].count == series &&
-	       head->tables[SEG_TABLE_SIZES].count == endpoints * head->shard_count &&
-	       head->tables[SEG_TABLE_FIRST_BYTES].count == endpoints * head->shard_count &&
+	       head->tables[SEG_TABLE_SIZES].count == endpoints * shards &&
+	       head->tables[SEG_TABLE_FIRST_BYTES].count == endpoints * shards &&
 	       head->tables[SEG_TABLE_STREAMS].count == endpoints && head->tables[SEG_TABLE_SLOW].count % endpoints == 0 &&
 	       head->tables[SEG_TABLE_PEERS].count == SEG_PEERS_MAX && endpoints > SEG_ENDPOINT_FIRST &&
 	       head->tables[SEG_TABLE_MODULES].count > SEG_MODULE_FIRST &&
@@ -287,6 +293,8 @@ enum seg_problem seg_view_init(struct seg_view *ret_view, void *base, size_t byt
 		return SEG_PROBLEM_LAYOUT;
 
 	ret_view->head = head;
+	ret_view->shard_count = head->shard_count;
+	ret_view->shards_shared = head->shards_shared;
 	ret_view->threads = table_at(ret_view, SEG_TABLE_THREADS);
 	ret_view->processes = table_at(ret_view, SEG_TABLE_PROCESSES);
 	ret_view->frames = table_at(ret_view, SEG_TABLE_FRAMES);

@@ -32,6 +32,7 @@ struct seg_view {
 	struct seg_unwind *unwind;
 	struct seg_unwind_piece *unwind_arena;
 	struct seg_slots slots[SEG_TABLE_COUNT]; /* the same tables, for table.h */
+	uint32_t shard_count, shards_shared;     /* of the head, found good */
 };
 
 /* A table of unwind rules (unwind.h), its bounds found good. */
@@ -60,8 +61,8 @@ const char *seg_problem_text(enum seg_problem problem);
 size_t seg_bytes_for(size_t ceiling_bytes);
 
 /* Lays a segment out in base (zeroed, bytes as seg_bytes_for gave). The caller then fills head->config and the names and
- * calls seg_publish. */
-void seg_format(void *base, size_t bytes, uint32_t shard_count);
+ * calls seg_publish. cores: at most so many shards of histograms are for all threads; the others are to be owned. */
+void seg_format(void *base, size_t bytes, uint32_t cores);
 void seg_publish(struct segment *head);
 
 /* Checks bytes at base and fills ret_view. Trusts nothing: base may be any file. */
@@ -98,6 +99,20 @@ uint32_t seg_sqlstate_class(char first, char second);
 
 /* Back to its two characters, with a final NUL. */
 void seg_sqlstate_text(char ret_text[static 3], uint32_t status);
+
+/* Shards in which there may be something else than zeros. The baseline is the one of index shard_count. */
+static inline bool seg_has_baseline_shard(const struct seg_view *view) { return view->shards_shared < view->shard_count; }
+static inline bool seg_shard_is_used(const struct seg_view *view, uint32_t shard)
+{
+	return atomic_load_explicit(&view->head->shards_used, memory_order_acquire) >> shard & 1;
+}
+
+/* The gauge of requests that have begun and not ended. */
+static inline int64_t seg_process_active(const struct seg_process *process, enum seg_method method, enum seg_scheme scheme)
+{
+	return (int64_t)((uint64_t)atomic_load_explicit(&process->active_requests[method][scheme], memory_order_relaxed) +
+			 (uint64_t)atomic_load_explicit(&process->active_owned[method][scheme], memory_order_relaxed));
+}
 
 /* Keys, as layout.h gives them. */
 static inline uint64_t seg_frame_key(uint32_t module, uint64_t offset) { return (uint64_t)module << 48 | (offset & 0xffffffffffffULL); }

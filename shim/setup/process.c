@@ -41,8 +41,10 @@ static void clear_gauges(struct seg_process *process)
 		atomic_store_explicit(&process->open_streams[i], 0, memory_order_relaxed);
 	}
 	for (int i = 0; i < SEG_METHOD_COUNT; i++)
-		for (int scheme = 0; scheme < 2; scheme++)
+		for (int scheme = 0; scheme < 2; scheme++) {
 			atomic_store_explicit(&process->active_requests[i][scheme], 0, memory_order_relaxed);
+			atomic_store_explicit(&process->active_owned[i][scheme], 0, memory_order_relaxed);
+		}
 }
 
 /* Frees the entries of connections for whose owner is_left says so. */
@@ -385,7 +387,7 @@ static bool has_place(uint32_t tagged)
  * that is ending go on for a moment. */
 static bool is_foreign_thread_dead(uint32_t slot, uint32_t tagged)
 {
-	static uint64_t seen[16]; /* a bit for each slot: its process had no place */
+	static uint64_t seen[17]; /* a bit for each slot, or shard behind them: its owner's process had no place */
 	uint64_t bit = 1ULL << slot % 64;
 
 	if (slot / 64 >= sizeof(seen) / sizeof(seen[0]) || is_foreign())
@@ -409,16 +411,23 @@ static bool is_thread_dead(uint32_t slot, uint64_t owner)
 	return syscall(SYS_tgkill, (pid_t)(tagged & ~tag), (pid_t)(uint32_t)owner, 0) < 0 && errno == ESRCH;
 }
 
+/* slot: a number of its own for what is owned. */
+static void take_from_dead(_Atomic uint64_t *word, uint32_t slot)
+{
+	uint64_t owner = atomic_load_explicit(word, memory_order_acquire);
+
+	if (owner && is_thread_dead(slot, owner))
+		atomic_compare_exchange_strong_explicit(word, &owner, 0, memory_order_release, memory_order_relaxed);
+}
+
 static void bury_threads(void)
 {
 	const struct seg_slots *threads = &seg.slots[SEG_TABLE_THREADS];
 
-	for (uint32_t i = 1; (i = seg_table_next(threads, i)) < threads->count; i++) {
-		uint64_t owner = atomic_load_explicit(&seg.threads[i].owner, memory_order_acquire);
-		if (owner && is_thread_dead(i, owner))
-			atomic_compare_exchange_strong_explicit(&seg.threads[i].owner, &owner, 0, memory_order_release,
-								memory_order_relaxed);
-	}
+	for (uint32_t i = 1; (i = seg_table_next(threads, i)) < threads->count; i++)
+		take_from_dead(&seg.threads[i].owner, i);
+	for (uint32_t i = 0; i < SEG_SHARDS_MAX; i++)
+		take_from_dead(&seg.head->shard_owners[i], threads->count + i);
 }
 
 /* An entry that was claimed while its process was going, or by a process without a place. */

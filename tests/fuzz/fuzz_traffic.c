@@ -100,7 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 	for (int i = 0; i < SEG_METHOD_COUNT; i++)
 		for (int scheme = SEG_SCHEME_PLAIN; scheme <= SEG_SCHEME_TLS; scheme++)
-			if (thread_process->active_requests[i][scheme])
+			if (seg_process_active(thread_process, (enum seg_method)i, (enum seg_scheme)scheme))
 				abort();
 	check_listing();
 	return 0;

@@ -116,6 +116,7 @@ void made_init_within(struct made_session *made, size_t ceiling_bytes)
 	head->hz_now = 99;
 	head->config.budget_ppm = 10000;
 	memset(head->marks, 0xff, sizeof(head->marks)); /* entries are written here without the tables' own functions */
+	head->shards_used = 3;
 	seg_publish(head);
 	if (seg_view_init(&made->seg, made->base, bytes) != SEG_OK)
 		exit(99);

@@ -210,6 +210,28 @@ START_TEST(shards_of_a_histogram_are_added_up)
 }
 END_TEST
 
+START_TEST(a_baseline_beyond_what_the_shards_hold_is_damage_and_makes_no_giant_numbers)
+{
+	made_command(&made, "number bounds 100 200");
+	made_command(&made, "endpoint e http GET \"GET /\"");
+	made_command(&made, "requests e 200 - http 5 150");
+	uint32_t shard = made.seg.shard_count, series = seg_table_find(&made.seg.slots[SEG_TABLE_SERIES], seg_series_key(3, 200, 0, 0));
+	struct seg_histogram *baseline = &made.seg.histograms[shard * made.seg.slots[SEG_TABLE_SERIES].count + series];
+	baseline->buckets[1] = 2;
+	baseline->buckets[2] = 1;
+	baseline->sum_ns = UINT64_MAX;
+	struct snapshot *snapshot = take();
+	ck_assert_uint_eq(snapshot->series[0].count, 5); /* nobody says that it is in use */
+	snapshot_free(snapshot);
+	made.seg.head->shards_used = UINT32_MAX;
+	snapshot = take();
+	ck_assert_uint_eq(snapshot->series[0].buckets[1], 3);
+	ck_assert_uint_eq(snapshot->series[0].count, 3);
+	ck_assert_uint_eq(snapshot->series[0].sum_ns, 0);
+	snapshot_free(snapshot);
+}
+END_TEST
+
 START_TEST(parents_may_stand_behind_their_children)
 {
 	/* Hashed places: of 200 chained nodes many parents lie behind. */
@@ -961,6 +983,7 @@ int main(void)
 	tcase_add_test(tests, gauges_are_summed_over_owned_slots_and_never_negative);
 	tcase_add_test(tests, threads_are_those_that_live_processes_have_attached);
 	tcase_add_test(tests, shards_of_a_histogram_are_added_up);
+	tcase_add_test(tests, a_baseline_beyond_what_the_shards_hold_is_damage_and_makes_no_giant_numbers);
 	tcase_add_test(tests, parents_may_stand_behind_their_children);
 	tcase_add_test(tests, what_stands_in_marked_parts_is_found);
 	tcase_add_test(tests, a_ring_of_parents_is_cut);

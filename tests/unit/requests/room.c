@@ -263,7 +263,7 @@ int64_t room_open_connections(enum seg_protocol protocol)
 
 int64_t room_active(enum seg_method method)
 {
-	return thread_process->active_requests[method][SEG_SCHEME_PLAIN];
+	return seg_process_active(thread_process, method, SEG_SCHEME_PLAIN);
 }
 
 int64_t room_open_streams(enum seg_protocol protocol)
@@ -288,7 +288,7 @@ bool room_is_balanced(void)
 			if (seg.processes[i].open_connections[protocol] || seg.processes[i].open_streams[protocol])
 				return false;
 		for (int method = 0; method < SEG_METHOD_COUNT; method++)
-			if (seg.processes[i].active_requests[method][0] || seg.processes[i].active_requests[method][1])
+			if (seg_process_active(&seg.processes[i], method, SEG_SCHEME_PLAIN) || seg_process_active(&seg.processes[i], method, SEG_SCHEME_TLS))
 				return false;
 	}
 	return true;

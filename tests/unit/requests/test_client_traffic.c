@@ -664,6 +664,7 @@ START_TEST(an_exec_that_fails_leaves_gauges_and_listings_as_they_were)
 	/* As process_leave and process_enter do. */
 	memset((void *)thread_process->open_connections, 0, sizeof(thread_process->open_connections));
 	memset((void *)thread_process->active_requests, 0, sizeof(thread_process->active_requests));
+	memset((void *)thread_process->active_owned, 0, sizeof(thread_process->active_owned));
 	memset((void *)thread_process->open_streams, 0, sizeof(thread_process->open_streams));
 	for (uint32_t i = 0; i < seg.slots[SEG_TABLE_CONNECTIONS].count; i++)
 		seg.connections[i].owner = seg.connections[i].owner ? 1ULL << 32 : 0; /* somebody else's already */

@@ -588,7 +588,7 @@ START_TEST(latencies_fall_into_the_first_bucket_whose_bound_is_not_below)
 		room_answer(5, 0);
 		uint32_t series = seg_table_find(&seg.slots[SEG_TABLE_SERIES],
 						 seg_series_key(room_endpoint(SEG_PROTOCOL_HTTP, "GET /a"), 200, SEG_ERROR_NONE, SEG_SCHEME_PLAIN));
-		struct seg_histogram *histogram = &seg.histograms[self.shard * seg.slots[SEG_TABLE_SERIES].count + series];
+		struct seg_histogram *histogram = &seg.histograms[thread_shard_index(self.shard) * seg.slots[SEG_TABLE_SERIES].count + series];
 		ck_assert_uint_eq(histogram->buckets[buckets[i]], 1);
 		memset(histogram, 0, sizeof(*histogram));
 	}

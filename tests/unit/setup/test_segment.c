@@ -125,6 +125,33 @@ START_TEST(a_ceiling_is_kept_and_one_too_low_is_refused)
 }
 END_TEST
 
+static void format_again(size_t ceiling, uint32_t cores)
+{
+	munmap(base, bytes);
+	bytes = seg_bytes_for(ceiling);
+	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	seg_format(base, bytes, cores);
+	seg_publish(base);
+	ck_assert_int_eq(seg_view_init(&view, base, bytes), SEG_OK);
+}
+
+START_TEST(half_of_the_shards_or_more_are_to_be_owned_and_their_baseline_is_one_more)
+{
+	static const struct { size_t ceiling; uint32_t cores, shared, all; } cases[] = {
+		{ 32u << 20, 0, 1, 8 }, { 32u << 20, 2, 2, 8 }, { 32u << 20, 64, 4, 8 }, { 8u << 20, 2, 1, 3 },
+		{ 4u << 20, 2, 2, 2 }, { 1u << 20, 2, 1, 1 }, /* too few to own any: no baseline */
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		format_again(cases[i].ceiling, cases[i].cores);
+		ck_assert_uint_eq(view.shards_shared, cases[i].shared);
+		ck_assert_uint_eq(view.shard_count, cases[i].all);
+		ck_assert_uint_eq(view.slots[SEG_TABLE_HISTOGRAMS].count,
+				  view.slots[SEG_TABLE_SERIES].count * (cases[i].all + (cases[i].all > 2)));
+	}
+}
+END_TEST
+
 static enum seg_problem problem_of(void *start, size_t n)
 {
 	struct seg_view other = { 0 };
@@ -170,6 +197,24 @@ START_TEST(tables_out_of_bounds_are_refused)
 }
 END_TEST
 
+START_TEST(numbers_of_shards_that_cannot_be_are_refused)
+{
+	struct segment *head = base;
+	uint32_t count = head->shard_count, shared = head->shards_shared;
+	const uint32_t forged[][2] = { { 0, 0 }, { count, 0 }, { count, count }, { count, count + 1 }, { count + 1, shared },
+				       { SEG_SHARDS_MAX + 1, shared }, { UINT32_MAX, UINT32_MAX } };
+
+	for (size_t i = 0; i < sizeof(forged) / sizeof(forged[0]); i++) {
+		head->shard_count = forged[i][0];
+		head->shards_shared = forged[i][1];
+		ck_assert_int_eq(problem_of(base, bytes), SEG_PROBLEM_LAYOUT);
+	}
+	head->shard_count = count;
+	head->shards_shared = shared;
+	ck_assert_int_eq(problem_of(base, bytes), SEG_OK);
+}
+END_TEST
+
 START_TEST(a_file_that_is_missing_empty_or_short_is_refused)
 {
 	char path[] = "/tmp/profshim-test-XXXXXX";
@@ -205,8 +250,10 @@ int main(void)
 	tcase_add_test(tests, keys_of_bytes_differ_by_bytes_length_and_seed);
 	tcase_add_test(tests, keys_give_back_what_they_were_made_of);
 	tcase_add_test(tests, a_ceiling_is_kept_and_one_too_low_is_refused);
+	tcase_add_test(tests, half_of_the_shards_or_more_are_to_be_owned_and_their_baseline_is_one_more);
 	tcase_add_test(tests, what_is_no_segment_is_refused_with_the_reason);
 	tcase_add_loop_test(tests, tables_out_of_bounds_are_refused, 0, SEG_TABLE_COUNT);
+	tcase_add_test(tests, numbers_of_shards_that_cannot_be_are_refused);
 	tcase_add_test(tests, a_file_that_is_missing_empty_or_short_is_refused);
 	int failed = run_tests(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;

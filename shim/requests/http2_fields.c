@@ -145,7 +145,7 @@ void http2_fields_begin(struct http2_room *room, bool is_known)
 /* --- blocks that come again --- */
 
 enum {
-	BLOCK_BYTES_MAX = 32, /* a field is a byte or two */
+	BLOCK_BYTES_MAX = 64, /* a field is a byte or two, but for a path or a length that the client puts into no table */
 	PATH_BYTES_MAX = 95,
 };
 
@@ -170,20 +170,57 @@ struct http2_fields *http2_remembered_find(const struct http2_remembered *rememb
 	return NULL;
 }
 
-/* Indexed fields only: RFC 7541 clauses 5.1 and 6.1. The block is known to be valid. */
-static bool leaves_table_alone(const uint8_t *block, size_t n)
+/* RFC 7541 clause 5.1, of a block that is known to be valid: the integer that begins in the low bits of block[*at], which
+ * comes to lie behind it. */
+static size_t pass_integer(const uint8_t *block, size_t n, size_t *at, uint8_t low_bits)
 {
-	enum { INDEXED = 0x80, LONG_INDEX = 0xff, CONTINUED = 0x80 };
+	enum { CONTINUED = 0x80, SHIFT = 7, SHIFT_MAX = 28 };
+	size_t value = block[(*at)++] & low_bits;
 
-	for (size_t i = 0; i < n; i++) {
-		if (!(block[i] & INDEXED))
-			return false;
-		if (block[i] != LONG_INDEX)
-			continue;
-		while (++i < n && block[i] & CONTINUED)
-			;
+	for (unsigned shift = 0; value >= low_bits && *at < n && shift <= SHIFT_MAX; shift += SHIFT) {
+		uint8_t byte = block[(*at)++];
+		value += (size_t)(byte & ~CONTINUED) << shift;
+		if (!(byte & CONTINUED))
+			break;
 	}
-	return true;
+	return value;
+}
+
+/* Clause 5.2. */
+static void pass_string(const uint8_t *block, size_t n, size_t *at)
+{
+	size_t bytes = *at < n ? pass_integer(block, n, at, 0x7f) : 0;
+
+	*at = bytes < n - *at ? *at + bytes : n;
+}
+
+enum block_kind {
+	BLOCK_CHANGES_TABLE,
+	BLOCK_IS_SECRET, /* has a field that its sender wants nobody to keep: clause 6.2.3 */
+	BLOCK_MAY_COME_AGAIN,
+};
+
+/* By the forms of its fields: clause 6. */
+static enum block_kind kind_of(const uint8_t *block, size_t n)
+{
+	enum { INDEXED = 0x80, INTO_TABLE = 0x40, TABLE_SIZE = 0x20, NEVER_KEPT = 0x10 };
+	enum block_kind kind = BLOCK_MAY_COME_AGAIN;
+
+	for (size_t at = 0; at < n;) {
+		uint8_t form = block[at];
+		if (form & INDEXED) {
+			pass_integer(block, n, &at, 0x7f);
+			continue;
+		}
+		if (form & (INTO_TABLE | TABLE_SIZE))
+			return BLOCK_CHANGES_TABLE;
+		if (form & NEVER_KEPT)
+			kind = BLOCK_IS_SECRET;
+		if (!pass_integer(block, n, &at, 0x0f))
+			pass_string(block, n, &at);
+		pass_string(block, n, &at);
+	}
+	return kind;
 }
 
 /* Where the next block is remembered; NULL: there is no memory. */
@@ -205,13 +242,12 @@ static struct http2_block *place_of_next(struct http2_remembered *remembered)
 
 struct http2_fields *http2_remember(struct http2_remembered *remembered, const char *block, size_t n, struct http2_room *room)
 {
-	if (!leaves_table_alone((const uint8_t *)block, n)) {
+	enum block_kind kind = kind_of((const uint8_t *)block, n);
+	bool fits = n <= BLOCK_BYTES_MAX && room->fields.path_bytes <= PATH_BYTES_MAX;
+
+	if (kind == BLOCK_CHANGES_TABLE)
 		http2_remembered_forget(remembered);
-		return &room->fields;
-	}
-	if (n > BLOCK_BYTES_MAX || room->fields.path_bytes > PATH_BYTES_MAX)
-		return &room->fields;
-	struct http2_block *known = place_of_next(remembered);
+	struct http2_block *known = kind == BLOCK_MAY_COME_AGAIN && fits ? place_of_next(remembered) : NULL;
 	if (!known)
 		return &room->fields;
 	known->bytes = (uint8_t)n;

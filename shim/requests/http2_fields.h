@@ -39,8 +39,9 @@ void http2_fields_begin(struct http2_room *room, bool is_known);
 void http2_fields_keep(struct http2_room *room, const struct hpack_field *field);
 
 /* Blocks of one direction of a connection that say the same whenever they come, since they are made of nothing but indexed
- * fields (RFC 7541 clause 6.1): those do not change the decoder's table, and mean the same until another block does. What
- * gRPC sends is little else, call after call. All zero: none. */
+ * fields and of literals without indexing (RFC 7541 clauses 6.1 and 6.2.2): those do not change the decoder's table, and mean
+ * the same until another block does. What gRPC sends is little else, call after call; what nghttp2 sends has the path and the
+ * length of the content as such literals. All zero: none. */
 enum { HTTP2_REMEMBERED_MAX = 6 };
 struct http2_remembered {
 	struct http2_block *blocks[HTTP2_REMEMBERED_MAX]; /* owns; NULL from the first one that was never needed on */

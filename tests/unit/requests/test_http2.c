@@ -693,6 +693,87 @@ START_TEST(a_block_that_comes_again_is_not_decoded_again)
 }
 END_TEST
 
+/* :path: /X, which goes into no table; form: 0, or 0x10 where nobody shall keep it. */
+static void put_path_as_it_is(struct wire *wire, uint32_t stream, uint8_t form, char name)
+{
+	const char block[] = { (char)GET_METHOD, (char)(form | 4), 2, '/', name };
+
+	put_frame(wire, HEADERS, END_HEADERS | END_STREAM, stream, block, sizeof(block));
+}
+
+/* Whether the second of two blocks that are alike asks for room to be decoded in. */
+static bool is_decoded_again(uint8_t form)
+{
+	struct wire *wire = begin_client();
+	struct http2_step step;
+	struct http2 http;
+
+	ck_assert(hpack_open());
+	put_path_as_it_is(wire, 1, form, 'a');
+	ck_assert(http2_begin(&http, true, 0));
+	feed(&http, wire->bytes, wire->n, &(struct log){ .n = 0 });
+	http.room = NULL;
+	wire->n = 0;
+	put_path_as_it_is(wire, 3, form, 'a');
+	step = http2_read(&http, wire->bytes, wire->n);
+	ck_assert_int_eq(step.event, HTTP2_BEGIN);
+	step = http2_read(&http, wire->bytes + step.used_bytes, wire->n - step.used_bytes);
+	if (step.event == HTTP2_HEAD)
+		ck_assert_mem_eq(http.fields->path, "/a", 2);
+	else
+		ck_assert_int_eq(step.event, HTTP2_NEEDS_ROOM);
+	http2_end(&http);
+	return step.event == HTTP2_NEEDS_ROOM;
+}
+
+START_TEST(a_block_with_a_path_in_no_table_is_not_decoded_again)
+{
+	ck_assert(!is_decoded_again(0));
+}
+END_TEST
+
+START_TEST(a_block_that_nobody_shall_keep_is_not_remembered)
+{
+	ck_assert(is_decoded_again(0x10));
+}
+END_TEST
+
+START_TEST(a_literal_in_no_table_leaves_what_others_say)
+{
+	struct wire *wire = begin_client();
+
+	put_path_into_table(wire, 1, 'a');
+	put_path_of_table(wire, 3, 0);
+	put_path_as_it_is(wire, 5, 0, 'b');
+	put_path_as_it_is(wire, 7, 0, 'c');
+	put_path_as_it_is(wire, 9, 0x10, 'd');
+	put_path_of_table(wire, 11, 0);
+	put_path_as_it_is(wire, 13, 0, 'b');
+	assert_everywhere(true, wire, "begin 1;head 1 GET /a end;begin 3;head 3 GET /a end;begin 5;head 5 GET /b end;"
+				      "begin 7;head 7 GET /c end;begin 9;head 9 GET /d end;begin 11;head 11 GET /a end;"
+				      "begin 13;head 13 GET /b end;");
+}
+END_TEST
+
+/* Names, values and lengths are bytes that look like anything, and what follows them may go into the table. */
+START_TEST(a_field_behind_literals_may_change_the_table)
+{
+	enum { VALUE_BYTES = 0x7f + 3 };
+	char block[VALUE_BYTES + 16] = { 0x00, 2, 'x', 'y', 0x7f, 3 };
+	const char behind[] = { 0x0f, 0 /* the 15th of the static table */, 1, 'z', (char)GET_METHOD, 0x40 | 4, 2, '/', 'b' };
+	struct wire *wire = begin_client();
+
+	memset(block + 6, 0x40, VALUE_BYTES);
+	memcpy(block + 6 + VALUE_BYTES, behind, sizeof(behind));
+	put_path_into_table(wire, 1, 'a');
+	put_path_of_table(wire, 3, 0);
+	put_frame(wire, HEADERS, END_HEADERS | END_STREAM, 5, block, 6 + VALUE_BYTES + sizeof(behind));
+	put_path_of_table(wire, 7, 0);
+	assert_everywhere(true, wire, "begin 1;head 1 GET /a end;begin 3;head 3 GET /a end;begin 5;head 5 GET /b end;"
+				      "begin 7;head 7 GET /b end;");
+}
+END_TEST
+
 START_TEST(a_block_says_what_the_table_holds_when_it_comes)
 {
 	struct wire *wire = begin_client();
@@ -786,6 +867,10 @@ static void add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, a_block_that_comes_again_says_the_same);
 	tcase_add_test(tcase, a_block_that_comes_again_is_not_decoded_again);
+	tcase_add_test(tcase, a_block_with_a_path_in_no_table_is_not_decoded_again);
+	tcase_add_test(tcase, a_block_that_nobody_shall_keep_is_not_remembered);
+	tcase_add_test(tcase, a_literal_in_no_table_leaves_what_others_say);
+	tcase_add_test(tcase, a_field_behind_literals_may_change_the_table);
 	tcase_add_test(tcase, a_block_says_what_the_table_holds_when_it_comes);
 	tcase_add_test(tcase, a_block_in_pieces_may_change_what_others_say);
 	tcase_add_test(tcase, a_table_that_was_emptied_says_nothing_any_more);

@@ -40,6 +40,10 @@ static struct place places[PLACES];
 static uint64_t generation = 1; /* of forks: what the parent had is not the child's. W: timer_forked */
 static _Atomic int32_t place_count;
 
+/* So many places from its thread's first one on a timer may stand. Only grows, before a place is taken: mostly it is 1, and
+ * who looks for a thread that has no timer, as each new one does, need not look at them all. */
+static _Atomic uint32_t reach;
+
 static __thread struct place *own __attribute__((tls_model("initial-exec"))); /* NULL: not looked for, or none was free */
 
 static _Atomic uint32_t has_logged_failure;
@@ -102,12 +106,19 @@ static struct place *place_for(uint32_t tid, uint32_t i)
 	return &places[(tid + i * STRIDE) % PLACES];
 }
 
+static void extend_reach(uint32_t to)
+{
+	uint32_t now = atomic_load_explicit(&reach, memory_order_relaxed);
+
+	while (now < to && !atomic_compare_exchange_weak_explicit(&reach, &now, to, memory_order_acq_rel, memory_order_relaxed))
+		;
+}
+
 static struct place *find(uint32_t tid)
 {
-	/* Of the first thread of a process: to look at its places would be to make the pages that they are in. */
-	if (!atomic_load_explicit(&place_count, memory_order_acquire))
-		return NULL;
-	for (uint32_t i = 0; i < PROBES; i++) {
+	uint32_t end = atomic_load_explicit(&reach, memory_order_acquire);
+
+	for (uint32_t i = 0; i < end; i++) {
 		struct place *place = place_for(tid, i);
 		if (atomic_load_explicit(&place->owner, memory_order_relaxed) == owner_of(tid))
 			return place;
@@ -131,13 +142,15 @@ static void disarm(struct place *place)
 /* One without a timer; NULL: none is free. */
 static struct place *claim(uint32_t tid)
 {
-	/* Before it is there, for who looks for it. */
-	atomic_fetch_add_explicit(&place_count, 1, memory_order_acq_rel);
+	atomic_fetch_add_explicit(&place_count, 1, memory_order_relaxed);
 	for (uint32_t i = 0; i < PROBES; i++) {
 		struct place *place = place_for(tid, i);
 		uint64_t owner = atomic_load_explicit(&place->owner, memory_order_relaxed);
-		if (!is_free(owner) || !atomic_compare_exchange_strong_explicit(&place->owner, &owner, owner_of(tid),
-										memory_order_acquire, memory_order_relaxed))
+		if (!is_free(owner))
+			continue;
+		extend_reach(i + 1);
+		if (!atomic_compare_exchange_strong_explicit(&place->owner, &owner, owner_of(tid), memory_order_acquire,
+							     memory_order_relaxed))
 			continue;
 		if (owner) /* what stands there was the parent's */
 			atomic_store_explicit(&place->armed, 0, memory_order_relaxed);
@@ -175,11 +188,16 @@ static uint32_t hz_of(const struct place *place)
 	return (uint32_t)((atomic_load_explicit(&place->armed, memory_order_relaxed) & ~ARMED) >> 32);
 }
 
+static uint32_t calling_tid(void)
+{
+	return self.tid ? self.tid : (uint32_t)syscall(SYS_gettid);
+}
+
 /* The calling thread's, which somebody may have made for it. */
 static struct place *own_place(void)
 {
 	if (!own)
-		own = find((uint32_t)syscall(SYS_gettid));
+		own = find(calling_tid());
 	return own;
 }
 
@@ -220,7 +238,7 @@ static bool has_failed(const struct place *place)
 /* The old one goes first, since there may be no room for both. */
 bool timer_start(uint32_t hz, uint64_t first_ns)
 {
-	uint32_t tid = (uint32_t)syscall(SYS_gettid);
+	uint32_t tid = calling_tid();
 
 	bool was_told = has_failed(own_place());
 	drop();
@@ -240,7 +258,7 @@ bool timer_stop(void)
 	bool had_one = drop();
 
 	if (own)
-		give_back(own, (uint32_t)syscall(SYS_gettid));
+		give_back(own, calling_tid());
 	own = NULL;
 	return had_one;
 }
@@ -312,6 +330,7 @@ uint32_t timer_count(void)
 void timer_forked(void)
 {
 	generation++;
+	atomic_store_explicit(&reach, 0, memory_order_relaxed);
 	atomic_store_explicit(&place_count, 0, memory_order_relaxed);
 	self.timer = -1;
 	own = NULL;

@@ -25,6 +25,8 @@ HANDLERS = {"same": "a sample of profshim's, the stack as it was", "moved": "the
             "peer_backtrace_moved": "the same, five frames are others", "peer_cursor": "libunwind's cursor",
             "peer_gperftools_same": "a sample of gperftools'", "peer_gperftools_moved": "the same, five frames are others"}
 PEERS = {"cursor": "libunwind's cursor", "backtrace": "libunwind's `unw_backtrace`", "gperftools": "gperftools' handler"}
+CLOCKS = {"timer": "`timer_create` on the thread's CPU clock", "itimer": "`setitimer`, ITIMER_PROF", "perf": "`perf_event_open`, with a signal",
+          "perf_silent": "the same without the signal"}
 GROWTH = re.compile(r"^growth_([a-z]+)_(\d+)$")
 
 
@@ -139,7 +141,7 @@ def handlers(measured):
 
 def others(measured):
     """Whatever else has a mark to reach."""
-    names = [name for name in measured.values if measured.asked(name) and not name.startswith(("cost_", "handler_", "growth_"))]
+    names = [name for name in measured.values if measured.asked(name) and not name.startswith(("cost_", "handler_", "growth_", "ticks_"))]
     rows = [[LABELS.get(name, name.replace("_", " ")), measured.asked(name), measured.got(name)] for name in names]
     return table(["what", "asked", "got"], rows) if rows else []
 
@@ -160,6 +162,17 @@ def growth(measured, plots):
     return ["CPU time of a sample:", "", *table(["by", "got", "asked of the last"], rows)] if rows else []
 
 
+def ticks(measured):
+    """What the kernel's clocks cost without a handler of ours."""
+    names = [name for name in CLOCKS if "ticks_%s_second" % name in measured.values]
+    if not names:
+        return []
+    rows = [[CLOCKS[name], *(measured.told("ticks_%s_%s" % (name, what)) if "ticks_%s_%s" % (name, what) in measured.values else ""
+                             for what in ("rate", "each", "second", "wait"))] for name in names]
+    lines = ["What the kernel's clocks cost a thread on this machine, 1,000 ticks a second asked for and a handler that does nothing:", ""]
+    return lines + table(["clock", "ticks", "each", "of the thread's time", "for each wait"], rows)
+
+
 def write(tree, folder):
     """The figures of a folder, and its plots, into the tree."""
     measured = Measured(os.path.join(folder, "figures.txt"))
@@ -168,7 +181,7 @@ def write(tree, folder):
     for name in plots:
         shutil.copyfile(os.path.join(folder, name), os.path.join(tree, PLOTS, name))
     lines = [*("Measured by `scripts/bench` on %s." % note for note in measured.notes), "", *costs(measured), *instructions(measured),
-             *handlers(measured), *others(measured), *growth(measured, plots)]
+             *handlers(measured), *ticks(measured), *others(measured), *growth(measured, plots)]
     path = os.path.join(tree, "README.md")
     with open(path) as file:
         before, begin, rest = file.read().partition(BEGIN)

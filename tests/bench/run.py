@@ -4,7 +4,8 @@
     run.py [--pairs N] [--out FOLDER] [--readme | --readme-only] [SECTION[:PART]...]
 
 Sections: cost:WORKLOAD (what profshim costs a server), instructions:WORKLOAD (the same, counted), handler (what a sample costs,
-beside the peers'), startup:PART (how much later a program is up), scrape, growth:WHAT (of a sample's cost). Without any: all.
+beside the peers'), startup:PART (how much later a program is up), scrape, growth:WHAT (of a sample's cost),
+ticks (what the kernel's clocks cost without us). Without any: all.
 """
 import argparse
 import os
@@ -18,12 +19,14 @@ import instructions
 import readme
 import scrape
 import startup
+import ticks
 from harness import BUILD, TREE
 from measure import Figures
 
 SECTIONS = {"cost": (cost.WORKLOADS, cost.measure), "instructions": (instructions.WORKLOADS, instructions.measure),
             "handler": (handler.PARTS, handler.measure), "startup": (startup.PARTS, startup.measure),
-            "scrape": (scrape.PARTS, scrape.measure), "growth": (growth.PARTS, growth.measure)}
+            "scrape": (scrape.PARTS, scrape.measure), "growth": (growth.PARTS, growth.measure),
+            "ticks": (ticks.PARTS, ticks.measure)}
 
 
 def wanted_parts(words):

@@ -53,6 +53,7 @@ static void header_copy(struct snapshot *snapshot, const struct segment *head)
 	snapshot->server_pid = (pid_t)atomic_load_explicit(&head->server_pid, memory_order_relaxed);
 	snapshot->segment_bytes = head->total_bytes;
 	snapshot->hz_now = atomic_load_explicit(&head->hz_now, memory_order_relaxed);
+	snapshot->perf_tick_ns = atomic_load_explicit(&head->perf_tick_ns, memory_order_relaxed);
 	snapshot->perf_threads = atomic_load_explicit(&head->perf_threads, memory_order_relaxed);
 	snapshot->perf_error = (int)(atomic_load_explicit(&head->perf_error, memory_order_relaxed) % 4096);
 	snapshot->reset_mono_ns = load(&head->reset_mono_ns);

@@ -155,6 +155,7 @@ struct snapshot {
 	char program[SEG_TEXT_BYTES], session[SEG_TEXT_BYTES], served_address[SEG_TEXT_BYTES];
 	pid_t server_pid;
 	uint32_t hz_now;       /* the sampling rate in force */
+	uint32_t perf_tick_ns; /* what an expiry of the perf clock costs; 0 = not measured */
 	uint32_t perf_threads; /* that ever had the perf clock */
 	int perf_error;        /* why a thread was refused it last; 0 = none was */
 	uint64_t segment_bytes; /* total size of the file */

@@ -35,8 +35,8 @@ static void write_overhead(const struct snapshot *snapshot, struct json_writer *
 	json_write_end(json);
 }
 
-/* Every thread has a timer on its CPU clock; where the rate is above the kernel's tick those that seldom wait have the perf
- * clock besides. */
+/* Every thread has a timer on its CPU clock; where the rate is above the kernel's tick, and the budget has room for what the
+ * perf clock's expiries cost here, those that seldom wait have that besides. */
 static void write_sampling(const struct snapshot *snapshot, struct json_writer *json)
 {
 	json_write_begin_object(json, "sampling");
@@ -45,6 +45,7 @@ static void write_sampling(const struct snapshot *snapshot, struct json_writer *
 	json_write_text(json, "clock", !snapshot->hz_now ? "none" : snapshot->perf_threads ? "timer and perf" : "timer");
 	json_write_number(json, "perf_threads_begun", snapshot->perf_threads);
 	json_write_text(json, "perf_refused", snapshot->perf_error ? strerror(snapshot->perf_error) : NULL);
+	json_write_seconds(json, "perf_expiry_seconds", snapshot->perf_tick_ns);
 	json_write_number(json, "threads_without_timer", snapshot->counters[SEG_COUNTER_TIMER_FAILED]);
 	json_write_seconds(json, "budget_ratio", (uint64_t)snapshot->config.budget_ppm * 1000);
 	json_write_end(json);

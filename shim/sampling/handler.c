@@ -18,8 +18,6 @@
 /* The first samples of a thread are timed, since they meet everything for the first time, and then one of so many; it stands
  * for the others. To read the clock twice would be a fifth of what a sample takes. */
 enum { TIMED_FIRST = 4, TIMED_EVERY = 8 };
-/* What the kernel spends to bring a signal and to return from it, which no clock of ours sees: measured, 1.5 us. */
-#define SIGNAL_NS 1500
 
 struct handler handler;
 
@@ -143,7 +141,7 @@ static void take_sample(const siginfo_t *info, const ucontext_t *context)
 		uint64_t taken_ns = clock_now_ns() - begin_ns;
 		timed.ns = taken_ns < SAMPLE_NS_MAX ? (uint32_t)taken_ns : SAMPLE_NS_MAX;
 	}
-	thread_add(&self.slot->overhead_ns[SEG_PHASE_SAMPLING], SIGNAL_NS + timed.ns);
+	thread_add(&self.slot->overhead_ns[SEG_PHASE_SAMPLING], PULSE_SIGNAL_NS + timed.ns);
 }
 
 void sig_on_prof(int number, siginfo_t *info, void *context)

@@ -62,8 +62,18 @@ static uint64_t weigh_perf(uint64_t enough_ns)
 	return weight_ns;
 }
 
+/* It expires in the kernel, too, where it makes no sample. */
+static void account_perf(uint64_t told_ns)
+{
+	uint64_t tick_ns = atomic_load_explicit(&seg.head->perf_tick_ns, memory_order_relaxed);
+
+	thread_add(&self.slot->overhead_ns[SEG_PHASE_SAMPLING], told_ns * tick_ns / pulse.perf_ns);
+}
+
 static uint64_t weigh_timer(uint64_t told_ns, uint64_t enough_ns, const ucontext_t *context)
 {
+	if (pulse.perf_head)
+		account_perf(told_ns);
 	pulse.told_ns += (int64_t)told_ns;
 	pulse.owed_ns += (int64_t)told_ns;
 	if (pulse.told_ns >= pulse.look_ns) {

@@ -33,9 +33,9 @@
 
 #define NEW_NS 1000000 /* 1 ms of CPU time: no thread takes that long to come to its first hook, or to us */
 
-/* Waits of a thread in a second of its CPU time: 5.7 us of CPU each with the perf clock (perf.h). */
-#define CALM 200     /* 0.1 %; fewer, and it gets one */
-#define RESTLESS 400 /* more, and it loses it */
+/* What waits may cost a thread with the perf clock, of its CPU time: less, and it gets one; twice as much, and it loses it. To
+ * set a timer and take it back is half as dear as to have it expire (perf.h). */
+#define CALM_PPM 1000 /* 0.1 % */
 
 enum {
 	FOLLOW_TICKS = 2, /* 0.4 s, in which threads that call hooks follow by themselves */
@@ -233,23 +233,26 @@ static uint64_t waits_a_second(void)
 	struct rusage usage;
 
 	if (getrusage(RUSAGE_THREAD, &usage) != 0)
-		return UINT64_MAX;
+		return UINT32_MAX;
 	int64_t cpu_us = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
 	int64_t new_waits = usage.ru_nvcsw - last.waits, new_us = cpu_us - last.cpu_us;
 	last.waits = usage.ru_nvcsw;
 	last.cpu_us = cpu_us;
-	return new_us > 0 && new_waits >= 0 ? (uint64_t)new_waits * 1000000 / (uint64_t)new_us : UINT64_MAX;
+	return new_us > 0 && new_waits >= 0 ? (uint64_t)new_waits * 1000000 / (uint64_t)new_us : UINT32_MAX;
 }
 
 /* Who has set no cap on what sampling costs has the rate that was asked for, on threads that wait often, too. */
 static void look_at_thread(uint32_t hz)
 {
-	uint64_t waits = seg.head->config.budget_ppm ? waits_a_second() : 0;
+	uint32_t budget_ppm = seg.head->config.budget_ppm;
+	uint32_t tick_ns = atomic_load_explicit(&seg.head->perf_tick_ns, memory_order_relaxed);
+	uint32_t perf_hz = perf_rate(hz, sampling.tick_hz, budget_ppm, tick_ns);
+	uint64_t waits_ppm = budget_ppm ? waits_a_second() / 2 * tick_ns / 1000 : 0;
 
-	if (hz <= sampling.tick_hz || waits > RESTLESS)
+	if (hz <= sampling.tick_hz || !perf_hz || waits_ppm > 2 * CALM_PPM)
 		perf_end();
-	else if (!pulse.perf_head && waits < CALM)
-		perf_begin(hz);
+	else if (!pulse.perf_head && waits_ppm < CALM_PPM)
+		perf_begin(perf_hz);
 }
 
 void sampling_follow(void)
@@ -308,6 +311,8 @@ void sampling_tick(void)
 		return;
 	ticks++;
 	unwind_tell();
+	if (rate() > sampling.tick_hz)
+		perf_measure();
 	if (rate() != hz) {
 		hz = rate();
 		if (hz)

@@ -415,6 +415,7 @@ struct segment {
 	 * is used up. W: who makes the segment, then the server (setup/governor.h); R: every hook and handler. */
 	_Atomic uint32_t hz_now;
 	_Atomic uint32_t rate_shift;        /* times that the governor has halved config.hz for it; W: the server */
+	_Atomic uint32_t perf_tick_ns;      /* what an expiry of the perf clock costs here, 0 = not measured; W: the server */
 	_Atomic int64_t uncounted_ns;       /* CPU time that ended threads had used when no sample stood for it; < 0: that samples
 					     * stood for and they had not used (sampling/pulse.h) */
 	_Atomic uint32_t perf_threads;      /* that ever had the perf clock besides their timer */

@@ -361,6 +361,61 @@ START_TEST(a_child_of_vfork_changes_nothing_in_its_parent)
 }
 END_TEST
 
+START_TEST(the_perf_clock_has_the_rate_that_the_budget_has_room_for)
+{
+	enum { TICK_HZ = 250, ONE_PERCENT = 10000, HALF = 500000, BARE = 3000, VIRTUAL = 26000 };
+
+	ck_assert_uint_eq(perf_rate(1000, TICK_HZ, 0, VIRTUAL), 1000);
+	ck_assert_uint_eq(perf_rate(1000, TICK_HZ, 0, 0), 1000);
+	ck_assert_uint_eq(perf_rate(1000, TICK_HZ, HALF, 0), 0); /* what it costs is not known */
+	ck_assert_uint_eq(perf_rate(1000, TICK_HZ, ONE_PERCENT, VIRTUAL), 0); /* 127 would be within it */
+	ck_assert_uint_eq(perf_rate(1000, TICK_HZ, HALF, VIRTUAL), 1000);
+	ck_assert_uint_eq(perf_rate(10000, TICK_HZ, HALF, VIRTUAL), (HALF * 500 - TICK_HZ * PULSE_SAMPLE_NS) / (VIRTUAL + PULSE_SAMPLE_NS));
+	ck_assert_uint_eq(perf_rate(400, TICK_HZ, ONE_PERCENT, BARE), 400);
+	ck_assert_uint_eq(perf_rate(10000, TICK_HZ, ONE_PERCENT, BARE), 516);
+	ck_assert_uint_eq(perf_rate(10000, TICK_HZ, 2000, BARE), 0); /* the timer takes it all */
+}
+END_TEST
+
+static bool is_refused(void)
+{
+	return atomic_load(&seg.head->perf_error) != 0;
+}
+
+START_TEST(what_an_expiry_of_the_perf_clock_costs_is_measured_once)
+{
+	perf_measure();
+	uint32_t tick_ns = atomic_load(&seg.head->perf_tick_ns);
+	if (is_refused())
+		ck_assert_uint_eq(tick_ns, 0);
+	else
+		ck_assert_uint_gt(tick_ns, 100); /* no interrupt is that short */
+	atomic_store(&seg.head->perf_tick_ns, 1);
+	perf_measure();
+	ck_assert_uint_eq(atomic_load(&seg.head->perf_tick_ns), 1);
+	ck_assert_ptr_null((void *)pulse.perf_head);
+}
+END_TEST
+
+START_TEST(each_expiry_of_the_perf_clock_is_accounted_for)
+{
+	enum { DEAR_NS = 1000000, HZ = 1000 };
+
+	sampling_thread_start();
+	atomic_store(&seg.head->perf_tick_ns, DEAR_NS);
+	uint64_t before_ns = fixture_overhead_ns();
+	bool has_begun = perf_begin(HZ);
+	burn(BUSY_NS);
+	perf_end();
+	uint64_t told_ns = fixture_overhead_ns() - before_ns;
+	sampling_thread_stop();
+	ck_assert_uint_ne(has_begun, is_refused());
+	uint64_t expiries = has_begun ? BUSY_NS / (1000000000 / HZ) : 0;
+	ck_assert_uint_ge(told_ns, expiries * DEAR_NS * 9 / 10);
+	ck_assert_uint_le(told_ns, expiries * DEAR_NS * 11 / 10 + BUSY_NS / 10);
+}
+END_TEST
+
 int main(void)
 {
 	TCase *cases[] = { tcase_create("timers") };
@@ -378,5 +433,8 @@ int main(void)
 	tcase_add_test(cases[0], a_timer_that_cannot_be_made_is_counted_and_logged_once);
 	tcase_add_test(cases[0], a_forked_child_is_sampled_by_a_timer_of_its_own);
 	tcase_add_test(cases[0], a_child_of_vfork_changes_nothing_in_its_parent);
+	tcase_add_test(cases[0], the_perf_clock_has_the_rate_that_the_budget_has_room_for);
+	tcase_add_test(cases[0], what_an_expiry_of_the_perf_clock_costs_is_measured_once);
+	tcase_add_test(cases[0], each_expiry_of_the_perf_clock_is_accounted_for);
 	return fixture_run(cases, 1, "timer");
 }

@@ -7,12 +7,32 @@ import resource
 import subprocess
 import time
 
-from harness import FULL, own_server, run_tests, test, wait_until
+from harness import FULL, Failure, own_server, run_tests, test, wait_until
 
 CPU = "profshim_endpoint_cpu_seconds_total"
 RATES = (99, 1000, 10000)
 TICK_S = time.clock_getres(6)  # CLOCK_MONOTONIC_COARSE (linux/time.h): its resolution is the kernel's tick
 PERIOD_AND_TICK_S = 0.02  # what a thread that lives on may have used since its last sample at 99 Hz, and a tick
+BY_SCHEDULER = 2  # include/linux/posix-timers_types.h: the CPU clock of the process of that id
+STILL_S, LITTLE_NS = 60, 1e9  # who has much to do and uses less than that much CPU time in so long is stuck; our thread uses 0.1 s
+
+
+def wait_while_it_gets_on(program, text):
+    """Until the program has printed text, however long: its work is measured in CPU time, of which others may leave it little."""
+    used_ns, look_at = 0, time.monotonic() + STILL_S
+
+    def has_come():
+        nonlocal used_ns, look_at
+        if text in program.stdout():
+            return True
+        program.need_running()
+        if time.monotonic() > look_at:
+            before_ns, used_ns = used_ns, time.clock_gettime_ns((~program.pid << 3) | BY_SCHEDULER)
+            look_at = time.monotonic() + STILL_S
+            if used_ns - before_ns < LITTLE_NS:
+                raise Failure("%s is stuck after %.1f s of CPU time, before printing %r" % (program.name, used_ns / 1e9, text))
+        return False
+    wait_until(has_come, float("inf"), "")
 
 
 class Threads:
@@ -21,7 +41,7 @@ class Threads:
     def __init__(self, scene, what, amount, **settings):
         settings = {"hz": 99, "budget": 0, **settings}
         self.program = scene.start([own_server("clock_threads"), what, str(amount)], stdin=subprocess.PIPE, **settings)
-        self.program.wait_for_output("done\n", 600)
+        wait_while_it_gets_on(self.program, "done\n")
         self.program.wait_ready()
         self.used_s = {}
         for line in self.program.stdout().splitlines()[:-1]:
@@ -71,6 +91,26 @@ def a_thread_that_waits_often_has_the_rate_asked_for_unless_a_budget_caps_the_co
         # Beside a perf clock the timer's time is held back for eight ticks, or until one meets the thread in a system call.
         all_used = used + threads.used_s["main"]
         scene.within("all weights", threads.sum_s(), all_used, all_used * 0.01 + (0 if FULL else 9 * TICK_S), " s")
+        threads.end(scene)
+
+
+@test
+def a_perf_clock_is_begun_only_where_the_budget_has_room_for_what_it_costs_here(scene):
+    sample_s = 4.5e-6  # without an expiry of the perf clock: a tick's timer, its signal and the handler
+    for budget in (0.01, 0.5):
+        threads = Threads(scene, "calling", 10 if FULL else 1.5, hz=1000, budget="%g%%" % (100 * budget))
+        sampling = threads.itself["sampling"]
+        expiry_s = sampling["perf_expiry_seconds"]
+        scene.equal("an expiry was measured", expiry_s > 0, not sampling["perf_refused"])
+        room_hz = (budget / 2 - sample_s / TICK_S) / (expiry_s + sample_s)
+        is_expected = expiry_s > 0 and room_hz >= min(1000, 2 / TICK_S)
+        scene.say("an expiry takes %.1f us: room for %.0f Hz" % (expiry_s * 1e6, room_hz))
+        used = threads.used_s["calling_thread"] + threads.used_s["main"]
+        scene.equal("perf clocks begun", sampling["perf_threads_begun"] > 0, is_expected)
+        if not is_expected:
+            scene.at_most("samples", threads.samples / used, 1.1 / TICK_S, " Hz")
+            scene.equal("rate in force", sampling["hz"], 1000)
+        scene.within("all weights", threads.sum_s(), used, used * 0.01 + (0 if FULL else 9 * TICK_S), " s")
         threads.end(scene)
 
 

@@ -11,6 +11,7 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,18 @@ static uint64_t steps;
 static _Atomic int is_silent, is_through;
 static volatile int sink;
 
-static int forbid_system_calls(void)
+/* By the instruction: profshim, which would end sampling here if it saw the filter come, does not see it. */
+static long bare_prctl(long option, long a, const void *b)
+{
+	register long fourth __asm__("r10") = 0;
+	register long fifth __asm__("r8") = 0;
+	long result = SYS_prctl;
+
+	__asm__ volatile("syscall" : "+a"(result) : "D"(option), "S"(a), "d"(b), "r"(fourth), "r"(fifth) : "rcx", "r11", "memory");
+	return result;
+}
+
+static bool forbid_system_calls(void)
 {
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -32,7 +44,7 @@ static int forbid_system_calls(void)
 	};
 	struct sock_fprog program = { .len = sizeof(filter) / sizeof(filter[0]), .filter = filter };
 
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+	return bare_prctl(PR_SET_NO_NEW_PRIVS, 1, NULL) || bare_prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
 static int compare(const void *left, const void *right)

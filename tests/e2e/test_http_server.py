@@ -241,6 +241,7 @@ def nonsense_is_answered_or_hung_up_on_and_changes_nothing(scene):
         status = received.split(b" ")[1:2]
         scene.check("no success for %r" % data[:40], status != [b"200"] or data.startswith((b"GET / HTTP/1.1\n", b"GET / HTTP/1.1\r\nHost :")), received[:80])
         scene.check("the server goes on after %r" % data[:40], program.is_ready())
+    scene.at_least("heads that were refused for their size, and counted", program.metrics().sum(REFUSED, reason="head"), 3)
     for _ in range(300 if FULL else 30):
         data = bytearray(chance.choice([HEALTHY] + NONSENSE)[:2000])
         for _ in range(chance.randrange(1, 8)):

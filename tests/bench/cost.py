@@ -384,6 +384,7 @@ def one_round(workload, tally):
             left = again
         for name, variant in (("everything_99", "everything_99"), ("sampling_1000", "everything_1000")):
             tally["rates"].setdefault(name, []).append(rate_in_force(servers[variant]))
+            tally["samples"].setdefault(name, []).append(samples_a_second(servers[variant]))
         return blocks
     finally:
         for server in servers.values():
@@ -397,9 +398,15 @@ def rate_in_force(server):
     return server.program.json("/self")["sampling"]["hz"]
 
 
+def samples_a_second(server):
+    """Taken of a second of its CPU time: without a perf clock no more than the kernel has ticks."""
+    metrics = server.program.metrics()
+    return metrics.sum("profshim_samples_total") / metrics.sum("profshim_endpoint_cpu_seconds_total")
+
+
 def measure(figures, workload, pairs):
     """All variants of a workload, in so many rounds."""
-    tally = {"blocks": 0, "disturbed": 0, "keeps_disturbed": figures.keeps_disturbed, "rates": {}}
+    tally = {"blocks": 0, "disturbed": 0, "keeps_disturbed": figures.keeps_disturbed, "rates": {}, "samples": {}}
     adopt_orphans()
     results = [one_round(workload, tally) for _ in range(pairs)]
     plain = [result for each in results for name, _, base, *_ in COMPARED if base == "plain" for result in each[name]]
@@ -417,5 +424,6 @@ def measure(figures, workload, pairs):
             figures.add(figure + "_bound", bound, "%")
         if name in tally["rates"]:
             figures.add(figure + "_rate", median(tally["rates"][name]), "Hz")
+            figures.add(figure + "_samples", median(tally["samples"][name]), "Hz")
     figures.add("cost_%s_blocks" % workload, tally["blocks"], "blocks")
     figures.add("cost_%s_blocks_disturbed" % workload, tally["disturbed"], "blocks")

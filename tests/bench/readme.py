@@ -76,6 +76,17 @@ def table(head, rows):
     return ["| %s |" % " | ".join(head), "|%s" % ("---|" * len(head)), *("| %s |" % " | ".join(row) for row in rows), ""]
 
 
+def told_rates(measured, end):
+    """Of all workloads, each once, in order."""
+    return sorted({measured.told(name) for name in measured.values if name.endswith(end)}, key=lambda told: float(told.split()[0]))
+
+
+def span(told):
+    if not told:
+        return "some"
+    return told[0] if len(told) == 1 else "%s to %s" % (told[0], told[-1])
+
+
 def costs(measured):
     """Ours with what is asked in a first table, ratios side by side with the peers' in a second one."""
     names = [name for name in WORKLOADS if "cost_%s_plain" % name in measured.values]
@@ -95,10 +106,12 @@ def costs(measured):
     lines += ["The peers beside it, in the same rounds:", ""]
     lines += table(["server", COSTS["everything_99"], *(COSTS[cost] for cost in peers)],
                    [[WORKLOADS[name], *(cell(name, cost, False) for cost in ["everything_99", *peers])] for name in names])
-    rates = sorted({measured.told(name) for name in measured.values if name.endswith("sampling_1000_rate")}, key=lambda told: float(told.split()[0]))
+    rates = told_rates(measured, "sampling_1000_rate")
     if rates:
-        lines += ["Of 1,000 Hz asked for, `PROFSHIM_BUDGET` left %s in these runs. gperftools' timers end at a fork, so it takes no"
-                  % (rates[0] if len(rates) == 1 else "%s to %s" % (rates[0], rates[-1])), "samples of PostgreSQL's sessions.", ""]
+        lines += ["Of 1,000 Hz asked for, `PROFSHIM_BUDGET` left %s in these runs; samples came at %s of CPU time, each" %
+                  (span(rates), span(told_rates(measured, "sampling_1000_samples"))),
+                  "with the time it stands for: there is one in each tick of the kernel at most, unless the perf clock fits into the budget.",
+                  "gperftools' timers end at a fork, so it takes no samples of PostgreSQL's sessions.", ""]
     return lines
 
 

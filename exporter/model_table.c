@@ -6,6 +6,7 @@
  * further down does: recursion counts once. Cost: frames * log(frames) + nodes + cells; no recursion.
  */
 #include "model.h"
+#include "pace.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -214,6 +215,7 @@ static int cells_sum(struct tabulation *tab)
 		is_wanted[id] = model_endpoint_matches(tab->model, id, tab->endpoint);
 	for (uint32_t i = 0; i < snapshot->cell_count; i++) {
 		const struct snapshot_cell *cell = &snapshot->cells[i];
+		pace_step(1);
 		if (!is_wanted[cell->endpoint])
 			continue;
 		tab->sums[cell->node].samples += cell->samples;
@@ -240,6 +242,7 @@ static int tree_walk(struct tabulation *tab)
 		const struct node_sums *sums = &tab->sums[id];
 		uint32_t group = tab->group_of[node->frame];
 		struct model_row *row = &tab->table.rows[group];
+		pace_step(1);
 		while (depth >= node->depth)
 			tab->on_path[path[--depth]]--;
 		path[depth++] = group;

@@ -1,5 +1,8 @@
 #include "names.h"
 
+#include "../symbolizer/step.h"
+#include "pace.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +30,7 @@ static void resolve(void *context, const struct snapshot_module *module, uint64_
 {
 	struct module *known = module_of(context, module);
 
+	pace_point();
 	if (known)
 		symbolizer_lookup(known, offset, ret_symbol);
 	else
@@ -53,6 +57,7 @@ bool names_init(struct names *ret_names)
 
 	if (!source)
 		return false;
+	step_taken = pace_step;
 	source->symbolizer = symbolizer_new();
 	if (!source->symbolizer) {
 		free(source);

@@ -4,6 +4,7 @@
  */
 #include "snapshot.h"
 
+#include "pace.h"
 #include "process_usage.h"
 #include "snapshot_requests.h"
 #include "snapshot_tree.h"
@@ -94,6 +95,7 @@ static void threads_copy(struct snapshot *snapshot, const struct seg_view *seg)
 	const struct seg_slots *slots = &seg->slots[SEG_TABLE_THREADS];
 
 	for (uint32_t i = 0; (i = seg_table_next(slots, i)) < slots->count; i++) {
+		pace_step(1);
 		thread_add_up(snapshot, &seg->threads[i]);
 		snapshot->tables[SEG_TABLE_THREADS].used += load(&seg->threads[i].owner) != 0;
 	}
@@ -170,6 +172,7 @@ static bool processes_copy(struct snapshot *snapshot, const struct seg_view *seg
 	const struct seg_slots *slots = &seg->slots[SEG_TABLE_PROCESSES];
 	for (uint32_t i = 0; (i = seg_table_next(slots, i)) < slots->count; i++) {
 		const struct seg_process *from = &seg->processes[i];
+		pace_point(); /* files of /proc are read of each */
 		uint64_t owner = load(&from->owner);
 		if (!seg_process_is_in(owner)) {
 			snapshot->damaged_entries += owner && !(owner & (SEG_PROCESS_CLAIMED | SEG_PROCESS_RESERVED));
@@ -262,8 +265,10 @@ static int copy(struct snapshot *snapshot, const struct seg_view *seg, uint64_t 
 		return error;
 	header_copy(snapshot, seg->head);
 	snapshot_endpoint_times_copy(snapshot, seg);
+	pace_point();
 	atomic_thread_fence(memory_order_acquire);
 	threads_copy(snapshot, seg);
+	pace_point();
 	baseline_subtract(snapshot, &seg->head->baseline);
 	time_find(snapshot, processes_copy(snapshot, seg), changed_real_ns);
 	error = snapshot_requests_copy(snapshot, seg);
@@ -271,9 +276,11 @@ static int copy(struct snapshot *snapshot, const struct seg_view *seg, uint64_t 
 		error = snapshot_tree_copy(snapshot, seg);
 	if (error)
 		return error;
+	pace_point();
 	atomic_thread_fence(memory_order_acquire);
 	modules_copy(snapshot, seg);
 	snapshot_names_copy(snapshot, seg);
+	pace_point();
 	snapshot_requests_check(snapshot);
 	snapshot_tree_check(snapshot);
 	return 0;

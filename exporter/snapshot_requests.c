@@ -8,6 +8,8 @@
  */
 #include "snapshot_requests.h"
 
+#include "pace.h"
+
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -128,6 +130,7 @@ static void all_series_copy(struct snapshot *snapshot, const struct seg_view *se
 	const struct seg_slots *slots = &seg->slots[SEG_TABLE_SERIES];
 
 	for (uint32_t i = 0; (i = seg_table_next(slots, i)) < slots->count; i++) {
+		pace_step(1);
 		uint64_t key = load(&seg->series[i].key);
 		struct snapshot_series *series = &snapshot->series[snapshot->series_count];
 		if (!key)

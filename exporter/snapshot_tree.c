@@ -9,6 +9,8 @@
  */
 #include "snapshot_tree.h"
 
+#include "pace.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -98,8 +100,10 @@ static uint32_t node_next(const struct seg_view *seg, uint32_t id)
 /* All nodes, then those parents that came while we were passing by. */
 static void nodes_read(struct snapshot *snapshot, struct raw_tree *raw, const struct seg_view *seg)
 {
-	for (uint32_t id = 1; (id = node_next(seg, id)) <= raw->node_count; id++)
+	for (uint32_t id = 1; (id = node_next(seg, id)) <= raw->node_count; id++) {
+		pace_step(1);
 		snapshot->damaged_entries += node_read(raw, seg, id) == NODE_DAMAGED;
+	}
 	atomic_thread_fence(memory_order_acquire);
 	for (uint32_t id = 1; (id = node_next(seg, id)) <= raw->node_count; id++) {
 		uint32_t child = id;
@@ -121,6 +125,7 @@ static void depths_find(struct snapshot *snapshot, struct raw_tree *raw, uint32_
 		uint32_t length = 0, at = id, depth;
 		if (!raw->frame[id])
 			continue;
+		pace_step(1);
 		for (; at && !raw->depth[at]; at = raw->parent[at]) {
 			raw->depth[at] = VISITING;
 			path[length++] = at;
@@ -173,6 +178,7 @@ static void nodes_number(struct snapshot *snapshot, struct raw_tree *raw, const 
 	uint32_t id = raw->first_child[0];
 
 	while (id) {
+		pace_step(1);
 		snapshot->nodes[snapshot->node_count++] = (struct snapshot_node){
 			.parent = raw->new_node[raw->parent[id]],
 			.frame = frame_take(snapshot, raw, seg, raw->frame[id]),
@@ -209,6 +215,7 @@ static int cells_read(struct snapshot *snapshot, const struct seg_view *seg)
 	uint32_t endpoints = seg->slots[SEG_TABLE_ENDPOINTS].count;
 
 	for (uint32_t i = 0; (i = seg_table_next(&seg->slots[SEG_TABLE_CELLS], i)) < count; i++) {
+		pace_step(1);
 		const struct seg_cell *from = &seg->cells[i];
 		uint64_t key = load(&from->key);
 		struct snapshot_cell cell = {

@@ -6,6 +6,8 @@
  */
 #include "strbuf.h"
 
+#include "pace.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +49,7 @@ static bool reserve(struct strbuf *buf, size_t n)
 {
 	size_t capacity = buf->capacity ? buf->capacity : 256;
 
+	pace_step(1); /* text is what long work ends in */
 	if (buf->error)
 		return false;
 	if (n < buf->capacity - buf->length)

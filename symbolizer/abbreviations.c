@@ -1,6 +1,8 @@
 /* DWARF 5, 7.5.3. Compilers number abbreviations 1, 2, 3..., so that most are found at their place; others by halving. */
 #include "abbreviations.h"
 
+#include "step.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -57,6 +59,7 @@ int abbreviations_read(struct bytes section, uint64_t offset, struct abbreviatio
 	int failed = 0;
 
 	while (!failed) {
+		step_taken(1);
 		struct abbreviation item = { .code = cursor_read_uleb(&cursor) };
 		if (cursor.is_past || !item.code)
 			break;

@@ -10,6 +10,8 @@
  */
 #include "entries.h"
 
+#include "step.h"
+
 #include "abbreviations.h"
 #include "rangelist.h"
 
@@ -238,6 +240,7 @@ static bool read_entry(struct entries *entries, const struct unit *unit, uint64_
 
 	if (cursor.is_past || !table || offset < unit->entries)
 		return false;
+	step_taken(1);
 	*ret_entry = (struct entry){ .offset = offset };
 	if (code) {
 		abbreviation = abbreviations_find(table, code);

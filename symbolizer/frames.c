@@ -7,6 +7,7 @@
 #include "frames.h"
 
 #include "rangelist.h"
+#include "step.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -53,6 +54,7 @@ static bool next_record(const struct reading *reading, struct cursor *cursor, st
 	struct record record = { .at = (uint64_t)(cursor->at - reading->section.at) };
 	uint64_t length = cursor_read(cursor, 4);
 
+	step_taken(1);
 	record.is_64 = length == UINT32_MAX;
 	if (record.is_64)
 		length = cursor_read(cursor, 8);
@@ -218,6 +220,7 @@ static int by_start(const void *a, const void *b)
 {
 	const struct place *x = a, *y = b;
 
+	step_taken(1);
 	if (x->start != y->start)
 		return x->start < y->start ? -1 : 1;
 	return (x->at > y->at) - (x->at < y->at);

@@ -5,6 +5,7 @@
  */
 #include "image.h"
 #include "cursor.h"
+#include "step.h"
 #include "unpack.h"
 
 #include <elf.h>
@@ -254,6 +255,7 @@ static bool get_symbol(const struct symbols *symbols, uint64_t index, Elf64_Sym 
 {
 	if (index >= symbols->table.size / sizeof(*ret_symbol))
 		return false;
+	step_taken(1);
 	memcpy(ret_symbol, symbols->table.bytes + index * sizeof(*ret_symbol), sizeof(*ret_symbol));
 	return true;
 }

@@ -2,6 +2,8 @@
  */
 #include "linetable.h"
 
+#include "step.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -331,6 +333,7 @@ static int run_program(struct cursor *cursor, const struct header *header, struc
 	while (!failed && cursor->at < cursor->end) {
 		uint8_t opcode = (uint8_t)cursor_read(cursor, 1);
 
+		step_taken(1);
 		if (opcode >= header->opcode_base)
 			failed = run_special(opcode, header, table, &machine);
 		else if (opcode == LNS_EXTENDED)

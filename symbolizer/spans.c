@@ -3,6 +3,8 @@
  */
 #include "spans.h"
 
+#include "step.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -32,6 +34,7 @@ static int compare(const void *left, const void *right)
 {
 	const struct span *a = left, *b = right;
 
+	step_taken(1);
 	if (a->start != b->start)
 		return a->start < b->start ? -1 : 1;
 	if (a->end != b->end)

@@ -4,7 +4,9 @@
  * global before weak, then the shortest, then the alphabet.
  */
 #include "symtab.h"
+
 #include "demangle.h"
+#include "step.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -189,6 +191,7 @@ static int compare_entries(const void *left, const void *right)
 {
 	const struct symtab_entry *a = left, *b = right;
 
+	step_taken(1);
 	if (a->start != b->start)
 		return a->start < b->start ? -1 : 1;
 	if (a->rank != b->rank)

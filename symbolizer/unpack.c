@@ -4,13 +4,15 @@
 #define ZLIB_CONST
 #include "unpack.h"
 
+#include "step.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <zlib.h>
 
-enum { PIECE_BYTES = 16 * 1024 };
+enum { PIECE_BYTES = 16 * 1024, OUT_BYTES = 16 * 1024 };
 
 static void *allocate(void *unused, unsigned count, unsigned n)
 {
@@ -61,10 +63,11 @@ static int run(struct source *source, z_stream *stream, uint8_t *bytes, uint64_t
 		if (failed)
 			return failed;
 		if (!stream->avail_out) {
-			stream->avail_out = room < UINT_MAX ? (unsigned)room : UINT_MAX;
+			stream->avail_out = room < OUT_BYTES ? (unsigned)room : OUT_BYTES;
 			room -= stream->avail_out;
 		}
 		result = inflate(stream, Z_NO_FLUSH);
+		step_taken(STEP_LARGE);
 	}
 	if (result == Z_MEM_ERROR)
 		return -ENOMEM;

@@ -1,6 +1,9 @@
 #include "gzip.h"
 
+#include "../pace.h"
+
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <zlib.h>
@@ -9,6 +12,7 @@ enum {
 	LEVEL = 1,            /* fastest: the CPU is the profiled program's, and text of this kind shrinks tenfold anyway */
 	WINDOW_GZIP = 15 + 16, /* largest window; 16 more asks zlib for the gzip frame */
 	MEMORY = 8,           /* zlib's default */
+	PIECE_BYTES = 4096,
 };
 
 /* zlib's 256 KiB, asked for by a name of our own: from the program's malloc, which may keep them, they would come otherwise. */
@@ -24,6 +28,20 @@ static void release(void *unused, void *piece)
 	free(piece);
 }
 
+/* False: there was not enough room, or it went wrong. */
+static bool pack(z_stream *stream, size_t count)
+{
+	int result = Z_OK;
+
+	while (result == Z_OK) {
+		stream->avail_in = (uInt)(count < PIECE_BYTES ? count : PIECE_BYTES);
+		count -= stream->avail_in;
+		result = deflate(stream, count ? Z_NO_FLUSH : Z_FINISH);
+		pace_point();
+	}
+	return result == Z_STREAM_END;
+}
+
 char *gzip_compress(const char *bytes, size_t count, size_t *ret_count)
 {
 	z_stream stream = { .zalloc = allocate, .zfree = release };
@@ -34,10 +52,9 @@ char *gzip_compress(const char *bytes, size_t count, size_t *ret_count)
 	size_t bound = deflateBound(&stream, count);
 	out = malloc(bound);
 	stream.next_in = (Bytef *)(uintptr_t)bytes;
-	stream.avail_in = (uInt)count;
 	stream.next_out = (Bytef *)out;
 	stream.avail_out = (uInt)bound;
-	if (out && (deflate(&stream, Z_FINISH) != Z_STREAM_END || stream.total_out >= count)) {
+	if (out && (!pack(&stream, count) || stream.total_out >= count)) {
 		free(out);
 		out = NULL;
 	}

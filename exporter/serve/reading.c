@@ -1,5 +1,7 @@
 #include "reading.h"
 
+#include "../pace.h"
+
 #include <errno.h>
 
 int reading_init(struct reading *ret_reading, const struct seg_view *seg)
@@ -33,11 +35,13 @@ static enum reading_result render(struct reading *reading, const struct snapshot
                                   char problem[static VIEW_PROBLEM_BYTES])
 {
 	struct view_params remembering = *params;
+	pace_point();
 	struct model *model = model_build(snapshot, &reading->names);
 	enum reading_result result = READING_OK;
 
 	if (!model)
 		return READING_NO_MEMORY;
+	pace_point();
 	remembering.memory = reading->memory;
 	if (view_params_check(&remembering, model, problem)) {
 		result = READING_BAD_PARAMETER;

@@ -1,0 +1,77 @@
+#include "pace.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+
+enum {
+	WORK_NS = 100000,      /* at a stretch: about what a request of a fast server takes */
+	PAUSE_NS = 100000,     /* who sleeps for less is hardly gone before it is back */
+	PAUSES_BLIND = 20,     /* between questions whether to end */
+};
+
+static struct {
+	_Atomic bool is_on;    /* W: the serving thread; R: any, which then finds that it is not the owner; release, acquire */
+	pthread_t owner;
+	/* The rest is the owner's alone. */
+	bool (*is_to_end)(void);
+	bool must_hurry;
+	unsigned steps, pauses;
+	uint64_t began_ns;     /* to work, after the last pause */
+} pace;
+
+static uint64_t clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void pace_begin(bool (*is_to_end)(void))
+{
+	pace.owner = pthread_self();
+	pace.is_to_end = is_to_end;
+	pace.must_hurry = false;
+	pace.steps = 0;
+	pace.pauses = 0;
+	pace.began_ns = clock_ns();
+	atomic_store_explicit(&pace.is_on, true, memory_order_release);
+}
+
+static void pause_work(void)
+{
+	pace.pauses++;
+	if (pace.pauses % PAUSES_BLIND == 0)
+		pace.must_hurry = pace.is_to_end();
+	clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
+	pace.began_ns = clock_ns();
+}
+
+static bool is_ours(void)
+{
+	return atomic_load_explicit(&pace.is_on, memory_order_acquire) && pthread_equal(pace.owner, pthread_self());
+}
+
+void pace_point(void)
+{
+	if (is_ours() && !pace.must_hurry && clock_ns() - pace.began_ns >= WORK_NS)
+		pause_work();
+}
+
+void pace_step(unsigned weight)
+{
+	if (!is_ours())
+		return;
+	pace.steps += weight;
+	if (pace.steps < PACE_LOOK)
+		return;
+	pace.steps = 0;
+	pace_point();
+}
+
+uint64_t pace_end(void)
+{
+	atomic_store_explicit(&pace.is_on, false, memory_order_relaxed);
+	return (uint64_t)pace.pauses * PAUSE_NS;
+}

@@ -3,6 +3,7 @@
  * one poll, of EXPORTER_TICK_MS at most.
  */
 #include "../exporter.h"
+#include "../pace.h"
 #include "http.h"
 #include "reading.h"
 #include "report.h"
@@ -127,7 +128,7 @@ static bool is_http_allowed(struct server *server)
 /* max_ms: how long at most, -1 = as long as new modules may wait for being seen. */
 static void wait_for_work(struct server *server, int max_ms)
 {
-	struct pollfd fds[HTTP_POLL_FDS];
+	struct pollfd *fds = NULL;
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 	uint64_t left_ns = now_ns < server->next_tick_ns ? server->next_tick_ns - now_ns : 0;
 	int timeout_ms = (int)((left_ns + 999999) / 1000000);
@@ -140,25 +141,28 @@ static void wait_for_work(struct server *server, int max_ms)
 	if (is_report_requested(server))
 		timeout_ms = 0;
 	if (server->http && is_http_allowed(server))
-		fd_count = http_poll(server->http, fds, timeout_ms, &timeout_ms);
+		fds = http_poll(server->http, &fd_count, &timeout_ms);
 	else if (server->http && timeout_ms > PAUSE_MS)
 		timeout_ms = PAUSE_MS;
-	/* What poll found is not looked at: http_turn sees by itself, and after a failure there is the next tick. */
+	/* What poll found is for http_turn to see; after a failure there is the next tick. */
 	poll(fds, fd_count, timeout_ms);
 }
 
-/* To be woken is on the clients' account, too: connections that come and go are little else. And of a turn, which never waits,
- * all of its time, also while others have the core: so the thread wants one for a tenth of the time at most, and on a machine
- * that is short of them takes no larger part of what little the program gets. */
+/* To be woken is on the clients' account, too: connections that come and go are little else. And of a turn, which never waits
+ * but of its own will, all of its time, also while others have the core: so the thread wants one for a tenth of the time at
+ * most, and on a machine that is short of them takes no larger part of what little the program gets. */
 static void serve_clients(struct server *server, int max_ms)
 {
 	uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 
 	wait_for_work(server, max_ms);
-	uint64_t woken_ns = clock_ns(CLOCK_MONOTONIC);
-	if (server->http && server->allowance_ns >= 0)
+	uint64_t woken_ns = clock_ns(CLOCK_MONOTONIC), slept_ns = 0;
+	if (server->http && server->allowance_ns >= 0) {
+		pace_begin(server->host->is_to_end);
 		http_turn(server->http);
-	uint64_t took_ns = clock_ns(CLOCK_MONOTONIC) - woken_ns;
+		slept_ns = pace_end();
+	}
+	uint64_t took_ns = clock_ns(CLOCK_MONOTONIC) - woken_ns - slept_ns;
 	cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
 	if (took_ns > cpu_ns * SLOWEST)
 		took_ns = cpu_ns * SLOWEST;

@@ -91,7 +91,7 @@ static uint64_t weigh_timer(uint64_t told_ns, uint64_t enough_ns, const ucontext
 
 uint64_t sig_pulse_weigh(const siginfo_t *info, const ucontext_t *context)
 {
-	uint32_t hz = atomic_load_explicit(&seg.head->hz_now, memory_order_relaxed);
+	uint32_t hz = pulse_rate();
 	uint32_t timer_hz = hz_of_timer(info);
 
 	if (!hz)

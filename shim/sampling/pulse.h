@@ -60,10 +60,18 @@ static inline uint64_t pulse_period_ns(uint32_t hz)
 	return 1000000000 / hz;
 }
 
+/* The rate in force, 0 = no samples. A rate that nobody may ask for stands in a session that somebody forged. */
+static inline uint32_t pulse_rate(void)
+{
+	uint32_t hz = atomic_load_explicit(&seg.head->hz_now, memory_order_relaxed);
+
+	return hz <= PULSE_HZ_MAX ? hz : 0;
+}
+
 /* The rate in force, or the clock, is another than what the thread follows: sampling_follow is to be called. */
 static inline bool pulse_is_behind(void)
 {
-	return atomic_load_explicit(&pulse.hz, memory_order_relaxed) != atomic_load_explicit(&seg.head->hz_now, memory_order_relaxed);
+	return atomic_load_explicit(&pulse.hz, memory_order_relaxed) != pulse_rate();
 }
 
 /* One of our clocks sent it. */

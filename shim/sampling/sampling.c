@@ -50,11 +50,6 @@ static struct {
 
 static _Atomic uint32_t lenders; /* threads of this process between sampling_vfork_pause and sampling_vfork_resume */
 
-static uint32_t rate(void)
-{
-	return atomic_load_explicit(&seg.head->hz_now, memory_order_relaxed);
-}
-
 /* The program's handlers that ask for the alternate stack may need it: ours, which call them, then run there, too. */
 static int install_handler(int number, void (*on_signal)(int, siginfo_t *, void *))
 {
@@ -140,7 +135,7 @@ bool sampling_start(void)
 {
 	struct sigaction program;
 
-	if (!rate())
+	if (!pulse_rate())
 		log_line(SEG_LOG_INFO, "sampling is off: 0 samples per second are asked for");
 	sampling.tick_hz = perf_tick_hz();
 	sig_tree_init();
@@ -162,7 +157,7 @@ bool sampling_start(void)
 	pthread_atfork(before_fork, after_fork, NULL);
 	sampling.pid = (pid_t)syscall(SYS_getpid);
 	sampling.is_on = true;
-	if (rate())
+	if (pulse_rate())
 		guard_raise();
 	return true;
 }
@@ -186,7 +181,7 @@ static void begin_timer(uint32_t hz, bool is_new)
 
 static void begin_clocks(bool is_new)
 {
-	uint32_t hz = rate();
+	uint32_t hz = pulse_rate();
 
 	atomic_store_explicit(&pulse.hz, hz, memory_order_relaxed);
 	if (hz)
@@ -260,7 +255,7 @@ void sampling_follow(void)
 	int saved_errno = errno;
 
 	if (!sampling.is_on) {
-		atomic_store_explicit(&pulse.hz, rate(), memory_order_relaxed);
+		atomic_store_explicit(&pulse.hz, pulse_rate(), memory_order_relaxed);
 		return;
 	}
 	if (is_vfork_child())
@@ -273,7 +268,7 @@ void sampling_follow(void)
 	self.own_depth++;
 	begin_clocks(false);
 	if (is_look)
-		look_at_thread(rate());
+		look_at_thread(pulse_rate());
 	unwind_tell();
 	self.own_depth--;
 	real.pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -284,13 +279,20 @@ void sampling_follow(void)
 
 /* --- the other threads' --- */
 
+static void adopt_all(void)
+{
+	uint32_t hz = pulse_rate(); /* which may be another, or none, the next time it is read */
+
+	if (hz)
+		timer_adopt_all(hz, true);
+}
+
 void sampling_adopt_threads(void)
 {
-	if (!sampling.is_on)
-		return;
-	unwind_reclaim();
-	if (rate())
-		timer_adopt_all(rate(), true);
+	if (sampling.is_on) {
+		unwind_reclaim();
+		adopt_all();
+	}
 }
 
 /* Of the process, but ours: the number of entries in the directory besides . and .. (proc(5)). */
@@ -311,10 +313,11 @@ void sampling_tick(void)
 		return;
 	ticks++;
 	unwind_tell();
-	if (rate() > sampling.tick_hz)
+	uint32_t hz_now = pulse_rate();
+	if (hz_now > sampling.tick_hz)
 		perf_measure();
-	if (rate() != hz) {
-		hz = rate();
+	if (hz_now != hz) {
+		hz = hz_now;
 		if (hz)
 			guard_raise();
 		follow_tick = has_begun ? ticks + FOLLOW_TICKS : 0;
@@ -456,8 +459,7 @@ void sampling_resume(void)
 	atomic_store_explicit(&handler.is_paused, 0, memory_order_relaxed);
 	disposition_thread_begin();
 	begin_clocks(false);
-	if (rate())
-		timer_adopt_all(rate(), true);
+	adopt_all();
 }
 
 bool sampling_arbitrates(int number)

@@ -582,6 +582,28 @@ START_TEST(no_samples_asked_for_means_no_timer_until_some_are)
 }
 END_TEST
 
+START_TEST(a_rate_beyond_all_that_may_be_asked_for_is_none)
+{
+	static const uint32_t forged[] = { PULSE_HZ_MAX + 1, 1000000001, UINT32_MAX };
+	const ucontext_t context = { 0 };
+
+	fixture_open(100, "fp");
+	modules_refresh();
+	ck_assert(sampling_start());
+	sampling_thread_start();
+	for (size_t i = 0; i < sizeof(forged) / sizeof(forged[0]); i++) {
+		atomic_store(&seg.head->hz_now, 100);
+		sampling_follow();
+		ck_assert_int_ge(self.timer, 0);
+		siginfo_t due = fixture_signal(0);
+		atomic_store(&seg.head->hz_now, forged[i]);
+		ck_assert_uint_eq(sig_pulse_weigh(&due, &context), 0); /* the thread does not know yet */
+		sampling_follow();
+		ck_assert_int_eq(self.timer, -1);
+	}
+}
+END_TEST
+
 /* On an alternate stack that has so many bytes left below this function's frame. */
 static ucontext_t context_on_alternate_stack(size_t left)
 {
@@ -698,5 +720,6 @@ int main(void)
 	tcase_add_test(cases[2], a_paused_sampler_takes_no_samples_and_a_resumed_one_does);
 	tcase_add_test(cases[3], an_ignored_signal_from_before_us_is_the_programs_wish);
 	tcase_add_test(cases[3], no_samples_asked_for_means_no_timer_until_some_are);
+	tcase_add_test(cases[3], a_rate_beyond_all_that_may_be_asked_for_is_none);
 	return fixture_run(cases, 4, "handler");
 }

@@ -25,6 +25,7 @@
  */
 #include "hook.h"
 
+#include "../base/readable.h"
 #include "../sampling/disposition.h"
 
 #include <poll.h>
@@ -68,11 +69,12 @@ static inline uint64_t again_end_ms(uint64_t start_ns, int timeout_ms)
 	return timeout_ms > 0 ? start_ns + (uint64_t)timeout_ms * 1000000 : 0;
 }
 
+/* One that cannot be read is the kernel's to refuse. */
 static inline uint64_t again_end(uint64_t start_ns, const struct timespec *timeout)
 {
 	enum { FOREVER_SECONDS = 1 << 30 };
 
-	if (!timeout || timeout->tv_sec < 0 || timeout->tv_sec > FOREVER_SECONDS)
+	if (!timeout || !readable(timeout, sizeof(*timeout)) || timeout->tv_sec < 0 || timeout->tv_sec > FOREVER_SECONDS)
 		return 0;
 	return start_ns + (uint64_t)timeout->tv_sec * 1000000000 + (uint64_t)timeout->tv_nsec;
 }

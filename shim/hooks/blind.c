@@ -8,6 +8,7 @@
  */
 #include "hook.h"
 
+#include "../base/readable.h"
 #include "../requests/connection.h"
 #include "again.h"
 #include "descriptor.h"
@@ -299,24 +300,13 @@ long blind_futex(long number, long word, long operation, long value, long timeou
 	return result;
 }
 
-/* The kernel reads the set before it looks at what to do with it, which is nothing: no call that a filter would not allow. */
-static bool can_be_read(const uint64_t *address)
-{
-	enum { HOW_NONE = -1, MASK_BYTES = 8 };
-	int saved_errno = errno;
-	bool is_readable = real.syscall(SYS_rt_sigprocmask, HOW_NONE, address, NULL, MASK_BYTES) != -1 || errno != EFAULT;
-
-	errno = saved_errno;
-	return is_readable;
-}
-
 /* A clone3 that the entry lets pass: one that shares memory, has a stack of its own, or will fail. */
 __attribute__((used, visibility("hidden"))) bool blind_passes_clone3(const struct clone_args *arguments, size_t bytes);
 
 bool blind_passes_clone3(const struct clone_args *arguments, size_t bytes)
 {
-	return bytes < CLONE_ARGS_SIZE_VER0 || !can_be_read((const uint64_t *)&arguments->flags) ||
-	       !can_be_read((const uint64_t *)&arguments->stack) || arguments->flags & CLONE_VM || arguments->stack;
+	return bytes < CLONE_ARGS_SIZE_VER0 || !readable(arguments, CLONE_ARGS_SIZE_VER0) || arguments->flags & CLONE_VM ||
+	       arguments->stack;
 }
 
 /* Comes back in the copy, too. The entry lets those pass that share memory or have a stack of their own. */

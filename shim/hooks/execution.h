@@ -4,19 +4,28 @@
  */
 #include "hook.h"
 
+#include "../base/readable.h"
 #include "../setup/environment.h"
 #include "../setup/shim.h"
 
 #include <alloca.h>
+#include <unistd.h>
 
 enum { EXECUTION_ENTRIES_MAX = 65536 }; /* of an environment that is rebuilt on the stack: half a MiB */
+
+/* One that cannot be read is the kernel's to refuse. */
+static inline bool execution_can_read(char *const *environment)
+{
+	return !environment || environment == environ || readable_strings(environment);
+}
 
 /* The environment for the new program; original where nothing needs to be added or room fails. Memory: the caller's
  * stack frame, hence a macro around alloca. */
 #define WITH_SESSION(original)                                                                                         \
 	__extension__({                                                                                                \
 		char **entries_ = NULL;                                                                                \
-		size_t count_ = shim_is_in_session() ? environment_count(original) : 0;                                \
+		bool is_extended_ = shim_is_in_session() && execution_can_read(original);                              \
+		size_t count_ = is_extended_ ? environment_count(original) : 0;                                        \
 		if (count_ && count_ <= EXECUTION_ENTRIES_MAX) {                                                       \
 			entries_ = alloca(count_ * sizeof(*entries_));                                                 \
 			environment_fill(original, entries_, alloca(ENVIRONMENT_PRELOAD_BYTES));                       \

@@ -3,6 +3,7 @@
  */
 #include "mask.h"
 
+#include "../base/readable.h"
 #include "../sampling/deputy.h"
 #include "../sampling/disposition.h"
 #include "again.h"
@@ -23,10 +24,16 @@ static bool passes_through(void)
 	return !deputy_signal || self.own_depth || self.in_handler;
 }
 
+/* Not to be translated; one that cannot be read is the kernel's to refuse. */
+static bool is_for_kernel(const sigset_t *program)
+{
+	return !program || !deputy_signal || !readable(program, sizeof(uint64_t));
+}
+
 /* shield: SIGPROF's bit where the kernel shall have that, too. */
 static const sigset_t *for_kernel(const sigset_t *program, uint64_t shield, sigset_t *room)
 {
-	if (!program || !deputy_signal)
+	if (is_for_kernel(program))
 		return program;
 	*room = deputy_set_of(deputy_kernel_mask(deputy_mask_of(program)) | shield);
 	return room;
@@ -38,7 +45,7 @@ static uint64_t shield_of(const sigset_t *program)
 {
 	const uint64_t prof = deputy_bit_of(SIGPROF);
 
-	if (!program || !deputy_is_shielded())
+	if (!program || !deputy_is_shielded() || is_for_kernel(program))
 		return 0;
 	struct sigaction own = sig_disposition(SIGPROF);
 	bool is_handled = own.sa_handler != SIG_DFL && own.sa_handler != SIG_IGN;
@@ -70,20 +77,20 @@ static uint64_t kernel_set(int how, uint64_t set)
 	return deputy_kernel_mask(set) | (how == SIG_UNBLOCK ? set & prof : 0);
 }
 
-/* 0 or what the real call returns. */
+/* 0 or what the real call returns. What it is to write it writes where the program wants it: that can be refused, too. */
 static int change(int (*call)(int, const sigset_t *, sigset_t *), int how, const sigset_t *set, sigset_t *ret_old)
 {
-	sigset_t kernel_old, kernel;
+	sigset_t room, kernel, *kernel_old = ret_old ? ret_old : &room;
 
-	if (passes_through())
+	if (passes_through() || (set && is_for_kernel(set)))
 		return call(how, set, ret_old);
 	uint64_t program = set ? deputy_mask_of(set) : 0;
 	if (set)
 		kernel = deputy_set_of(kernel_set(how, program));
-	int result = call(how, set ? &kernel : NULL, &kernel_old);
+	int result = call(how, set ? &kernel : NULL, kernel_old);
 	if (result != 0)
 		return result;
-	uint64_t old = told(deputy_mask_of(&kernel_old));
+	uint64_t old = told(deputy_mask_of(kernel_old));
 	if (set) {
 		uint64_t now = changed(how, old, program);
 		is_deputy_odd = (deputy_program_mask(deputy_kernel_mask(now)) ^ now) & deputy_bit_of(deputy_signal);
@@ -203,19 +210,14 @@ static int wait_for(const sigset_t *set, siginfo_t *ret_info, const struct times
 {
 	struct timespec left;
 	sigset_t room;
-	siginfo_t info;
+	siginfo_t own_info, *info = ret_info ? ret_info : &own_info;
 
 	again_expect(&room, SYS_rt_sigtimedwait, timeout ? again_end(clock_now_ns(), timeout) : 0);
 	set = for_kernel(set, 0, &room);
-	int number = AGAIN_IF_NOBODY(timeout ? real.sigtimedwait(set, &info, timeout) : real.sigwaitinfo(set, &info),
-				     timeout ? real.sigtimedwait(set, &info, again_left(timeout, &left)) : real.sigwaitinfo(set, &info));
+	int number = AGAIN_IF_NOBODY(timeout ? real.sigtimedwait(set, info, timeout) : real.sigwaitinfo(set, info),
+				     timeout ? real.sigtimedwait(set, info, again_left(timeout, &left)) : real.sigwaitinfo(set, info));
 	again_done();
-	if (number < 0)
-		return number;
-	number = translate(number, &info);
-	if (ret_info)
-		*ret_info = info;
-	return number;
+	return number < 0 ? number : translate(number, info);
 }
 
 HOOK int sigwaitinfo(const sigset_t *restrict set, siginfo_t *restrict ret_info)
@@ -255,7 +257,7 @@ HOOK int signalfd(int fd, const sigset_t *mask, int flags)
 
 	if (passes_through())
 		return real.signalfd(fd, mask, flags);
-	if (sigismember(mask, SIGPROF) == 1)
+	if (!is_for_kernel(mask) && sigismember(mask, SIGPROF) == 1)
 		atomic_store_explicit(&mask_is_read, true, memory_order_relaxed);
 	return real.signalfd(fd, for_kernel(mask, 0, &room), flags);
 }

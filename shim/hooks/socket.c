@@ -474,7 +474,7 @@ static APART ssize_t tracked_recvmsg(int fd, struct msghdr *message, int flags)
 	ssize_t result = AGAIN(&hook, fd, POLLIN, flags, real.recvmsg(fd, message, flags));
 	hook_returned(&hook);
 	if (conn_is_tracked(fd))
-		track_received(&hook, fd, message->msg_iov, message->msg_iovlen, result, flags);
+		track_received(&hook, fd, result > 0 ? message->msg_iov : NULL, result > 0 ? message->msg_iovlen : 0, result, flags);
 	if (result >= 0)
 		each_passed(&hook, message, take_passed);
 	hook_leave(&hook);
@@ -596,7 +596,7 @@ static APART ssize_t tracked_sendmsg(int fd, const struct msghdr *message, int f
 		result = again_send_rest_of(&hook, fd, message->msg_iov, message->msg_iovlen, flags, result, real.send);
 	hook_returned(&hook);
 	if (conn_is_tracked(fd))
-		track_sent(&hook, fd, message->msg_iov, message->msg_iovlen, result, flags);
+		track_sent(&hook, fd, result > 0 ? message->msg_iov : NULL, result > 0 ? message->msg_iovlen : 0, result, flags);
 	if (result >= 0)
 		each_passed(&hook, message, give_passed);
 	hook_leave(&hook);

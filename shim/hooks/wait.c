@@ -3,6 +3,7 @@
  */
 #include "hook.h"
 
+#include "../base/readable.h"
 #include "../sampling/modules.h"
 #include "../sampling/stacks.h"
 #include "../setup/server.h"
@@ -33,7 +34,7 @@ static bool enter(struct hook *hook, enum seg_call call)
 	return hook_enter(hook, call);
 }
 
-enum { PLACE_DESCRIPTORS = 3, PLACE_BITS = 20 };
+enum { PLACE_DESCRIPTORS = 3, PLACE_BITS = 20, LOOKED_AT_MAX = 512 };
 
 /* What tells a few descriptors from others: their numbers. */
 struct place {
@@ -66,20 +67,34 @@ static void wait_for_epoll(const struct hook *hook, int epoll)
 
 static void wait_for_array(const struct hook *hook, const struct pollfd *fds, nfds_t count)
 {
+	bool is_looked_at = is_place_wanted() && readable(fds, (count < LOOKED_AT_MAX ? count : LOOKED_AT_MAX) * sizeof(*fds));
 	struct place place = { 0 };
 
-	for (nfds_t i = 0; is_place_wanted() && i < count && place.count <= PLACE_DESCRIPTORS; i++)
+	for (nfds_t i = 0; is_looked_at && i < count && i < LOOKED_AT_MAX && place.count <= PLACE_DESCRIPTORS; i++)
 		if (fds[i].fd >= 0)
 			place_add(&place, fds[i].fd);
 	work_wait(place_known(&place), hook->start_ns);
 }
 
+static bool is_set(int fd, const fd_set *set)
+{
+	return set && FD_ISSET(fd, set);
+}
+
+/* The kernel reads so many bits of it, in whole words. */
+static bool is_readable_set(int count, const fd_set *set)
+{
+	return !set || readable(set, (size_t)(count + 63) / 64 * 8);
+}
+
 static void wait_for_sets(const struct hook *hook, int count, const fd_set *reads, const fd_set *writes)
 {
+	int end = count < FD_SETSIZE ? count : FD_SETSIZE;
+	bool is_looked_at = is_place_wanted() && end > 0 && is_readable_set(end, reads) && is_readable_set(end, writes);
 	struct place place = { 0 };
 
-	for (int fd = 0; is_place_wanted() && fd < count && fd < FD_SETSIZE && place.count <= PLACE_DESCRIPTORS; fd++)
-		if ((reads && FD_ISSET(fd, reads)) || (writes && FD_ISSET(fd, writes)))
+	for (int fd = 0; is_looked_at && fd < end && place.count <= PLACE_DESCRIPTORS; fd++)
+		if (is_set(fd, reads) || is_set(fd, writes))
 			place_add(&place, fd);
 	work_wait(place_known(&place), hook->start_ns);
 }

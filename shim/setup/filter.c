@@ -3,6 +3,8 @@
  */
 #include "filter.h"
 
+#include "../base/readable.h"
+
 #include <errno.h>
 #include <linux/audit.h>
 #include <stddef.h>
@@ -140,30 +142,10 @@ uint32_t filter_answer(const struct sock_fprog *filter, const struct seccomp_dat
 	return SECCOMP_RET_KILL_PROCESS;
 }
 
-/* The kernel reads the set before it looks at what to do with it, which is nothing: no call that we do not make anyway. */
-static bool is_word_readable(uintptr_t address)
-{
-	enum { HOW_NONE = -1, MASK_BYTES = 8 };
-
-	return address && (syscall(SYS_rt_sigprocmask, HOW_NONE, address, NULL, MASK_BYTES) != -1 || errno != EFAULT);
-}
-
-/* By its first, its last, and one of each page in between. */
-static bool is_readable(const void *memory, size_t bytes)
-{
-	enum { WORD = 8, PAGE_BYTES = 4096 };
-	uintptr_t address = (uintptr_t)memory;
-
-	for (size_t at = 0; at + WORD < bytes; at += PAGE_BYTES)
-		if (!is_word_readable(address + at))
-			return false;
-	return bytes < WORD || is_word_readable(address + bytes - WORD);
-}
-
 bool filter_can_be_read(const struct sock_fprog *filter)
 {
-	return is_readable(filter, sizeof(*filter)) &&
-	       is_readable(filter->filter, filter->len * sizeof(filter->filter[0]));
+	return readable_asked(filter, sizeof(*filter)) &&
+	       readable_asked(filter->filter, filter->len * sizeof(filter->filter[0]));
 }
 
 static bool allows(const struct sock_fprog *filter, uint16_t number)

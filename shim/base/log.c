@@ -10,10 +10,13 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { LINE_BYTES = 512 };
+
+#define PROGRAMS_STDERR "/proc/self/fd/2" /* of the whole process, whatever table the thread has */
 
 _Atomic unsigned log_lines_lost;
 
@@ -28,11 +31,102 @@ void log_init(enum seg_log_level level)
 		memset(&stderr_at_start, 0, sizeof(stderr_at_start));
 }
 
-static __thread int fetched_by __attribute__((tls_model("initial-exec"))); /* 0 = the thread shares the program's */
+/* How a thread comes by the program's descriptor 2. */
+static __thread struct {
+	enum { AT_HAND, BY_PIDFD, BY_COPY } way;
+	int fd; /* -1 = there is no copy (any more) */
+} thread __attribute__((tls_model("initial-exec")));
 
 void log_thread_fetches(int pidfd)
 {
-	fetched_by = pidfd;
+	thread.way = BY_PIDFD;
+	thread.fd = pidfd;
+}
+
+void log_thread_keeps(int copy)
+{
+	thread.way = BY_COPY;
+	thread.fd = copy;
+	/* Said while it can be. */
+	if (copy >= 0 && access(PROGRAMS_STDERR, F_OK) < 0 && errno == ENOENT)
+		log_line(SEG_LOG_WARN, "neither pidfd_getfd nor /proc is to be had: the thread for the reports has no stderr from now on");
+	log_stderr_tend();
+}
+
+/* Where the program's descriptor 2 is in its file, and how it was opened (proc_pid_fdinfo(5)). */
+static bool read_info(long long *ret_position, unsigned *ret_flags)
+{
+	char text[128];
+	int fd = open("/proc/self/fdinfo/2", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	return sscanf(text, "pos: %lld flags: %o", ret_position, ret_flags) == 2;
+}
+
+/* Another opening of the same file would write over what the program writes. */
+static bool is_at_same_place(int copy)
+{
+	long long before = lseek(copy, 0, SEEK_CUR), position;
+	unsigned flags;
+
+	return read_info(&position, &flags) && before <= position && position <= lseek(copy, 0, SEEK_CUR);
+}
+
+static bool is_copy_current(int copy)
+{
+	struct stat own, now;
+
+	if (fstat(copy, &own) < 0 || stat(PROGRAMS_STDERR, &now) < 0 || own.st_dev != now.st_dev || own.st_ino != now.st_ino)
+		return false;
+	return !S_ISREG(own.st_mode) || is_at_same_place(copy);
+}
+
+void log_stderr_tend(void)
+{
+	int saved_errno = errno;
+
+	if (thread.way == BY_COPY && thread.fd >= 0 && !is_copy_current(thread.fd)) {
+		close(thread.fd);
+		thread.fd = -1;
+	}
+	errno = saved_errno;
+}
+
+/* Or /dev/null and its like, by the numbers of Documentation/admin-guide/devices.txt. */
+static bool is_terminal(const struct stat *file)
+{
+	unsigned kind = major(file->st_rdev);
+
+	return S_ISCHR(file->st_mode) && (kind == 1 || kind == 4 || kind == 5 || (kind >= 136 && kind <= 143));
+}
+
+/* Looked at before it is opened: other devices may take that for an order, and in a file that is not only appended to the
+ * program would write over our lines. */
+static int open_anew(void)
+{
+	long long position;
+	unsigned flags = 0;
+	char path[48];
+	struct stat file;
+	int fd = -1, place = open(PROGRAMS_STDERR, O_PATH | O_CLOEXEC);
+
+	if (place < 0)
+		return -1;
+	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", place);
+	if (fstat(place, &file) == 0 && (S_ISFIFO(file.st_mode) || is_terminal(&file) ||
+					 (S_ISREG(file.st_mode) && read_info(&position, &flags) && flags & O_APPEND)))
+		fd = open(path, O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	close(place);
+	return fd;
+}
+
+static int take_copy(void)
+{
+	log_stderr_tend();
+	return thread.fd < 0 ? open_anew() : fcntl(thread.fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 }
 
 static bool is_ours(int fd)
@@ -58,8 +152,12 @@ void log_stderr_is_named(void)
 
 int log_stderr_borrow(void)
 {
-	int fd = fetched_by ? (int)syscall(SYS_pidfd_getfd, fetched_by, STDERR_FILENO, 0) : STDERR_FILENO;
+	int fd = STDERR_FILENO;
 
+	if (thread.way == BY_PIDFD)
+		fd = permitted(SYS_pidfd_getfd) ? (int)syscall(SYS_pidfd_getfd, thread.fd, STDERR_FILENO, 0) : -1;
+	else if (thread.way == BY_COPY)
+		fd = take_copy();
 	if (fd < 0 || is_ours(fd))
 		return fd;
 	log_stderr_return(fd);
@@ -68,7 +166,7 @@ int log_stderr_borrow(void)
 
 void log_stderr_return(int fd)
 {
-	if (fetched_by)
+	if (thread.way != AT_HAND)
 		syscall(SYS_close, fd);
 }
 

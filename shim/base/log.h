@@ -3,7 +3,10 @@
  * Context: setup. One write(2) a line, so lines of several processes do not mix. errno is kept.
  * Nothing is written where descriptor 2 has become something else than a log since the start (a program may close it
  * and get the number back for a file of its own): such a line is counted in log_lines_lost.
- * A thread with a table of descriptors of its own (setup/descriptors.h) fetches the program's descriptor 2 for each line.
+ * A thread with a table of descriptors of its own (setup/descriptors.h) fetches the program's descriptor 2 for each line. Where a
+ * kernel before 5.6 or a filter refuses that it has a copy of it, until it sees that the program's is something else. From
+ * then on, and where there is no procfs to see it by, lines reach what can be opened anew without doing harm: terminals, pipes
+ * and files that are only appended to. Others are counted as lost.
  */
 #include "../segment/segment.h"
 
@@ -24,5 +27,12 @@ void log_stderr_is_named(void);
 
 /* The calling thread's descriptors are not the program's: these are got at by pidfd, pidfd_getfd(2). */
 void log_thread_fetches(int pidfd);
+
+/* Or these cannot be got at, and copy, owned by the log from now on, is what descriptor 2 was when they parted; -1 = nothing. */
+void log_thread_keeps(int copy);
+
+/* Lets go of the copy if the program has let go of what it is a copy of. To be called often: until then a reader of that pipe
+ * waits for its end. */
+void log_stderr_tend(void);
 
 extern _Atomic unsigned log_lines_lost;

@@ -3,15 +3,20 @@
 #include "../base/log.h"
 #include "../base/permitted.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#define THREAD_DESCRIPTORS "/proc/thread-self/fd"
 
 static _Atomic uint64_t inodes[DESCRIPTORS_MAX]; /* by descriptor, 0 = not ours */
 static _Atomic int highest = -1;                 /* of those that ever were ours */
@@ -21,24 +26,70 @@ static __thread bool has_own_table __attribute__((tls_model("initial-exec")));
 /* Nothing is opened to find out: that would take a number from the program for a moment. */
 static bool can_fetch(void)
 {
-	return permitted(SYS_pidfd_getfd) && permitted(SYS_pidfd_open) && permitted(SYS_close_range) && permitted(SYS_dup3) &&
-	       syscall(SYS_pidfd_getfd, -1, 0, 0) < 0 && errno == EBADF;
+	return permitted(SYS_pidfd_getfd) && permitted(SYS_pidfd_open) && syscall(SYS_pidfd_getfd, -1, 0, 0) < 0 && errno == EBADF;
+}
+
+/* Where close_range(2) is not to be had: by the list that procfs has. */
+static void close_listed(void)
+{
+	char buffer[2048] __attribute__((aligned(8)));
+	long n;
+
+	syscall(SYS_close, STDIN_FILENO); /* so that there is a number to look with, whatever the limit */
+	int list = (int)syscall(SYS_openat, AT_FDCWD, THREAD_DESCRIPTORS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	while ((n = syscall(SYS_getdents64, list, buffer, sizeof(buffer))) > 0)
+		for (long at = 0; at < n; at += ((struct dirent64 *)(void *)(buffer + at))->d_reclen) {
+			int fd = atoi(((struct dirent64 *)(void *)(buffer + at))->d_name); /* 0 of . and .. */
+			if (fd > STDERR_FILENO && fd != list)
+				syscall(SYS_close, fd);
+		}
+	syscall(SYS_close, list);
+}
+
+/* A table of our own with nothing in it but copies of the program's stdio. The kernel copies no more than that where it is told
+ * so; else all of it for a moment, in which a file or connection that the program closes lives on. */
+static bool part(void)
+{
+	unsigned first = STDERR_FILENO + 1;
+
+	if (permitted(SYS_close_range) && syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_UNSHARE) == 0)
+		return true;
+	if (!permitted(SYS_unshare) || access(THREAD_DESCRIPTORS, X_OK) < 0 || syscall(SYS_unshare, CLONE_FILES) < 0)
+		return false;
+	if (!permitted(SYS_close_range) || syscall(SYS_close_range, first, ~0U, 0) < 0)
+		close_listed();
+	return true;
+}
+
+/* Without /dev anything will do that no text can be written to. */
+static void fill_stdio(void)
+{
+	int fd;
+
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		syscall(SYS_close, fd);
+	do {
+		fd = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			fd = (int)syscall(SYS_openat, AT_FDCWD, "/", O_PATH | O_CLOEXEC);
+	} while (fd >= 0 && fd < STDERR_FILENO);
 }
 
 void descriptors_part(void)
 {
-	if (!can_fetch() || syscall(SYS_close_range, 0, ~0U, CLOSE_RANGE_UNSHARE) < 0)
+	if (!part())
 		return;
 	has_own_table = true;
-	int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-	int out_of_the_way = (int)syscall(SYS_fcntl, pidfd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-	int null = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC);
-	/* Without /dev anything will do that no text can be written to. */
-	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-		syscall(SYS_dup3, null >= 0 ? null : out_of_the_way, fd, O_CLOEXEC);
-	if (null > STDERR_FILENO)
-		syscall(SYS_close, null);
-	log_thread_fetches(out_of_the_way);
+	int copy = (int)syscall(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	fill_stdio();
+	int pidfd = can_fetch() ? (int)syscall(SYS_pidfd_open, getpid(), 0) : -1;
+	if (pidfd < 0) {
+		log_thread_keeps(copy);
+		return;
+	}
+	if (copy >= 0)
+		syscall(SYS_close, copy);
+	log_thread_fetches(pidfd);
 }
 
 /* 0: not open. */

@@ -3,9 +3,10 @@
  * its close and dup, and not inherited by its forks.
  * Context: call for asking, setup for changes. A fixed table without lock.
  *
- * Our thread has a table of descriptors of its own (close_range(2), CLOSE_RANGE_UNSHARE): whatever it opens takes no
- * number from the program, is met by no closefrom, counts against no limit of the program's and is in no fork. What is
- * below is for kernels and filters that do not let it, and for what the program's own threads open on our behalf.
+ * Our thread has a table of descriptors of its own (close_range(2), CLOSE_RANGE_UNSHARE, or unshare(2), CLONE_FILES, neither of
+ * which takes a right): whatever it opens takes no number from the program, is met by no closefrom, counts against no limit
+ * of the program's and is in no fork. The one thing that it wants of the program's table is stderr: see log.h. What is below is
+ * for filters that refuse both calls, and for what the program's own threads open on our behalf.
  *
  * They lie above DESCRIPTORS_FLOOR where the limit allows, so that the program sees the low numbers it would have had. A
  * program may still close them behind our back (close_range, closefrom) and get a number back for a file of its own:

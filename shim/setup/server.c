@@ -112,6 +112,7 @@ static bool host_tick(void)
 	sampling_tick();
 	stacks_look_if_wanted(clock_now_ns());
 	publish_lost_lines();
+	log_stderr_tend();
 	atomic_store_explicit(&seg.head->heartbeat_mono_ns, clock_now_ns(), memory_order_relaxed);
 	return !is_to_end();
 }
@@ -159,6 +160,7 @@ static int wait_for_turn(void)
 		until.tv_sec += until.tv_nsec / 1000000000;
 		until.tv_nsec %= 1000000000;
 		problem = pthread_mutex_clocklock(election(), CLOCK_MONOTONIC, &until);
+		log_stderr_tend();
 	} while (problem == ETIMEDOUT && !is_to_end());
 	return problem;
 }

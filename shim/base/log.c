@@ -47,10 +47,6 @@ void log_thread_keeps(int copy)
 {
 	thread.way = BY_COPY;
 	thread.fd = copy;
-	/* Said while it can be. */
-	if (copy >= 0 && access(PROGRAMS_STDERR, F_OK) < 0 && errno == ENOENT)
-		log_line(SEG_LOG_WARN, "neither pidfd_getfd nor /proc is to be had: the thread for the reports has no stderr from now on");
-	log_stderr_tend();
 }
 
 /* Where the program's descriptor 2 is in its file, and how it was opened (proc_pid_fdinfo(5)). */

@@ -80,9 +80,12 @@ void descriptors_part(void)
 	if (!part())
 		return;
 	has_own_table = true;
+	bool fetches = can_fetch();
+	if (!fetches && access("/proc/self/fd", F_OK) < 0) /* said while there is a copy that nobody has had the time to close */
+		log_line(SEG_LOG_WARN, "neither pidfd_getfd nor /proc is to be had, profshim's thread has no stderr from now on");
 	int copy = (int)syscall(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	fill_stdio();
-	int pidfd = can_fetch() ? (int)syscall(SYS_pidfd_open, getpid(), 0) : -1;
+	int pidfd = fetches ? (int)syscall(SYS_pidfd_open, getpid(), 0) : -1;
 	if (pidfd < 0) {
 		log_thread_keeps(copy);
 		return;

@@ -2,10 +2,13 @@
 """Connections that come and go by other ways than accept and close."""
 import os
 import random
+import signal
 import socket
 import subprocess
+import urllib.request
 
-from harness import FULL, own_server, run_tests, test
+from filters import REFUSE, filtered, start_filtered
+from harness import FULL, can_connect, free_ports, own_server, run_tests, test, wait_until
 from real_servers import HttpClient
 
 SERVED = "http_server_request_duration_seconds_count"
@@ -182,12 +185,20 @@ def a_program_of_few_descriptors_gets_them_all(scene):
     program.metrics()
 
 
-def walk(scene, seed, steps, shim):
+# What filters of containers and service managers answer by an error: none of these is a reason to take numbers from the program.
+REFUSED = [["pidfd_getfd"], ["pidfd_open"], ["pidfd_getfd", "unshare"], ["pidfd_getfd", "close_range"]]
+
+
+def start_refused(scene, refused, argv, name, **how):
+    return start_filtered(scene, refused, REFUSE, argv, name, **how) if refused else scene.start(argv, name, **how)
+
+
+def walk(scene, seed, steps, shim, refused=()):
     """Every number that the program got on its way, and what was in each of its files."""
-    result = scene.path("walk-%d-%s" % (seed, "with" if shim else "without"))
+    result = scene.path("walk-%d-%s%s" % (seed, "with" if shim else "without", "-".join(["", *refused])))
     os.mkdir(result + ".dir")
-    program = scene.start(["env", "-C", result + ".dir", own_server("descriptor_walk"), str(seed), str(steps), result],
-                          os.path.basename(result), shim=shim, stdin=subprocess.PIPE, hz=997)
+    program = start_refused(scene, refused, ["env", "-C", result + ".dir", own_server("descriptor_walk"), str(seed), str(steps), result],
+                            os.path.basename(result), shim=shim, stdin=subprocess.PIPE, **({"hz": 997} if shim else {}))
     if shim:
         program.wait_ready()
     program.process.stdin.write(b"x")
@@ -211,6 +222,152 @@ def a_walk_over_all_that_can_be_done_to_descriptors_gives_the_same_numbers(scene
         plain, shown = (walk(scene, seed, steps, shim) for shim in (False, True))
         scene.at_least("lines", len(plain.splitlines()), steps)
         scene.equal("numbers and digests", shown, plain)
+
+
+@test
+def so_does_a_walk_where_our_thread_cannot_fetch_the_programs_stderr(scene):
+    steps = 20000 if FULL else 1500
+    for refused in REFUSED:
+        seed = random.randrange(1 << 32)
+        scene.say("seed %d, %d steps without %s" % (seed, steps, ", ".join(refused)))
+        plain, shown = (walk(scene, seed, steps, shim, refused) for shim in (False, True))
+        scene.at_least("lines", len(plain.splitlines()), steps)
+        scene.equal("numbers and digests", shown, plain)
+
+
+@test
+def programs_find_nothing_of_ours_however_soon_they_look(scene):
+    # Each begins while its thread does, and half of them are forks of one that just began.
+    script = 'for i in $(seq %d); do "$0" list "$1"; ("$0" list "$1"; true); done' % (100 if FULL else 15)
+    for refused in REFUSED[0], REFUSED[-1]:
+        found = []
+        for shim in (False, True):
+            log = scene.path("list-%s-%s" % (shim, "-".join(refused)))
+            program = start_refused(scene, refused, ["sh", "-c", script, own_server("descriptor_walk"), log], os.path.basename(log), shim=shim)
+            scene.equal("exit code", program.wait(100), 0)
+            with open(log) as file:
+                found.append(file.read())
+        scene.equal("what was open", found[1], found[0])
+
+
+# Does what it is told to.
+OBEYING = """
+import os, socket, sys
+print("ready", flush=True)
+for line in sys.stdin:
+    print(eval(line), flush=True)
+"""
+
+
+class Obeying:
+    """OBEYING under a filter, its stderr being what it is given."""
+
+    def __init__(self, scene, refused, stderr, by=()):
+        self.scene, self.port = scene, free_ports()
+        environment = dict(scene.shim_environment(hz=99, listen="127.0.0.1:%d" % self.port))
+        library = environment.pop("LD_PRELOAD")
+        argv = [*by, *filtered(refused, REFUSE, library, ["/usr/bin/python3", "-c", OBEYING])]
+        self.process = subprocess.Popen(argv, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
+                                        text=True, cwd=scene.dir)
+        scene.equal("it begins", self.process.stdout.readline(), "ready\n")
+        wait_until(lambda: can_connect(self.port), 5, "the thread serving")
+
+    def tell(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def report(self):
+        self.process.send_signal(signal.SIGUSR1)
+
+    def metric(self, name):
+        with urllib.request.urlopen("http://127.0.0.1:%d/metrics" % self.port, timeout=5) as answer:
+            return sum(float(line.split()[-1]) for line in answer.read().decode().splitlines() if line.startswith(name))
+
+    def end(self):
+        self.process.stdin.close()
+        self.scene.equal("exit code", self.process.wait(20), 0)
+
+
+REPORT = "filename:lineno(function)"
+
+
+def read_report(source):
+    """From a descriptor that does not wait."""
+    seen = []
+
+    def has_come():
+        try:
+            seen.append(os.read(source, 65536).decode())
+        except BlockingIOError:
+            pass
+        return REPORT in "".join(seen)
+    wait_until(has_come, 3, "a report")
+
+
+def read_text(path):
+    with open(path, errors="replace") as file:
+        return file.read()
+
+
+def has_ended(source):
+    try:
+        return os.read(source, 65536) == b""
+    except BlockingIOError:
+        return False
+
+
+@test
+def reports_reach_a_stderr_that_cannot_be_fetched_and_do_not_keep_it_open(scene):
+    for kind in ("pipe", "socket"):
+        pair = [end.detach() for end in socket.socketpair()] if kind == "socket" else os.pipe()
+        os.set_blocking(pair[0], False)
+        program = Obeying(scene, ["pidfd_getfd"], pair[1])
+        os.close(pair[1])
+        program.report()
+        read_report(pair[0])
+        program.report()  # the copy is not used up
+        read_report(pair[0])
+        scene.equal("its numbers", program.tell("sorted(os.listdir('/proc/self/fd'))"), "['0', '1', '2', '3']")
+        program.tell("os.close(2)")
+        wait_until(lambda: has_ended(pair[0]), 1, "the end of the " + kind)
+        os.close(pair[0])
+        log = scene.path("log-" + kind)
+        scene.equal("a log", program.tell("os.open(%r, os.O_WRONLY | os.O_CREAT | os.O_APPEND)" % log), "2")
+        program.report()
+        wait_until(lambda: REPORT in read_text(log), 3, "a report in the log")
+        program.end()
+
+
+@test
+def where_the_program_would_write_over_a_report_it_is_lost_and_counted(scene):
+    first, second = scene.path("first"), scene.path("second")
+    with open(first, "wb") as stderr:
+        program = Obeying(scene, ["pidfd_getfd"], stderr)
+    program.tell("os.write(2, b'before\\n')")
+    program.report()
+    wait_until(lambda: REPORT in read_text(first), 3, "a report")
+    program.tell("os.write(2, b'behind\\n')")
+    text = read_text(first)
+    scene.check("all of it follows on each other", text.startswith("before\n") and text.endswith("behind\n") and REPORT in text, text[:200])
+    program.tell("os.dup2(os.open(%r, os.O_WRONLY | os.O_CREAT), 2)" % second)
+    program.report()
+    wait_until(lambda: program.metric("profshim_log_lines_lost_total") > 0, 3, "the loss counted")
+    scene.equal("the file that is only the program's", os.path.getsize(second), 0)
+    program.end()
+
+
+@test
+def without_procfs_besides_it_is_said_and_the_rest_goes_on(scene):
+    told = scene.path("told")
+    with open(told, "wb") as stderr:
+        program = Obeying(scene, ["pidfd_getfd"], stderr, ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"])
+    program.report()
+    wait_until(lambda: program.metric("profshim_log_lines_lost_total") > 0, 3, "the loss counted")
+    text = read_text(told)
+    scene.equal("times that it is said", text.count("no stderr from now on"), 1)
+    scene.check("no report", REPORT not in text, text)
+    program.end()
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
  * Nothing is written where descriptor 2 has become something else than a log since the start (a program may close it
  * and get the number back for a file of its own): such a line is counted in log_lines_lost.
  * A thread with a table of descriptors of its own (setup/descriptors.h) fetches the program's descriptor 2 for each line. Where a
- * kernel before 5.6 or a filter refuses that it has a copy of it, until it sees that the program's is something else. From
- * then on, and where there is no procfs to see it by, lines reach what can be opened anew without doing harm: terminals, pipes
- * and files that are only appended to. Others are counted as lost.
+ * kernel before 5.6 or a filter refuses that, it has a copy of it until it sees by procfs that the program's is something else.
+ * From then on lines reach what can be opened anew without harm: terminals, pipes and files that are only appended to.
+ * Others, and all where there is no procfs, are counted as lost.
  */
 #include "../segment/segment.h"
 

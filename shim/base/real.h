@@ -124,6 +124,7 @@ struct dl_phdr_info;
 	X(int, setresgid, (gid_t, gid_t, gid_t))                                                                       \
 	X(int, setgroups, (size_t, const gid_t *))                                                                     \
 	X(int, initgroups, (const char *, gid_t))                                                                      \
+	X(int, mlockall, (int))                                                                                        \
 	X(int, capset, (void *, const void *))                                                                         \
 	X(int, clone, (int (*)(void *), void *, int, void *, ...))                                                     \
 	X(int, unshare, (int))                                                                                         \

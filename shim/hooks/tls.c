@@ -3,6 +3,7 @@
  */
 #include "tls.h"
 
+#include "../base/own_memory.h"
 #include "../requests/connection.h"
 #include "descriptor_map.h"
 
@@ -52,12 +53,12 @@ static _Atomic uint64_t *make_words(void)
 	uint32_t count = count_descriptors();
 	_Atomic uint64_t *nothing = NULL, *made;
 
-	made = mmap(NULL, count * sizeof(*made), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	made = own_memory_map(count * sizeof(*made), MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 	if (made == MAP_FAILED)
 		return NULL;
 	word_count = count;
 	if (!atomic_compare_exchange_strong_explicit(&words, &nothing, made, memory_order_acq_rel, memory_order_acquire)) {
-		munmap(made, count * sizeof(*made));
+		own_memory_unmap(made, count * sizeof(*made));
 		return nothing;
 	}
 	atomic_store_explicit(&tls_is_used, true, memory_order_relaxed); /* by a greeting, without a TLS library */

@@ -12,6 +12,7 @@
  */
 #include "connection.h"
 
+#include "../base/own_memory.h"
 #include "endpoint.h"
 #include "heads.h"
 #include "listing.h"
@@ -51,8 +52,7 @@ bool conn_init(void)
 		return true;
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < count)
 		count = (uint32_t)limit.rlim_max;
-	void *memory = mmap(NULL, count * sizeof(*conn_table.conns), PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *memory = own_memory_map(count * sizeof(*conn_table.conns), MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 	if (memory == MAP_FAILED)
 		return false;
 	redis_commands_init();

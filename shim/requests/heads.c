@@ -1,6 +1,7 @@
 /* A thread keeps the two heads of each side that it met last: who asks in turn for more of them than that has them read. */
 #include "heads.h"
 
+#include "../base/own_memory.h"
 #include "../base/thread.h"
 
 #include <sys/mman.h>
@@ -20,7 +21,7 @@ static struct head (*heads)[2][HEADS]; /* by thread slot, requests and responses
 void heads_init(void)
 {
 	size_t bytes = seg.slots[SEG_TABLE_THREADS].count * sizeof(*heads);
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *memory = own_memory_map(bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 
 	heads = memory == MAP_FAILED ? NULL : memory;
 }

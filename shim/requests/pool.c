@@ -4,6 +4,8 @@
  */
 #include "pool.h"
 
+#include "../base/own_memory.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/mman.h>
@@ -28,12 +30,12 @@ static bool chunk_is_there(struct pool *pool, uint32_t index)
 		return false;
 	if (atomic_load_explicit(&pool->chunks[number], memory_order_acquire))
 		return true;
-	char *chunk = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *chunk = own_memory_map(bytes, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	if (chunk == MAP_FAILED)
 		return false;
 	if (!atomic_compare_exchange_strong_explicit(&pool->chunks[number], &nothing, chunk, memory_order_release,
 						     memory_order_relaxed))
-		munmap(chunk, bytes);
+		own_memory_unmap(chunk, bytes);
 	return true;
 }
 

@@ -8,6 +8,7 @@
 #include "../base/real.h"
 #include "../base/thread.h"
 #include "../base/log.h"
+#include "../base/own_memory.h"
 #include "modules.h"
 #include "stand_ins.h"
 
@@ -63,7 +64,7 @@ static bool make_states(void)
 {
 	uint32_t count = seg.slots[SEG_TABLE_THREADS].count; /* more threads than that have no slot of their own */
 	size_t bytes = count * (sizeof(struct unwind_state) + sizeof(*unwinder.owners));
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *memory = own_memory_map(bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 
 	if (memory == MAP_FAILED)
 		return false;

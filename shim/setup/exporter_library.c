@@ -1,6 +1,7 @@
 #include "exporter_library.h"
 
 #include "../base/log.h"
+#include "../base/own_memory.h"
 #include "../base/permitted.h"
 #include "../base/thread.h"
 
@@ -46,6 +47,7 @@ static void map_file(int fd)
 	void *base = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (base == MAP_FAILED)
 		return;
+	own_memory_add((uintptr_t)base, (uintptr_t)base + (size_t)status.st_size);
 	image = base;
 	image_bytes = (size_t)status.st_size;
 }

@@ -3,6 +3,7 @@
 #include "../../exporter/exporter.h"
 #include "../base/clock.h"
 #include "../base/log.h"
+#include "../base/own_memory.h"
 #include "../base/real.h"
 #include "../base/thread.h"
 #include "../sampling/sampling.h"
@@ -29,6 +30,7 @@
 #include <unistd.h>
 
 enum {
+	PAGE_BYTES = 4096,
 	STANDBY_MAX = 8,           /* processes with a thread that serves or waits to */
 	STACK_BYTES = 2 << 20,     /* of address space: DWARF is read on it; pages that are not touched cost nothing */
 	THOROUGH_TICKS = 3,        /* ticks between looks into /proc: 0.6 s, as gauges of the dead are gone within a second */
@@ -225,6 +227,26 @@ static void detach(void)
 	thread_detach();
 }
 
+static uintptr_t stack_begin; /* of the thread, 0 = there is none */
+
+/* Its C library's part lies at the upper end, and is what a thread is known by. */
+static void note_stack(void)
+{
+	uintptr_t end = (uintptr_t)pthread_self() & ~(uintptr_t)(PAGE_BYTES - 1);
+
+	stack_begin = end - STACK_BYTES + PAGE_BYTES;
+	own_memory_add(stack_begin, end);
+	if (own_memory_is_future_locked())
+		own_memory_unlock(stack_begin, end);
+}
+
+static void forget_stack(void)
+{
+	if (stack_begin)
+		own_memory_forget(stack_begin);
+	stack_begin = 0;
+}
+
 static void *server_main(void *unused)
 {
 	bool is_done = false;
@@ -234,6 +256,7 @@ static void *server_main(void *unused)
 	prctl(PR_SET_NAME, "profshim");
 	descriptors_part();
 	aside_thread_begins();
+	note_stack();
 	if (start_delay_ms)
 		aside_sleep(start_delay_ms);
 	allocator_thread_begin();
@@ -245,6 +268,7 @@ static void *server_main(void *unused)
 			aside_sleep(YIELD_MS);
 	}
 	detach();
+	forget_stack();
 	atomic_store_explicit(&is_alive, false, memory_order_relaxed);
 	aside_thread_ends();
 	return NULL;
@@ -418,6 +442,7 @@ void server_fork_parent(void)
 void server_fork_child(void)
 {
 	atomic_store(&forks_in_progress, 0);
+	forget_stack();
 	has_failed = false;
 	atomic_store(&is_loading, false);
 	atomic_store(&is_started, false);

@@ -9,6 +9,7 @@
 
 #include "../base/clock.h"
 #include "../base/log.h"
+#include "../base/own_memory.h"
 #include "../base/permitted.h"
 #include "../base/thread.h"
 #include "namespace.h"
@@ -89,7 +90,7 @@ static void *map_new_file(size_t bytes)
 	if (fstatvfs(fd, &space) == 0 && (uint64_t)space.f_bavail * space.f_frsize < bytes)
 		errno = ENOSPC;
 	else if (ftruncate(fd, (off_t)bytes) == 0)
-		base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		base = own_memory_map(bytes, MAP_SHARED, fd);
 	int saved_errno = errno;
 	close(fd);
 	errno = saved_errno;
@@ -214,7 +215,7 @@ bool session_begin(const struct config *config, const char *program)
 	void *base = map_session_file(config, program, bytes);
 
 	if (!base) {
-		base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		base = own_memory_map(bytes, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 		if (base == MAP_FAILED) {
 			log_line(SEG_LOG_WARN, "no memory for the session (%s), this program is not profiled", strerror(errno));
 			return false;
@@ -245,6 +246,7 @@ bool session_join(const struct config *config, const char *program)
 	if (slash)
 		*slash = '\0';
 	seg = view;
+	own_memory_add((uintptr_t)seg.head, (uintptr_t)seg.head + seg.head->total_bytes);
 	/* Executed in place (env, a wrapper's exec): the session is now known by what it has become. */
 	if (session_is_own(file_path))
 		snprintf(seg.head->program, sizeof(seg.head->program), "%s", program);

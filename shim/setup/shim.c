@@ -5,6 +5,7 @@
 
 #include "../base/clock.h"
 #include "../base/log.h"
+#include "../base/own_memory.h"
 #include "../base/real.h"
 #include "../base/thread.h"
 #include "../base/work.h"
@@ -374,7 +375,7 @@ static void set_routes(bool is_first)
 
 static void keep_back_samples(void)
 {
-	void *memory = mmap(NULL, work_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *memory = own_memory_map(work_bytes(), MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 
 	if (memory != MAP_FAILED)
 		work_init(memory);
@@ -475,6 +476,16 @@ static bool has_room(void)
 	return !limit;
 }
 
+/* By names that the linker gives: of this library, from its first byte to its last. */
+static void note_library(void)
+{
+	extern const char first[] __asm__("__ehdr_start") __attribute__((visibility("hidden")));
+	extern const char last[] __asm__("_end") __attribute__((visibility("hidden")));
+	const uintptr_t page = 4096;
+
+	own_memory_add((uintptr_t)first & ~(page - 1), ((uintptr_t)last + page - 1) & ~(page - 1));
+}
+
 __attribute__((constructor)) static void shim_constructor(void)
 {
 	int saved_errno = errno;
@@ -482,6 +493,7 @@ __attribute__((constructor)) static void shim_constructor(void)
 
 	self.own_depth++;
 	real_resolve();
+	note_library();
 	config_read(&config, environ, program_name());
 	if (config.exe[0])
 		read_program_path();

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -159,6 +160,8 @@ static void change_rights(void)
 	SAY(capset, &header, data);
 	SAY(setns, -1, 0);
 	SAY(unshare, CLONE_FS);
+	SAY(mlockall, MCL_CURRENT | MCL_FUTURE);
+	SAY(munlockall);
 }
 
 static void start_programs(void)

@@ -443,6 +443,7 @@ void server_fork_child(void)
 {
 	atomic_store(&forks_in_progress, 0);
 	forget_stack();
+	own_memory_lock_future(false); /* is not inherited, mlock(2) */
 	has_failed = false;
 	atomic_store(&is_loading, false);
 	atomic_store(&is_started, false);

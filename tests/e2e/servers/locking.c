@@ -1,5 +1,6 @@
 /* locking - locks all of its memory by mlockall(FLAGS), or by its number, and says what came of it; then what it maps and what is
- * locked, in KiB; once more after it has mapped a megabyte.
+ * locked, in KiB; once more after it has mapped a megabyte,
+ * and in a child, to which none of that is left and which locks what there is.
  *
  *     locking FLAGS [number]
  */
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { MORE_BYTES = 1 << 20 };
@@ -38,5 +40,12 @@ int main(int count, char **arguments)
 	void *more = mmap(NULL, MORE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	printf("mmap %s\n", more != MAP_FAILED ? "0" : strerrorname_np(errno));
 	say_locked();
+	fflush(stdout);
+	if (fork() == 0) {
+		printf("mlockall in a child %s\n", mlockall(MCL_CURRENT) == 0 ? "0" : strerrorname_np(errno));
+		say_locked();
+		exit(0);
+	}
+	wait(NULL);
 	return 0;
 }

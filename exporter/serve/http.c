@@ -1,49 +1,54 @@
-/* One thread and no waiting: the caller polls what http_poll names, and http_turn goes as far with each client as that goes.
+/* libmicrohttpd runs in its external mode on our one thread: we poll its epoll descriptor and our listening socket, then
+ * let it run. We accept ourselves, so that each descriptor is known to the host before anything else can happen to it,
+ * and so that a full house leaves newcomers in the backlog instead of refusing them.
  *
- * A connection is a struct client. What it asks for is its exchange, from the end of the request's head to the last byte of the
- * answer: it reads a body (to throw it away), is ready, perhaps waits or stands in line, and is sent. Of each connection one
- * request a turn is looked at, and one a turn is answered of those that take time.
+ * A connection that libmicrohttpd tells of is a struct client, from notify STARTED to CLOSED; a request on it is its
+ * exchange, from the first call of the access handler to notify COMPLETED. A request with seconds=N keeps a snapshot in
+ * its exchange and is suspended; http_turn resumes it when it is due, or when its client has hung up. So is a request that
+ * has to wait for others, since one a turn is answered of those that take time.
  *
- * Limits (an exporter serves a few scrapers and people, all trusted to read but not to be gentle): CLIENTS_MAX connections; when
- * all are taken and somebody waits, the one that has been idle, or has been dribbling its request, for longest is closed.
- * Connections on which nothing moves are closed, and so are requests that take for ever to arrive, and answers that take for
- * ever to be read. Answers that wait to be read take ANSWERS_BYTES_MAX and one more at most. A body is read only if it says
- * that it is small.
+ * Limits (an exporter serves a few scrapers and people, all trusted to read but not to be gentle): CLIENTS_MAX
+ * connections; when all are taken and somebody waits, the one that has been idle, or has been dribbling its request, for
+ * longest is closed. libmicrohttpd ends connections on which nothing moves; requests that take for ever to arrive, and
+ * answers that take for ever to be read, have deadlines here. Answers that wait to be read take ANSWERS_BYTES_MAX and one
+ * more at most. A body is read only if it says that it is small, and then thrown away.
  *
- * Whatever is refused is counted by reason.
+ * Whatever is refused is counted by reason. What libmicrohttpd refuses by itself, since it cannot even be read as HTTP, is
+ * known from the line that it logs of it.
+ *
+ * libmicrohttpd's answer to the impossible is MHD_PANIC, which aborts the process. The impossible here is a program that
+ * closes descriptors it does not own, by a way that the hooks do not see. Our panic handler jumps out of the library
+ * instead; what it had is leaked, since freeing it would close descriptors that may be somebody else's now.
  */
 #include "http.h"
 
+#include "../pace.h"
 #include "gzip.h"
 #include "host.h"
 #include "listener.h"
-#include "message.h"
 #include "negotiate.h"
-
-#include "../pace.h"
+#include "route.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <microhttpd.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
+#include <strings.h>
+#include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
 	CLIENTS_MAX = 64,
 	WAITERS_MAX = 16,            /* requests with seconds=N at once: each holds a snapshot */
-	HEAD_BYTES_MAX = 16384,      /* request line and headers */
-	HEAD_BYTES_MOST = 1000,      /* that nearly every head fits into: a piece of memory.c that takes no page of its own */
+	HEAD_BYTES_MAX = 16384,      /* request line and headers, and libmicrohttpd's state of a connection */
 	FIRST_SECONDS = 10,          /* from the connection to the end of its first request's head */
 	STALL_SECONDS = 20,          /* nothing moved on the connection */
 	REQUEST_SECONDS = 30,        /* from the end of an answer to the end of the next request's head */
 	ANSWER_SECONDS = 120,        /* from the end of the head to the last byte of the answer, waiting not counted */
-	LINGER_SECONDS = 2,          /* for who still sends, to read why that is in vain */
-	LINGER_BYTES = 1 << 16,
 	EVICTABLE_SECONDS = 1,       /* idle for less is no idleness, just a client between two requests */
 	PLAIN_BYTES_MAX = 512,       /* an answer that fits into one packet anyway is not worth compressing */
 	BODY_BYTES_MAX = 4096,       /* of a request: none is wanted, but a form or an empty object does no harm */
@@ -51,37 +56,29 @@ enum {
 	LOSSES_MAX = 3,              /* times that we begin anew after our descriptors were closed */
 };
 
-enum stage { STAGE_BODY, STAGE_READY, STAGE_WAITING, STAGE_SENDING };
-
 struct exchange {
-	enum stage stage;
-	struct message message;      /* borrows from the client's bytes */
 	struct route route;
-	size_t asked_bytes;          /* of the client's bytes that are this request's */
-	uint64_t body_left;          /* bytes that are still to come */
-	bool is_last;                /* the connection is closed afterwards */
-	bool is_in_line;             /* ready, but waits for its turn to be answered */
+	bool accepts_gzip;
+	bool has_large_body;         /* is answered without waiting for it */
+	bool is_waiting;             /* the connection is suspended until due_ns, or in line since then */
+	bool is_in_line;             /* waits for its turn to be answered */
 	bool has_turn;
-	uint64_t due_ns;             /* when it is ready, or stood in line */
+	bool is_gone;                /* the client hung up while waiting */
+	uint64_t due_ns;
 	struct snapshot *earlier;    /* of a request with seconds=N; owned */
-	struct strbuf head;          /* of the answer */
-	char *body;                  /* owned; NULL = none */
-	size_t body_bytes, sent_bytes; /* of the latter the head is a part */
+	size_t answer_bytes;         /* that the response holds until it is sent */
 };
 
 struct client {
 	struct client *next, **place; /* in http->clients; place points at whatever points here */
+	struct http *http;
+	struct MHD_Connection *connection;
 	int fd;
 	ino_t inode;                 /* of the socket that fd is, to notice that its number means something else */
-	unsigned polled;             /* which of http->fds it has; 0 = none, it came just now */
 	uint64_t since_ns;           /* when it began to be idle, or, with an exchange, to be answered */
-	uint64_t moved_ns;           /* when bytes came or went */
-	char *in;                    /* what it sent; NULL = nothing is kept */
-	size_t in_bytes, in_room, in_seen; /* in_seen: without the end of a head */
-	size_t lingered_bytes;
 	struct exchange *exchange;   /* NULL = between requests, or the head is still incomplete */
 	bool has_asked;              /* the head of a request came in whole */
-	bool is_lingering;           /* answered for the last time; what it still sends is thrown away */
+	bool is_hung_up;             /* shut down by us, and about to be closed */
 };
 
 struct http {
@@ -90,17 +87,22 @@ struct http {
 	struct listener listener;
 	char token[SEG_TEXT_BYTES];  /* as the session began: what the program writes over it later does not count */
 	struct route_rules rules;
-	struct client *clients, **clients_end; /* as they came; the end is where the next one is to be put */
-	struct pollfd fds[1 + CLIENTS_MAX]; /* the listener's first */
+	struct MHD_Daemon *daemon;
+	int epoll_fd;
+	struct client *clients;
 	unsigned client_count, waiter_count, loss_count;
 	size_t answer_bytes;         /* of all exchanges */
-	uint64_t now_ns;             /* of this turn */
 	bool is_turn_taken;          /* a request was answered that takes time, the next one has to wait for another turn */
 	bool has_line;               /* somebody is in line */
-	bool is_accept_paused;       /* accepting failed for want of descriptors or memory: until the next poll */
+	bool is_accept_paused;       /* accepting failed for want of descriptors or memory: until the next tick */
+	bool is_inside;              /* libmicrohttpd is running on our thread and panic may be jumped out of */
+	jmp_buf panic;
 };
 
-static uint64_t clock_ns(void)
+/* Whose daemon is running on this thread; how the panic handler tells our thread from the program's own. */
+static __thread struct http *running;
+
+static uint64_t now_ns(void)
 {
 	struct timespec now;
 
@@ -113,556 +115,358 @@ static uint64_t seconds_ns(uint64_t seconds)
 	return seconds * 1000000000u;
 }
 
-/* --- the end of exchanges and connections */
+/* --- answering */
 
-static void free_exchange(struct http *http, struct client *client)
+static void free_exchange(struct http *http, struct exchange *exchange)
 {
-	struct exchange *exchange = client->exchange;
-
 	if (!exchange)
 		return;
 	if (exchange->earlier) {
 		snapshot_free(exchange->earlier);
 		http->waiter_count--;
 	}
-	http->answer_bytes -= exchange->body_bytes;
-	strbuf_free(&exchange->head);
-	free(exchange->body);
+	http->answer_bytes -= exchange->answer_bytes;
 	free(exchange);
-	client->exchange = NULL;
 }
 
-/* Frees what there is of it in memory. */
-static void forget_client(struct http *http, struct client *client)
+/* Headers that every answer has, and those of its route. MHD_NO (no memory) is not checked: an answer without is better
+ * than none. */
+static void add_headers(struct MHD_Response *response, const struct route *route, const char *content_type, bool is_gzip)
 {
-	free_exchange(http, client);
-	*client->place = client->next;
-	*(client->next ? &client->next->place : &http->clients_end) = client->place;
-	http->client_count--;
-	free(client->in);
-	free(client);
-}
-
-static void drop_client(struct http *http, struct client *client)
-{
-	int fd = client->fd;
-
-	http->host->descriptor_closed(fd); /* before it is closed: afterwards the number could already be the program's */
-	close(fd);
-	forget_client(http, client);
-}
-
-/* Closed while there are bytes of the client's that nobody read, a connection takes the answer back (RFC 9112, 9.6). */
-static void linger(struct http *http, struct client *client)
-{
-	free_exchange(http, client);
-	free(client->in);
-	client->in = NULL;
-	client->in_bytes = client->in_seen = 0;
-	shutdown(client->fd, SHUT_WR);
-	client->is_lingering = true;
-	client->since_ns = http->now_ns;
-}
-
-static void throw_away(struct http *http, struct client *client)
-{
-	char bytes[BODY_BYTES_MAX];
-	ssize_t n = recv(client->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-
-	client->lingered_bytes += n > 0 ? (size_t)n : 0;
-	if (!n || (n < 0 && errno != EAGAIN && errno != EINTR) || client->lingered_bytes > LINGER_BYTES)
-		drop_client(http, client);
-}
-
-/* --- answering */
-
-static const char *phrase_of(unsigned status)
-{
-	switch (status) {
-	case 200: return "OK";
-	case 400: return "Bad Request";
-	case 401: return "Unauthorized";
-	case 403: return "Forbidden";
-	case 404: return "Not Found";
-	case 405: return "Method Not Allowed";
-	case 413: return "Content Too Large";
-	case 414: return "URI Too Long";
-	case 421: return "Misdirected Request";
-	case 431: return "Request Header Fields Too Large";
-	case 503: return "Service Unavailable";
-	case 505: return "HTTP Version Not Supported";
-	}
-	return "";
-}
-
-/* RFC 9110, 5.6.7. By hand: gmtime_r takes a lock of the C library's that the program's threads wait for. The calendar is
- * counted from the first of March of the year 0, so that the odd day is the last one of a year. */
-static void add_date(struct strbuf *head)
-{
-	static const char days[][4] = { "Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed" };
-	static const char months[][4] = { "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb" };
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	uint64_t seconds = (uint64_t)now.tv_sec, day = seconds / 86400, since_march = day + 719468;
-	uint64_t era = since_march / 146097, of_era = since_march % 146097;
-	uint64_t year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
-	uint64_t of_year = of_era - (365 * year + year / 4 - year / 100), month = (5 * of_year + 2) / 153;
-	strbuf_printf(head, "Date: %s, %02u %s %04u %02u:%02u:%02u GMT\r\n", days[day % 7],
-	              (unsigned)(of_year - (153 * month + 2) / 5 + 1), months[month], (unsigned)(era * 400 + year + (month >= 10)),
-	              (unsigned)(seconds / 3600 % 24), (unsigned)(seconds / 60 % 60), (unsigned)(seconds % 60));
-}
-
-static void add_head(struct exchange *exchange, const char *content_type, bool is_gzip)
-{
-	const struct route *route = &exchange->route;
-	struct strbuf *head = &exchange->head;
-
-	strbuf_printf(head, "HTTP/1.1 %u %s\r\n", route->status, phrase_of(route->status));
-	add_date(head);
-	strbuf_printf(head, "Content-Type: %s\r\nContent-Length: %zu\r\n", content_type, exchange->body_bytes);
-	strbuf_add(head, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-	                 "Content-Security-Policy: frame-ancestors 'none'\r\n");
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+	MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+	MHD_add_response_header(response, "Content-Security-Policy", "frame-ancestors 'none'");
 	if (route->view)
-		strbuf_add(head, "Vary: Accept, Accept-Encoding\r\n");
+		MHD_add_response_header(response, MHD_HTTP_HEADER_VARY, "Accept, Accept-Encoding");
 	if (is_gzip)
-		strbuf_add(head, "Content-Encoding: gzip\r\n");
+		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
 	if (route->allow)
-		strbuf_printf(head, "Allow: %s\r\n", route->allow);
+		MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, route->allow);
 	if (route->asks_token)
-		strbuf_add(head, "WWW-Authenticate: Bearer realm=\"profshim\"\r\n");
-	if (exchange->is_last)
-		strbuf_add(head, "Connection: close\r\n");
-	strbuf_add(head, "\r\n");
+		MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer realm=\"profshim\"");
 }
 
-/* Takes over body, which may be NULL if there is none or no memory. */
-static void queue(struct http *http, struct exchange *exchange, const char *content_type, char *body, size_t bytes, bool is_gzip)
+/* Queues body, which is freed with the response if must_free, else copied. MHD_NO closes the connection. */
+static enum MHD_Result queue(struct MHD_Connection *connection, const struct route *route, const char *content_type,
+                             char *body, size_t bytes, bool is_gzip, bool must_free)
 {
-	exchange->body = body;
-	exchange->body_bytes = bytes;
-	http->answer_bytes += bytes;
-	add_head(exchange, content_type, is_gzip);
-	if (bytes && !body)
-		strbuf_fail(&exchange->head, -ENOMEM);
-	exchange->stage = STAGE_SENDING;
+	/* Not MHD_RESPMEM_MUST_FREE: that is the C library's free, which does not know our pieces (memory.c). */
+	struct MHD_Response *response =
+	        must_free ? MHD_create_response_from_buffer_with_free_callback(bytes, body, free) :
+	                    MHD_create_response_from_buffer(bytes, body, MHD_RESPMEM_MUST_COPY);
+
+	if (!response) {
+		if (must_free)
+			free(body);
+		return MHD_NO;
+	}
+	add_headers(response, route, content_type, is_gzip);
+	enum MHD_Result result = MHD_queue_response(connection, route->status, response);
+	MHD_destroy_response(response);
+	return result;
 }
 
-static void queue_text(struct http *http, struct exchange *exchange)
+static enum MHD_Result queue_text(struct MHD_Connection *connection, struct route *route)
 {
-	struct strbuf text = STRBUF_EMPTY;
-
-	strbuf_add(&text, exchange->route.text);
-	queue(http, exchange, "text/plain; charset=utf-8", text.text, strlen(exchange->route.text), false);
+	return queue(connection, route, "text/plain; charset=utf-8", route->text, strlen(route->text), false, false);
 }
 
 /* What route_request or route_refuse refused. */
-static void queue_refusal(struct http *http, struct exchange *exchange)
+static enum MHD_Result queue_refusal(struct http *http, struct MHD_Connection *connection, struct route *route)
 {
-	host_count(http->host, exchange->route.refused, 1);
-	queue_text(http, exchange);
+	host_count(http->host, route->refused, 1);
+	return queue_text(connection, route);
 }
 
-static void queue_busy(struct http *http, struct exchange *exchange, const char *sentence)
+static enum MHD_Result queue_busy(struct http *http, struct MHD_Connection *connection, struct route *route,
+                                  const char *sentence)
 {
-	route_refuse(&exchange->route, SEG_COUNTER_HTTP_BUSY, 503, sentence);
-	queue_refusal(http, exchange);
+	route_refuse(route, SEG_COUNTER_HTTP_BUSY, 503, sentence);
+	return queue_refusal(http, connection, route);
 }
 
-static void queue_view(struct http *http, struct exchange *exchange, struct strbuf *text)
+static enum MHD_Result queue_view(struct http *http, struct MHD_Connection *connection, struct exchange *exchange,
+                                  struct strbuf *text)
 {
 	const char *content_type = exchange->route.view->content_type(&exchange->route.params);
-	size_t packed_bytes;
+	size_t bytes = text->length, packed_bytes;
 	char *packed = NULL;
 
-	if (negotiate_gzip(exchange->message.request.accept_encoding) && text->length > PLAIN_BYTES_MAX)
-		packed = gzip_compress(text->text, text->length, &packed_bytes);
+	if (exchange->accepts_gzip && bytes > PLAIN_BYTES_MAX)
+		packed = gzip_compress(text->text, bytes, &packed_bytes);
+	exchange->answer_bytes = packed ? packed_bytes : bytes;
+	http->answer_bytes += exchange->answer_bytes;
 	if (packed) {
-		queue(http, exchange, content_type, packed, packed_bytes, true);
-		return;
+		strbuf_free(text);
+		return queue(connection, &exchange->route, content_type, packed, packed_bytes, true, true);
 	}
-	queue(http, exchange, content_type, text->text, text->length, false);
-	*text = STRBUF_EMPTY; /* handed over */
+	if (!text->text)
+		return queue(connection, &exchange->route, content_type, (char[1]){ 0 }, 0, false, false);
+	char *plain = text->text; /* handed over to the response */
+	*text = STRBUF_EMPTY;
+	return queue(connection, &exchange->route, content_type, plain, bytes, false, true);
 }
 
-static void render(struct http *http, struct exchange *exchange)
+static enum MHD_Result render(struct http *http, struct MHD_Connection *connection, struct exchange *exchange)
 {
 	struct route *route = &exchange->route;
 	struct strbuf text = STRBUF_EMPTY;
 	char problem[VIEW_PROBLEM_BYTES];
 
-	if (http->answer_bytes > ANSWERS_BYTES_MAX) {
-		queue_busy(http, exchange, "Other clients have too much to read still; try again.");
-		return;
-	}
+	if (http->answer_bytes > ANSWERS_BYTES_MAX)
+		return queue_busy(http, connection, route, "Other clients have too much to read still; try again.");
 	switch (reading_render(http->reading, route->view, &route->params, exchange->earlier, &text, problem)) {
 	case READING_OK:
-		queue_view(http, exchange, &text);
-		break;
+		return queue_view(http, connection, exchange, &text);
 	case READING_BAD_PARAMETER:
+		strbuf_free(&text);
 		route_refuse(route, SEG_COUNTER_HTTP_PARAMETER, 400, problem);
-		queue_refusal(http, exchange);
-		break;
+		return queue_refusal(http, connection, route);
 	case READING_NO_MEMORY:
-		queue_busy(http, exchange, "There is not enough memory for this answer.");
 		break;
 	}
 	strbuf_free(&text);
+	return queue_busy(http, connection, route, "There is not enough memory for this answer.");
+}
+
+static enum MHD_Result suspend(struct MHD_Connection *connection, struct exchange *exchange, uint64_t due_ns)
+{
+	exchange->due_ns = due_ns;
+	exchange->is_waiting = true;
+	MHD_suspend_connection(connection);
+	return MHD_YES;
 }
 
 /* Begins the wait of a request with seconds=N. */
-static void begin_wait(struct http *http, struct exchange *exchange)
+static enum MHD_Result begin_wait(struct http *http, struct MHD_Connection *connection, struct exchange *exchange)
 {
-	if (http->waiter_count >= WAITERS_MAX) {
-		queue_busy(http, exchange, "Too many requests with seconds= are waiting already.");
-		return;
-	}
+	if (http->waiter_count >= WAITERS_MAX)
+		return queue_busy(http, connection, &exchange->route, "Too many requests with seconds= are waiting already.");
 	exchange->earlier = reading_snapshot(http->reading);
-	if (!exchange->earlier) {
-		queue_busy(http, exchange, "There is not enough memory for this answer.");
-		return;
-	}
+	if (!exchange->earlier)
+		return queue_busy(http, connection, &exchange->route, "There is not enough memory for this answer.");
 	http->waiter_count++;
-	exchange->due_ns = http->now_ns + seconds_ns(exchange->route.params.seconds);
-	exchange->stage = STAGE_WAITING;
+	return suspend(connection, exchange, now_ns() + seconds_ns(exchange->route.params.seconds));
 }
 
 /* What takes more than a moment is done for one client a turn, in the order in which they asked: so the loop's housekeeping
  * goes on in between, and what clients cost is looked at after each. False: not yet. */
 static bool is_its_turn(struct http *http, struct exchange *exchange)
 {
-	if (exchange->has_turn || (!http->has_line && !http->is_turn_taken)) {
-		exchange->has_turn = exchange->is_in_line = false;
-		http->is_turn_taken = true;
-		return true;
-	}
-	if (!exchange->is_in_line)
-		exchange->due_ns = clock_ns();
-	http->has_line = exchange->is_in_line = true;
-	return false;
+	if (!exchange->has_turn && (http->has_line || http->is_turn_taken))
+		return false;
+	exchange->has_turn = false;
+	http->is_turn_taken = true;
+	return true;
 }
 
-static void answer(struct http *http, struct exchange *exchange)
+static enum MHD_Result stand_in_line(struct http *http, struct MHD_Connection *connection, struct exchange *exchange)
+{
+	http->has_line = exchange->is_in_line = true;
+	return suspend(connection, exchange, now_ns());
+}
+
+static enum MHD_Result answer(struct http *http, struct MHD_Connection *connection, struct exchange *exchange)
 {
 	struct route *route = &exchange->route;
 
-	if (route->status != 200) {
-		queue_refusal(http, exchange);
-		return;
-	}
+	if (exchange->is_gone)
+		return MHD_NO;
+	if (route->status != 200)
+		return queue_refusal(http, connection, route);
 	if ((route->control || route->view) && !is_its_turn(http, exchange))
-		return;
+		return stand_in_line(http, connection, exchange);
 	if (route->control)
 		control_do(route->control, route->hz, &http->host->seg, route->text);
 	if (route->view && route->params.seconds && !exchange->earlier)
-		begin_wait(http, exchange);
-	else if (route->view)
-		render(http, exchange);
-	else if (route->is_ready_check && !atomic_load_explicit(&http->reading->seg.head->ready, memory_order_acquire))
-		queue_busy(http, exchange, "The session cannot be read.");
-	else
-		queue_text(http, exchange);
+		return begin_wait(http, connection, exchange);
+	if (route->view)
+		return render(http, connection, exchange);
+	if (route->is_ready_check && !atomic_load_explicit(&http->reading->seg.head->ready, memory_order_acquire))
+		return queue_busy(http, connection, route, "The session cannot be read.");
+	return queue_text(connection, route);
 }
 
-/* --- asking */
-
-/* Room for more of a head. False: no memory. */
-static bool has_room(struct client *client)
+static enum MHD_Result take_param(void *context, enum MHD_ValueKind kind, const char *name, size_t name_bytes,
+                                  const char *value, size_t value_bytes)
 {
-	if (client->in_bytes < client->in_room)
-		return true;
-	size_t room = client->in_room ? HEAD_BYTES_MAX : HEAD_BYTES_MOST;
-	char *in = realloc(client->in, room);
-	if (in) {
-		client->in = in;
-		client->in_room = room;
+	struct request *request = context;
+
+	(void)kind;
+	if (request->param_count == ROUTE_PARAMS_MAX || strlen(name) != name_bytes || (value && strlen(value) != value_bytes)) {
+		request->is_malformed = true;
+		return MHD_NO;
 	}
-	return in != NULL;
+	request->params[request->param_count++] = (struct request_param){ name, value ? value : "" };
+	return MHD_YES;
 }
 
-/* False: the connection is over. */
-static bool receive(struct http *http, struct client *client)
+static const char *header(struct MHD_Connection *connection, const char *name)
 {
-	if (!has_room(client))
-		return false;
-	ssize_t n = recv(client->fd, client->in + client->in_bytes, client->in_room - client->in_bytes, MSG_DONTWAIT);
-	if (n <= 0)
-		return n < 0 && (errno == EAGAIN || errno == EINTR);
-	client->in_bytes += (size_t)n;
-	client->moved_ns = http->now_ns;
-	return true;
+	return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
 }
 
-static void forget_bytes(struct client *client, size_t bytes)
+/* A request with a body that may be large, as far as its head tells. */
+static bool has_large_body(struct MHD_Connection *connection)
 {
-	client->in_bytes -= bytes;
-	client->in_seen = 0;
-	memmove(client->in, client->in + bytes, client->in_bytes);
-	if (client->in_bytes)
-		return;
-	free(client->in);
-	client->in = NULL;
-	client->in_room = 0;
+	const char *length = header(connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
+
+	return header(connection, MHD_HTTP_HEADER_TRANSFER_ENCODING) || (length && strtoull(length, NULL, 10) > BODY_BYTES_MAX);
 }
 
-/* Before a request there may be empty lines (RFC 9112, 2.2). */
-static void skip_empty_lines(struct client *client)
+static enum MHD_Result count_host(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
-	size_t bytes = 0;
+	unsigned *count = context;
 
-	while (bytes < client->in_bytes && (client->in[bytes] == '\r' || client->in[bytes] == '\n'))
-		bytes++;
-	if (bytes)
-		forget_bytes(client, bytes);
+	(void)kind, (void)value;
+	*count += !strcasecmp(name, MHD_HTTP_HEADER_HOST);
+	return MHD_YES;
 }
 
-static bool begin_exchange(struct client *client, uint64_t now_ns)
+static unsigned count_hosts(struct MHD_Connection *connection)
 {
-	client->exchange = calloc(1, sizeof(*client->exchange));
-	client->has_asked = true;
-	client->since_ns = now_ns;
-	return client->exchange != NULL;
-}
+	unsigned count = 0;
 
-/* What cannot be understood: after that nothing on the connection can. */
-static void refuse_head(struct http *http, struct exchange *exchange, enum seg_counter reason, unsigned status, const char *sentence)
-{
-	route_refuse(&exchange->route, reason, status, sentence);
-	exchange->is_last = true;
-	exchange->stage = STAGE_READY;
-	queue_refusal(http, exchange);
-}
-
-/* Who waits to be told is told, unless the body has come all the same. */
-static void invite_body(const struct client *client, const struct exchange *exchange)
-{
-	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
-
-	if (exchange->message.expects_continue && exchange->body_left)
-		send(client->fd, text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-/* A large body, as far as the head tells, is not waited for. */
-static void take_request(struct http *http, struct client *client, size_t head_bytes)
-{
-	struct exchange *exchange = client->exchange;
-	struct message *message = &exchange->message;
-
-	message->request.has_large_body = message->is_coded || message->body_bytes > BODY_BYTES_MAX;
-	route_request(&exchange->route, &http->rules, &message->request);
-	exchange->is_last = !message->is_persistent || message->request.has_large_body;
-	exchange->asked_bytes = head_bytes;
-	exchange->stage = STAGE_READY;
-	if (message->request.has_large_body || !message->body_bytes)
-		return;
-	size_t here = client->in_bytes - head_bytes;
-	exchange->body_left = here < message->body_bytes ? message->body_bytes - here : 0;
-	exchange->asked_bytes += message->body_bytes - exchange->body_left;
-	exchange->stage = STAGE_BODY;
-	invite_body(client, exchange);
-}
-
-/* The next request, if its head is there. False: no memory. */
-static bool ask(struct http *http, struct client *client)
-{
-	skip_empty_lines(client);
-	if (!client->in_bytes)
-		return true;
-	size_t bytes = message_head_bytes(client->in, client->in_bytes, client->in_seen);
-	client->in_seen = client->in_bytes;
-	if (!bytes && client->in_bytes < HEAD_BYTES_MAX)
-		return true;
-	if (!begin_exchange(client, http->now_ns))
-		return false;
-	struct exchange *exchange = client->exchange;
-	if (!bytes) {
-		bool has_line = memchr(client->in, '\n', client->in_bytes) != NULL;
-		refuse_head(http, exchange, SEG_COUNTER_HTTP_HEAD, has_line ? 431 : 414, "The head of the request is too large.");
-		return true;
-	}
-	switch (message_parse(&exchange->message, client->in, bytes)) {
-	case MESSAGE_WHOLE:
-		take_request(http, client, bytes);
-		break;
-	case MESSAGE_MALFORMED:
-		refuse_head(http, exchange, SEG_COUNTER_HTTP_MALFORMED, 400, "This is no request of HTTP/1.1.");
-		break;
-	case MESSAGE_FOREIGN:
-		refuse_head(http, exchange, SEG_COUNTER_HTTP_MALFORMED, 505, "Here HTTP/1.1 is spoken.");
-		break;
-	}
-	return true;
-}
-
-/* False: the connection is over. */
-static bool read_body(struct http *http, struct client *client)
-{
-	struct exchange *exchange = client->exchange;
-	char bytes[BODY_BYTES_MAX];
-
-	if (exchange->body_left) {
-		ssize_t n = recv(client->fd, bytes, exchange->body_left, MSG_DONTWAIT);
-		if (n <= 0)
-			return n < 0 && (errno == EAGAIN || errno == EINTR);
-		exchange->body_left -= (size_t)n;
-		client->moved_ns = http->now_ns;
-	}
-	if (!exchange->body_left)
-		exchange->stage = STAGE_READY;
-	return true;
-}
-
-/* --- sending */
-
-/* What is left of head and body. Returns how many pieces. */
-static int pieces_of(struct exchange *exchange, struct iovec ret_pieces[static 2])
-{
-	size_t sent = exchange->sent_bytes, head_bytes = exchange->head.length;
-	bool has_body = exchange->body && !(exchange->message.request.method && !strcmp(exchange->message.request.method, "HEAD"));
-	int count = 0;
-
-	if (sent < head_bytes)
-		ret_pieces[count++] = (struct iovec){ exchange->head.text + sent, head_bytes - sent };
-	size_t of_body = sent > head_bytes ? sent - head_bytes : 0;
-	if (has_body && of_body < exchange->body_bytes)
-		ret_pieces[count++] = (struct iovec){ exchange->body + of_body, exchange->body_bytes - of_body };
+	MHD_get_connection_values(connection, MHD_HEADER_KIND, count_host, &count);
 	return count;
 }
 
-/* The answer was sent. False: the connection is over. */
-static bool end_exchange(struct http *http, struct client *client)
+static struct exchange *new_exchange(struct http *http, struct MHD_Connection *connection, const char *method,
+                                     const char *path, const char *version)
 {
-	size_t asked_bytes = client->exchange->asked_bytes;
-	bool is_last = client->exchange->is_last;
-	bool has_unread = client->in_bytes > asked_bytes || client->exchange->message.request.has_large_body;
+	struct exchange *exchange = calloc(1, sizeof(*exchange));
+	struct request request = {
+		.method = method,
+		.path = path,
+		.accept = header(connection, MHD_HTTP_HEADER_ACCEPT),
+		.accept_encoding = header(connection, MHD_HTTP_HEADER_ACCEPT_ENCODING),
+		.authorization = header(connection, MHD_HTTP_HEADER_AUTHORIZATION),
+		.host = header(connection, MHD_HTTP_HEADER_HOST),
+		.origin = header(connection, "Origin"),
+		.referer = header(connection, MHD_HTTP_HEADER_REFERER),
+		.fetch_site = header(connection, "Sec-Fetch-Site"),
+		.has_large_body = has_large_body(connection),
+		.host_count = count_hosts(connection),
+		.needs_host = !strcmp(version, MHD_HTTP_VERSION_1_1),
+	};
 
-	client->since_ns = client->moved_ns = http->now_ns;
-	if (!is_last) {
-		free_exchange(http, client);
-		forget_bytes(client, asked_bytes);
-		return true;
-	}
-	if (has_unread)
-		linger(http, client);
-	return has_unread;
+	if (!exchange)
+		return NULL;
+	MHD_get_connection_values_n(connection, MHD_GET_ARGUMENT_KIND, take_param, &request);
+	route_request(&exchange->route, &http->rules, &request);
+	exchange->accepts_gzip = negotiate_gzip(request.accept_encoding);
+	exchange->has_large_body = request.has_large_body;
+	return exchange;
 }
 
-/* False: the connection is over. */
-static bool send_answer(struct http *http, struct client *client)
+static struct client *client_of(struct MHD_Connection *connection)
 {
-	struct exchange *exchange = client->exchange;
-	struct iovec pieces[2];
-	struct msghdr message = { .msg_iov = pieces, .msg_iovlen = (size_t)pieces_of(exchange, pieces) };
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 
-	if (exchange->head.error)
-		return false;
-	ssize_t n = sendmsg(client->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR;
-	exchange->sent_bytes += (size_t)n;
-	client->moved_ns = http->now_ns;
-	return pieces_of(exchange, pieces) || end_exchange(http, client);
+	return info ? info->socket_context : NULL;
+}
+
+/* libmicrohttpd calls this once when the head of a request is there, once for each piece of its body (of which we want
+ * none), once at its end, and again when a suspended connection is resumed. Only who is answered at the request's end may
+ * use the connection for another; who is answered before is hung up on then. */
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *path, const char *method,
+                                  const char *version, const char *body, size_t *body_bytes, void **request_context)
+{
+	struct http *http = context;
+	struct client *client = client_of(connection);
+	bool is_new = !*request_context;
+
+	(void)body;
+	if (!client)
+		return MHD_NO; /* no memory when it was accepted */
+	if (is_new) {
+		client->exchange = new_exchange(http, connection, method, path, version);
+		client->has_asked = true;
+		client->since_ns = now_ns();
+		*request_context = client->exchange;
+		if (!client->exchange)
+			return MHD_NO;
+	}
+	bool is_piece = *body_bytes > 0;
+	*body_bytes = 0;
+	if ((is_new && !client->exchange->has_large_body) || is_piece)
+		return MHD_YES;
+	pace_point(); /* many clients at once are long work, too */
+	return answer(http, connection, client->exchange);
+}
+
+static void on_completed(void *context, struct MHD_Connection *connection, void **request_context,
+                         enum MHD_RequestTerminationCode code)
+{
+	struct client *client = client_of(connection);
+
+	if (code == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED)
+		host_count(((struct http *)context)->host, SEG_COUNTER_HTTP_SLOW, 1);
+	free_exchange(context, *request_context);
+	*request_context = NULL;
+	if (client) {
+		client->exchange = NULL;
+		client->since_ns = now_ns();
+	}
 }
 
 /* --- connections */
 
-static bool has_hung_up(short events)
+static void add_client(struct http *http, struct MHD_Connection *connection, void **socket_context)
 {
-	return events & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL);
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct client *client = calloc(1, sizeof(*client));
+
+	*socket_context = client;
+	if (!client)
+		return; /* its requests will be refused */
+	*client = (struct client){ .next = http->clients, .place = &http->clients, .http = http, .connection = connection,
+		                   .fd = info->connect_fd, .inode = socket_inode(info->connect_fd), .since_ns = now_ns() };
+	if (client->next)
+		client->next->place = &client->next;
+	http->clients = client;
 }
 
-/* It is us that it waits for. */
-static bool is_patient(const struct exchange *exchange)
+static void remove_client(struct client *client)
 {
-	return exchange->stage == STAGE_WAITING || exchange->is_in_line;
+	*client->place = client->next;
+	if (client->next)
+		client->next->place = client->place;
+	free(client);
 }
 
-/* As far as it goes, but for what was asked behind the first request. events: what poll found. False: the connection is over. */
-static bool serve_client(struct http *http, struct client *client, short events)
+static void on_connection(void *context, struct MHD_Connection *connection, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code)
 {
-	if (!client->exchange && events && !receive(http, client))
-		return false;
-	if (!client->exchange && client->in_bytes > client->in_seen && !ask(http, client))
-		return false;
-	struct exchange *exchange = client->exchange;
-	if (!exchange || (exchange->stage == STAGE_SENDING && !events))
-		return true;
-	if (exchange->stage == STAGE_BODY && !read_body(http, client))
-		return false;
-	if (is_patient(exchange)) {
-		if (has_hung_up(events))
-			return false;
-		client->since_ns = client->moved_ns = http->now_ns;
+	struct http *http = context;
+
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		http->client_count++;
+		add_client(http, connection, socket_context);
+		return;
 	}
-	if (exchange->stage == STAGE_WAITING && http->now_ns >= exchange->due_ns)
-		exchange->stage = STAGE_READY;
-	if (exchange->stage == STAGE_READY)
-		answer(http, exchange);
-	return exchange->stage != STAGE_SENDING || send_answer(http, client);
+	http->client_count--;
+	/* Told before libmicrohttpd closes it: afterwards the number could already be the program's. */
+	http->host->descriptor_closed(MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd);
+	if (*socket_context)
+		remove_client(*socket_context);
 }
 
-static unsigned patience_seconds(const struct client *client)
-{
-	if (client->is_lingering)
-		return LINGER_SECONDS;
-	if (client->exchange)
-		return ANSWER_SECONDS;
-	return client->has_asked ? REQUEST_SECONDS : FIRST_SECONDS;
-}
-
-static bool is_too_slow(const struct http *http, const struct client *client)
-{
-	if (client->exchange && is_patient(client->exchange))
-		return false;
-	return http->now_ns > client->since_ns + seconds_ns(patience_seconds(client)) ||
-	       http->now_ns > client->moved_ns + seconds_ns(STALL_SECONDS);
-}
-
-/* Between answers nothing else is on its way, so who is still asking can be told why. Who only kept the connection is no
- * slow client. */
-static void hang_up(struct http *http, struct client *client)
-{
-	static const char text[] = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
-	                           "Content-Length: 29\r\n\r\nThe request came too slowly.\n";
-	bool is_asking = !client->exchange && (client->in_bytes || !client->has_asked);
-
-	if (is_asking)
-		send(client->fd, text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (!client->is_lingering && (is_asking || client->exchange))
-		host_count(http->host, SEG_COUNTER_HTTP_SLOW, 1);
-	drop_client(http, client);
-}
-
-/* Whether the program has its way in between is for pace to say: many clients at once are long work, too. */
-static void serve_clients(struct http *http)
-{
-	struct client *next;
-
-	for (struct client *client = http->clients; client; client = next) {
-		short events = client->polled ? http->fds[client->polled].revents : POLLIN;
-		next = client->next;
-		pace_point();
-		if (client->is_lingering && events)
-			throw_away(http, client);
-		else if (is_too_slow(http, client))
-			hang_up(http, client);
-		else if (!client->is_lingering && !serve_client(http, client, events))
-			drop_client(http, client);
-	}
-}
-
-/* Closes the connection that has been idle for longest, so that somebody else gets its place. */
+/* Closes the connection that has been idle for longest, so that somebody else gets its place. libmicrohttpd finds it at
+ * its end and cleans up. */
 static void evict_idle(struct http *http)
 {
 	struct client *oldest = NULL;
 
 	for (struct client *client = http->clients; client; client = client->next)
-		if (!client->exchange && (!oldest || client->since_ns < oldest->since_ns))
+		if (!client->exchange && !client->is_hung_up && (!oldest || client->since_ns < oldest->since_ns))
 			oldest = client;
-	if (!oldest || http->now_ns <= oldest->since_ns + seconds_ns(EVICTABLE_SECONDS))
+	if (!oldest || now_ns() - oldest->since_ns <= seconds_ns(EVICTABLE_SECONDS))
 		return;
 	host_count(http->host, SEG_COUNTER_HTTP_BUSY, 1);
-	drop_client(http, oldest);
+	shutdown(oldest->fd, SHUT_RDWR);
+	oldest->is_hung_up = true;
 }
 
 static bool is_somebody_waiting(const struct http *http)
@@ -672,28 +476,24 @@ static bool is_somebody_waiting(const struct http *http)
 	return poll(&poll_fd, 1, 0) > 0;
 }
 
-static void add_client(struct http *http, int fd)
+static void accept_one(struct http *http, int fd, const struct sockaddr_storage *peer, socklen_t bytes)
 {
-	struct client *client = calloc(1, sizeof(*client));
-
-	if (!client) {
-		close(fd);
-		return;
-	}
 	http->host->descriptor_opened(fd);
-	*client = (struct client){ .place = http->clients_end, .fd = fd, .inode = socket_inode(fd), .since_ns = http->now_ns,
-		                   .moved_ns = http->now_ns };
-	*client->place = client;
-	http->clients_end = &client->next;
-	http->client_count++;
+	if (MHD_add_connection(http->daemon, fd, (const struct sockaddr *)peer, bytes) == MHD_YES)
+		return;
+	/* libmicrohttpd closed it: no memory. Nothing could have taken the number meanwhile but ourselves. */
+	http->host->descriptor_closed(fd);
 }
 
 static void accept_all(struct http *http)
 {
+	struct sockaddr_storage peer = { 0 };
+
 	while (http->client_count < CLIENTS_MAX) {
-		int fd = accept4(http->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		socklen_t bytes = sizeof(peer);
+		int fd = accept4(http->listener.fd, (struct sockaddr *)&peer, &bytes, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd >= 0) {
-			add_client(http, fd);
+			accept_one(http, fd, &peer, bytes);
 			pace_point();
 		} else if (errno != EINTR && errno != ECONNABORTED) {
 			/* Left in the backlog it would wake us at once, again and again. */
@@ -705,23 +505,161 @@ static void accept_all(struct http *http)
 		evict_idle(http);
 }
 
+/* The client hung up, or closed its sending side, which a client that still waits for an answer hardly ever does. */
+static bool has_hung_up(const struct client *client)
+{
+	struct pollfd poll_fd = { .fd = client->fd, .events = POLLRDHUP };
+
+	return poll(&poll_fd, 1, 0) > 0 && poll_fd.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL);
+}
+
+static void resume(struct client *client, uint64_t now)
+{
+	client->exchange->is_waiting = client->exchange->is_in_line = false;
+	client->since_ns = now;
+	MHD_resume_connection(client->connection);
+}
+
+static void watch_waiter(struct client *client, uint64_t now)
+{
+	struct exchange *exchange = client->exchange;
+
+	exchange->is_gone = has_hung_up(client);
+	if (exchange->is_gone || (!exchange->is_in_line && now >= exchange->due_ns))
+		resume(client, now);
+}
+
 /* Whoever has been in line for longest is the one of this turn. */
 static void call_next(struct http *http)
 {
-	struct exchange *next = NULL;
+	struct client *next = NULL;
+	unsigned count = 0;
 
-	http->is_turn_taken = false;
 	for (struct client *client = http->clients; client; client = client->next) {
-		struct exchange *exchange = client->exchange;
-		if (exchange && exchange->is_in_line && (!next || exchange->due_ns < next->due_ns))
-			next = exchange;
+		const struct exchange *exchange = client->exchange;
+		if (!exchange || !exchange->is_in_line)
+			continue;
+		if (!count++ || exchange->due_ns < next->exchange->due_ns)
+			next = client;
 	}
-	http->has_line = next != NULL;
-	if (next)
-		next->has_turn = true;
+	http->is_turn_taken = false;
+	http->has_line = count > 0;
+	if (!next)
+		return;
+	next->exchange->has_turn = true;
+	resume(next, now_ns());
+}
+
+static unsigned patience_seconds(const struct client *client)
+{
+	if (client->exchange)
+		return ANSWER_SECONDS;
+	return client->has_asked ? REQUEST_SECONDS : FIRST_SECONDS;
+}
+
+/* libmicrohttpd finds the connection at its end and cleans up. Between answers nothing else is on its way on it, so who is
+ * still asking can be told why. */
+static void hang_up(struct http *http, struct client *client)
+{
+	static const char text[] = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
+	                           "Content-Length: 29\r\n\r\nThe request came too slowly.\n";
+
+	if (!client->exchange)
+		send(client->fd, text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	host_count(http->host, SEG_COUNTER_HTTP_SLOW, 1);
+	shutdown(client->fd, SHUT_RDWR);
+	client->is_hung_up = true;
+}
+
+/* Who closes together with a request is answered, but libmicrohttpd misses that nothing more can come. */
+static bool is_over(const struct client *client, uint64_t now)
+{
+	return !client->exchange && now - client->since_ns > seconds_ns(EVICTABLE_SECONDS) && has_hung_up(client);
+}
+
+static void watch_clients(struct http *http)
+{
+	uint64_t now = now_ns();
+
+	for (struct client *client = http->clients; client; client = client->next) {
+		if (client->exchange && client->exchange->is_waiting)
+			watch_waiter(client, now);
+		else if (is_over(client, now))
+			shutdown(client->fd, SHUT_RDWR);
+		else if (!client->is_hung_up && now - client->since_ns > seconds_ns(patience_seconds(client)))
+			hang_up(http, client);
+	}
 }
 
 /* --- life */
+
+static void on_panic(void *context, const char *file, unsigned line, const char *reason)
+{
+	(void)context, (void)file, (void)line, (void)reason;
+	if (running && running->is_inside)
+		longjmp(running->panic, 1);
+	/* The program itself uses libmicrohttpd and one of its own threads is here. The library cannot go on, and its
+	 * default, which we displaced, is this. */
+	abort();
+}
+
+/* "Error processing request (HTTP response code is 431 (`...')). ..." is what libmicrohttpd logs of what it answers by
+ * itself; other lines, and other languages, tell of no status. */
+static void on_log(void *context, const char *format, va_list arguments)
+{
+	static const char mark[] = "response code is ";
+	struct http *http = context;
+	char line[256];
+
+	vsnprintf(line, sizeof(line), format, arguments);
+	const char *found = strstr(line, mark);
+	switch (found ? atoi(found + sizeof(mark) - 1) : 0) {
+	case 0:
+		break;
+	case MHD_HTTP_URI_TOO_LONG:
+	case MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE:
+		host_count(http->host, SEG_COUNTER_HTTP_HEAD, 1);
+		break;
+	case MHD_HTTP_CONTENT_TOO_LARGE:
+		host_count(http->host, SEG_COUNTER_HTTP_BODY, 1);
+		break;
+	default:
+		host_count(http->host, SEG_COUNTER_HTTP_MALFORMED, 1);
+	}
+}
+
+static int start_daemon(struct http *http)
+{
+	MHD_set_panic_func(on_panic, NULL);
+	http->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
+	                                NULL, NULL, on_request, http,
+	                                MHD_OPTION_EXTERNAL_LOGGER, on_log, http,
+	                                MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+	                                MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
+	                                MHD_OPTION_CONNECTION_LIMIT, (unsigned)CLIENTS_MAX,
+	                                MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_BYTES_MAX,
+	                                MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)STALL_SECONDS,
+	                                MHD_OPTION_END);
+	if (!http->daemon)
+		return -ENOMEM;
+	http->epoll_fd = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+	http->host->descriptor_opened(http->epoll_fd);
+	return 0;
+}
+
+/* Before its owner closes it, so that the number is never the program's and ours at once. */
+static void forget_descriptor(struct http *http, int *fd)
+{
+	if (*fd >= 0)
+		http->host->descriptor_closed(*fd);
+	*fd = -1;
+}
+
+/* Sockets are told by their inodes, the epoll descriptor by what it says of a descriptor it does not hold. */
+static bool is_epoll_ours(const struct http *http)
+{
+	return epoll_ctl(http->epoll_fd, EPOLL_CTL_DEL, http->listener.fd, NULL) < 0 && errno == ENOENT;
+}
 
 static bool are_descriptors_ours(const struct http *http)
 {
@@ -730,20 +668,22 @@ static bool are_descriptors_ours(const struct http *http)
 	for (const struct client *client = http->clients; client; client = client->next)
 		if (socket_inode(client->fd) != client->inode)
 			return false;
-	return true;
+	return is_epoll_ours(http);
 }
 
-static bool open_listener(struct http *http)
+/* 0; 1: no address; -ENOMEM. */
+static int open_all(struct http *http)
 {
 	if (!listener_open(&http->listener, http->host))
-		return false;
+		return 1;
 	const struct address *address = &http->listener.address;
-	/* Connections inherit it: an answer's last packet does not wait until the others are acknowledged. */
-	setsockopt(http->listener.fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
 	http->rules.token = http->token[0] ? http->token : NULL;
 	http->rules.is_private = address->is_private;
 	http->rules.checks_host = address->is_private && address->kind == ADDRESS_INET;
-	return true;
+	int result = start_daemon(http);
+	if (result)
+		listener_close(&http->listener, http->host);
+	return result;
 }
 
 int http_new(struct http **ret_http, const struct exporter_host *host, struct reading *reading)
@@ -754,92 +694,137 @@ int http_new(struct http **ret_http, const struct exporter_host *host, struct re
 	*ret_http = NULL;
 	if (!http)
 		return -ENOMEM;
-	*http = (struct http){ .host = host, .reading = reading, .rules = { .config = config }, .clients_end = &http->clients };
+	*http = (struct http){ .host = host, .reading = reading, .rules = { .config = config } };
+	http->listener.fd = http->epoll_fd = -1;
 	snprintf(http->token, sizeof(http->token), "%.*s", SEG_TEXT_BYTES - 1, config->token);
-	if (open_listener(http))
-		*ret_http = http;
-	else
+	int result = open_all(http);
+	if (result)
 		free(http);
-	return 0;
+	else
+		*ret_http = http;
+	return result < 0 ? result : 0;
 }
 
-/* Closes all that is still ours, without touching what may be somebody else's by now. */
-static void close_all(struct http *http)
+/* Forgets a descriptor, and closes it if it is still ours. */
+static void drop_descriptor(struct http *http, int *fd, bool is_ours)
 {
-	struct client *client;
+	int number = *fd;
 
-	while ((client = http->clients)) {
-		if (socket_inode(client->fd) == client->inode) {
-			drop_client(http, client);
-			continue;
-		}
-		http->host->descriptor_closed(client->fd);
-		forget_client(http, client);
-	}
+	forget_descriptor(http, fd);
+	if (is_ours && number >= 0)
+		close(number);
+}
+
+/* Gives up daemon, connections and descriptors without touching what may be somebody else's by now. What libmicrohttpd
+ * allocated is never freed, LOSSES_MAX + 1 times at most; it stays reachable, so that leak checkers know it is meant. */
+static void abandon(struct http *http)
+{
+	static struct MHD_Daemon *abandoned[LOSSES_MAX + 1] __attribute__((unused)); /* written only */
+	static unsigned abandoned_count;
+
+	abandoned[abandoned_count++ % (LOSSES_MAX + 1)] = http->daemon;
+	http->daemon = NULL;
+	drop_descriptor(http, &http->epoll_fd, is_epoll_ours(http));
 	listener_close(&http->listener, http->host);
+	while (http->clients) {
+		struct client *client = http->clients;
+		drop_descriptor(http, &client->fd, socket_inode(client->fd) == client->inode);
+		free_exchange(http, client->exchange);
+		remove_client(client);
+	}
+	http->client_count = 0;
 }
 
 /* Our descriptors were closed by the program. */
 static void recover(struct http *http)
 {
-	close_all(http);
+	abandon(http);
 	if (http->loss_count++ == LOSSES_MAX) {
 		host_say(http->host, SEG_LOG_WARN, "the program keeps closing descriptors that are not its own; HTTP is off from now on");
 		return;
 	}
 	host_say(http->host, SEG_LOG_INFO, "the program closed descriptors that are not its own; opening them again");
-	open_listener(http);
+	if (open_all(http) < 0)
+		host_say(http->host, SEG_LOG_WARN, "no memory to serve again; HTTP is off from now on");
 }
 
-static short events_for(const struct client *client)
+unsigned http_poll(struct http *http, struct pollfd ret_fds[static HTTP_POLL_FDS], int limit_ms, int *ret_timeout_ms)
 {
-	const struct exchange *exchange = client->exchange;
+	MHD_UNSIGNED_LONG_LONG timeout_ms;
+	bool is_full = http->client_count >= CLIENTS_MAX || http->is_accept_paused;
 
-	if (!exchange || exchange->stage == STAGE_BODY)
-		return POLLIN;
-	return exchange->stage == STAGE_SENDING ? POLLOUT : POLLRDHUP;
-}
-
-struct pollfd *http_poll(struct http *http, unsigned *ret_count, int *timeout_ms)
-{
-	bool is_full = http->client_count >= CLIENTS_MAX || http->is_accept_paused, has_work = http->has_line;
-	unsigned count = 0;
-
-	if (http->listener.fd < 0) {
-		*ret_count = 0;
-		return NULL;
-	}
-	http->fds[count++] = (struct pollfd){ .fd = is_full ? -1 : http->listener.fd, .events = POLLIN }; /* -1: passed over, poll(2) */
-	for (struct client *client = http->clients; client; client = client->next) {
-		has_work |= !client->exchange && client->in_bytes > client->in_seen;
-		client->polled = count;
-		http->fds[count++] = (struct pollfd){ .fd = client->fd, .events = events_for(client) };
-	}
+	*ret_timeout_ms = limit_ms;
+	if (!http->daemon)
+		return 0;
+	if (http->has_line)
+		*ret_timeout_ms = 0;
+	else if (MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES && timeout_ms < (unsigned)limit_ms)
+		*ret_timeout_ms = (int)timeout_ms;
+	ret_fds[0] = (struct pollfd){ .fd = http->epoll_fd, .events = POLLIN };
+	ret_fds[1] = (struct pollfd){ .fd = http->listener.fd, .events = POLLIN };
 	http->is_accept_paused = false;
-	if (has_work)
-		*timeout_ms = 0;
-	*ret_count = count;
-	return http->fds;
+	return is_full ? 1 : 2;
+}
+
+/* True: libmicrohttpd panicked. */
+static bool run_daemon(struct http *http)
+{
+	running = http;
+	if (setjmp(http->panic)) {
+		http->is_inside = false;
+		return true;
+	}
+	http->is_inside = true;
+	accept_all(http);
+	watch_clients(http);
+	call_next(http);
+	MHD_run(http->daemon);
+	http->is_inside = false;
+	return false;
 }
 
 void http_turn(struct http *http)
 {
-	if (http->listener.fd < 0)
-		return;
-	if (!are_descriptors_ours(http)) {
+	if (http->daemon && (!are_descriptors_ours(http) || run_daemon(http)))
 		recover(http);
+}
+
+/* Lets go of those who wait: libmicrohttpd may not be stopped before. */
+static void resume_waiters(struct http *http)
+{
+	for (struct client *client = http->clients; client; client = client->next) {
+		if (!client->exchange || !client->exchange->is_waiting)
+			continue;
+		client->exchange->is_gone = true;
+		resume(client, now_ns());
+	}
+}
+
+static void stop_daemon(struct http *http)
+{
+	running = http;
+	if (setjmp(http->panic)) {
+		http->is_inside = false;
+		abandon(http);
 		return;
 	}
-	http->now_ns = clock_ns();
-	accept_all(http);
-	call_next(http);
-	serve_clients(http);
+	http->is_inside = true;
+	listener_close(&http->listener, http->host);
+	resume_waiters(http);
+	MHD_run(http->daemon);
+	forget_descriptor(http, &http->epoll_fd);
+	MHD_stop_daemon(http->daemon);
+	http->is_inside = false;
 }
 
 void http_free(struct http *http)
 {
 	if (!http)
 		return;
-	close_all(http);
+	if (http->daemon && are_descriptors_ours(http))
+		stop_daemon(http);
+	else if (http->daemon)
+		abandon(http);
+	running = NULL;
 	free(http);
 }

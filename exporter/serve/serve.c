@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +23,9 @@ enum {
 	/* Time for clients: as much as a person or a few scrapers ever ask for, and of more a share only, since it is taken
 	 * from the program where that has no more cores than it needs. A tenth of a core is 50 scrapes of nginx in a second. */
 	BURST_MS = 500, SHARE_PCT = 10, PAUSE_MS = 20,
+	DEEP_NS = 1000000,       /* of CPU time in a tick: housekeeping takes less, what goes deep more */
+	DEEP_BYTES = 192 << 10,  /* of stack: views and debug information take up to 120 KiB */
+	SHALLOW_BYTES = 4 << 10,
 	SLOWEST = 4,             /* times its CPU time is the most that a turn is said to have taken: the process may have been stopped */
 };
 
@@ -89,15 +93,25 @@ static bool is_report_requested(const struct server *server)
 	                 atomic_load_explicit(&head->reports_written, memory_order_relaxed)) > 0;
 }
 
-/* Into slot 0, which anybody may add to with locked instructions: the slots of threads are their owners' alone. */
-static void account_cpu(struct server *server)
+/* Into slot 0, which anybody may add to with locked instructions: the slots of threads are their owners' alone. Returns what
+ * was added. */
+static uint64_t account_cpu(struct server *server)
 {
-	uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID), since_ns = cpu_ns - server->cpu_ns;
 
 	seg_table_mark(&server->host->seg.slots[SEG_TABLE_THREADS], 0);
-	atomic_fetch_add_explicit(&server->host->seg.threads[0].overhead_ns[SEG_PHASE_EXPORT], cpu_ns - server->cpu_ns,
-	                          memory_order_relaxed);
+	atomic_fetch_add_explicit(&server->host->seg.threads[0].overhead_ns[SEG_PHASE_EXPORT], since_ns, memory_order_relaxed);
 	server->cpu_ns = cpu_ns;
+	return since_ns;
+}
+
+/* The pages that deep work left below us, for they count as the program's. The stack goes on for much longer than that: its
+ * size is the host's, 2 MiB. */
+static void give_back_stack(void)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), here = (uintptr_t)__builtin_frame_address(0) & -page;
+
+	madvise((void *)(here - DEEP_BYTES), DEEP_BYTES - SHALLOW_BYTES, MADV_DONTNEED);
 }
 
 /* The host's housekeeping, if it is time for it. False: stop serving. */
@@ -108,7 +122,8 @@ static bool tick(struct server *server)
 	if (now_ns < server->next_tick_ns)
 		return true;
 	server->next_tick_ns = now_ns + EXPORTER_TICK_MS * 1000000ull;
-	account_cpu(server);
+	if (account_cpu(server) > DEEP_NS)
+		give_back_stack();
 	slow_log_turn(&server->slow_log);
 	return server->host->tick();
 }
@@ -128,7 +143,7 @@ static bool is_http_allowed(struct server *server)
 /* max_ms: how long at most, -1 = as long as new modules may wait for being seen. */
 static void wait_for_work(struct server *server, int max_ms)
 {
-	struct pollfd *fds = NULL;
+	struct pollfd fds[HTTP_POLL_FDS];
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 	uint64_t left_ns = now_ns < server->next_tick_ns ? server->next_tick_ns - now_ns : 0;
 	int timeout_ms = (int)((left_ns + 999999) / 1000000);
@@ -141,10 +156,10 @@ static void wait_for_work(struct server *server, int max_ms)
 	if (is_report_requested(server))
 		timeout_ms = 0;
 	if (server->http && is_http_allowed(server))
-		fds = http_poll(server->http, &fd_count, &timeout_ms);
+		fd_count = http_poll(server->http, fds, timeout_ms, &timeout_ms);
 	else if (server->http && timeout_ms > PAUSE_MS)
 		timeout_ms = PAUSE_MS;
-	/* What poll found is for http_turn to see; after a failure there is the next tick. */
+	/* What poll found is not looked at: http_turn sees by itself, and after a failure there is the next tick. */
 	poll(fds, fd_count, timeout_ms);
 }
 

@@ -62,6 +62,7 @@ struct dl_phdr_info;
 	X(int, dup3, (int, int, int))                                                                                  \
 	X(int, fcntl, (int, int, ...))                                                                                 \
 	X(int, fcntl64, (int, int, ...))                                                                               \
+	X(int, epoll_create1, (int))                                                                                   \
 	X(int, epoll_wait, (int, struct epoll_event *, int, int))                                                      \
 	X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))                                   \
 	X(int, epoll_pwait2, (int, struct epoll_event *, int, const struct timespec *, const sigset_t *))              \

@@ -261,6 +261,14 @@ HOOK int socket(int domain, int type, int protocol)
 	return fd;
 }
 
+/* Not counted: libmicrohttpd's goes where our sockets go. */
+HOOK int epoll_create1(int flags)
+{
+	if (!real.epoll_create1)
+		real_resolve();
+	return raise_own(real.epoll_create1(flags));
+}
+
 HOOK int shutdown(int fd, int how)
 {
 	struct hook hook;

@@ -21,12 +21,13 @@ static const uint16_t own_calls[] = {
 	SYS_write, SYS_close, SYS_fcntl, SYS_ppoll, SYS_sigaltstack, SYS_sched_yield, SYS_nanosleep,
 };
 
-/* What its making and its work ask, beyond those: that of glibc 2.36 and of ours. */
+/* What its making and its work ask, beyond those: that of glibc 2.36, of libmicrohttpd 0.9.75 and of ours. */
 static const uint16_t serving_calls[] = {
 	SYS_clone3, SYS_clone, SYS_set_robust_list, SYS_rseq, SYS_prctl, SYS_exit, SYS_clock_nanosleep, SYS_pread64, SYS_lseek,
 	SYS_readlink, SYS_access, SYS_statfs, SYS_fstatfs, SYS_brk, SYS_mremap, SYS_getrandom, SYS_socket, SYS_bind, SYS_listen,
-	SYS_accept4, SYS_setsockopt, SYS_recvfrom, SYS_sendto, SYS_sendmsg, SYS_shutdown, SYS_writev, SYS_poll, SYS_unlink,
-	SYS_unlinkat, SYS_sched_getscheduler, SYS_capget, SYS_fallocate,
+	SYS_accept4, SYS_setsockopt, SYS_recvfrom, SYS_sendto, SYS_sendmsg, SYS_shutdown, SYS_writev, SYS_epoll_create1,
+	SYS_epoll_ctl, SYS_epoll_wait, SYS_eventfd2, SYS_poll, SYS_unlink, SYS_unlinkat, SYS_sched_getscheduler, SYS_capget,
+	SYS_fallocate,
 };
 
 static const uint16_t spared_calls[] = {

@@ -1,18 +1,17 @@
-/* Fuzzes what a client's bytes go through: the head of a request, who is let in, what is asked for, and the answer. A head is
- * found as well byte by byte. Everything that is refused has one sentence, and nothing is changed but by a POST that is
- * allowed in.
- * Input: the first byte the rules; then what a client sends.
+/* Fuzzes what stands behind libmicrohttpd's callback: who is let in, what is asked for, and the answer. Everything that is
+ * refused has one sentence, and nothing is changed but by a POST that is allowed in.
+ * Input: the first byte the rules; a line "METHOD PATH?QUERY", then lines "name: value".
  */
 #include "../../exporter/serve/address.h"
 #include "../../exporter/serve/control.h"
 #include "../../exporter/serve/gate.h"
-#include "../../exporter/serve/message.h"
 #include "../../exporter/serve/negotiate.h"
 #include "../../exporter/serve/route.h"
 #include "../golden/made_session.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 
@@ -37,27 +36,60 @@ static void make(void)
 	need(model != NULL);
 }
 
-/* All that was taken out of the head lies within it, and ends there. */
-static void check_text(const char *head, size_t bytes, const char *text)
+/* As libmicrohttpd does it. */
+static void decode(char *text)
 {
-	need(!text || (text >= head && text < head + bytes && memchr(text, '\0', (size_t)(head + bytes - text))));
+	char *to = text;
+
+	for (; *text; text++) {
+		char hex[3] = { text[0] == '%' ? text[1] : '\0', text[0] == '%' && text[1] ? text[2] : '\0' };
+		char *end;
+		long code = strtol(hex, &end, 16);
+		if (text[0] == '%' && end == hex + 2) {
+			*to++ = (char)code;
+			text += 2;
+		} else {
+			*to++ = *text == '+' ? ' ' : *text;
+		}
+	}
+	*to = '\0';
 }
 
-static void check_message(const char *head, size_t bytes, const struct message *message)
+static void take_query(struct request *request, char *query)
 {
-	const struct request *request = &message->request;
+	char *place = NULL;
 
-	need(request->method && *request->method && request->path && request->param_count <= ROUTE_PARAMS_MAX);
-	check_text(head, bytes, request->method);
-	check_text(head, bytes, request->path);
-	check_text(head, bytes, request->accept);
-	check_text(head, bytes, request->accept_encoding);
-	check_text(head, bytes, request->authorization);
-	check_text(head, bytes, request->host);
-	check_text(head, bytes, request->origin);
-	check_text(head, bytes, request->referer);
-	check_text(head, bytes, request->fetch_site);
-	need(!request->host == !request->host_count);
+	for (char *pair = strtok_r(query, "&", &place); pair; pair = strtok_r(NULL, "&", &place)) {
+		char *value = strchr(pair, '=');
+		if (value)
+			*value++ = '\0';
+		decode(pair);
+		if (value)
+			decode(value);
+		if (request->param_count == ROUTE_PARAMS_MAX) {
+			request->is_malformed = true;
+			return;
+		}
+		request->params[request->param_count++] = (struct request_param){ pair, value ? value : "" };
+	}
+}
+
+static void take_header(struct request *request, char *line)
+{
+	const struct { const char *name; const char **place; } headers[] = {
+		{ "accept", &request->accept }, { "accept-encoding", &request->accept_encoding },
+		{ "authorization", &request->authorization }, { "host", &request->host }, { "origin", &request->origin },
+		{ "referer", &request->referer }, { "sec-fetch-site", &request->fetch_site },
+	};
+	char *value = strstr(line, ": ");
+
+	if (!value)
+		return;
+	*value = '\0';
+	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
+		if (!strcasecmp(line, headers[i].name))
+			*headers[i].place = value + 2;
+	request->host_count += !strcasecmp(line, "host");
 }
 
 static void check_change(const struct route_rules *rules, const struct request *request, const struct route *route)
@@ -90,41 +122,38 @@ static void answer(const struct route_rules *rules, const struct request *reques
 	strbuf_free(&text);
 }
 
-static size_t head_bytes_by_bytes(const char *text, size_t n)
-{
-	size_t head_bytes = 0;
-
-	for (size_t seen = 0; seen < n && !head_bytes; seen++)
-		head_bytes = message_head_bytes(text, seen + 1, seen);
-	return head_bytes;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
 	static const char *const tokens[] = { NULL, "secret" };
-	struct message message;
+	struct request request = { .method = "GET", .path = "/" };
+	char *text = malloc(n + 1), *place = NULL, listen[SEG_TEXT_BYTES];
 	struct address address;
-	char listen[SEG_TEXT_BYTES];
 
 	if (!model)
 		make();
-	if (!n)
-		return 0;
-	uint8_t kind = bytes[0];
+	uint8_t kind = n ? bytes[0] : 0;
 	struct route_rules rules = { .token = tokens[kind & 1], .is_private = kind & 2, .checks_host = kind & 4, .config = &made.seg.head->config };
-	size_t head_bytes = message_head_bytes((const char *)bytes + 1, n - 1, 0);
-	need(head_bytes_by_bytes((const char *)bytes + 1, n - 1) == head_bytes);
-	if (!head_bytes)
-		return 0;
-	char *head = malloc(head_bytes); /* as much and no more, for the sanitizer to see what lies beyond */
-	memcpy(head, bytes + 1, head_bytes);
-	if (message_parse(&message, head, head_bytes) == MESSAGE_WHOLE) {
-		check_message(head, head_bytes, &message);
-		message.request.has_large_body = message.is_coded || message.body_bytes;
-		answer(&rules, &message.request);
-		if (message.request.host && !address_parse(&address, message.request.host))
-			address_text(&address, listen);
+	memcpy(text, n ? bytes + 1 : bytes, n ? n - 1 : 0);
+	text[n ? n - 1 : 0] = '\0';
+	request.has_large_body = kind & 8;
+	request.needs_host = kind & 16;
+	char *line = strtok_r(text, "\n", &place), *path = line ? strchr(line, ' ') : NULL;
+	if (path) {
+		*path++ = '\0';
+		char *query = strchr(path, '?');
+		if (query) {
+			*query++ = '\0';
+			take_query(&request, query);
+		}
+		decode(path);
+		request.method = line;
+		request.path = path;
 	}
-	free(head);
+	while ((line = strtok_r(NULL, "\n", &place)))
+		take_header(&request, line);
+	answer(&rules, &request);
+	if (request.host && !address_parse(&address, request.host))
+		address_text(&address, listen);
+	free(text);
 	return 0;
 }

@@ -25,6 +25,7 @@ ARROWS = dict(SHIM_ORDER, **{"symbolizer": [], "exporter": ["symbolizer", "shim/
 FOREIGN = {
     "libunwind": r"libunwind.*\.h",
     "libiberty": r"(libiberty/)?(demangle|libiberty|ansidecl)\.h",
+    "libmicrohttpd": r"microhttpd\.h",
     "jansson": r"jansson\.h",
     "zlib": r"(zlib|zconf)\.h",
     "libnghttp2": r"nghttp2/.*\.h",

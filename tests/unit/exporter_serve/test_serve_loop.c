@@ -279,7 +279,7 @@ static void wait_until_open(int count)
 	ck_assert_int_eq(open_count, count);
 }
 
-enum { DESCRIPTORS_AT_REST = 1 }; /* the listening socket */
+enum { DESCRIPTORS_AT_REST = 2 }; /* the listening socket and the epoll descriptor */
 
 /* --- answers */
 
@@ -463,7 +463,7 @@ START_TEST(a_body_without_end_is_not_waited_for)
 	while (send(fd, piece, strlen(piece), MSG_NOSIGNAL) > 0 && send(fd, zeros, sizeof(zeros), MSG_NOSIGNAL) > 0)
 		; /* until the server hangs up */
 	close(fd);
-	wait_until_open(DESCRIPTORS_AT_REST);
+	wait_until_open(2);
 	stop();
 }
 END_TEST
@@ -508,7 +508,7 @@ START_TEST(a_reset_while_somebody_waits_leaves_him_what_came_since)
 	start("127.0.0.1:0", "");
 	int fd = connect_to_server();
 	say(fd, "GET /report?seconds=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-	wait_until_open(DESCRIPTORS_AT_REST + 1);
+	wait_until_open(3);
 	sleep_ms(100);
 	curl("-X POST http://%A/control/reset");
 	hear(fd, "no such text", 1);

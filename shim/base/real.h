@@ -4,6 +4,7 @@
  * A function that this libc lacks is NULL: epoll_pwait2 before glibc 2.35, close_range and closefrom before 2.34; their hooks
  * answer ENOSYS.
  */
+#include <mqueue.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -126,6 +127,11 @@ struct dl_phdr_info;
 	X(int, setgroups, (size_t, const gid_t *))                                                                     \
 	X(int, initgroups, (const char *, gid_t))                                                                      \
 	X(int, mlockall, (int))                                                                                        \
+	X(int, munlockall, (void))                                                                                     \
+	X(int, timer_create, (clockid_t, struct sigevent *, timer_t *))                                                \
+	X(int, sigqueue, (pid_t, int, union sigval))                                                                   \
+	X(int, pthread_sigqueue, (pthread_t, int, union sigval))                                                       \
+	X(int, mq_notify, (mqd_t, const struct sigevent *))                                                            \
 	X(int, capset, (void *, const void *))                                                                         \
 	X(int, clone, (int (*)(void *), void *, int, void *, ...))                                                     \
 	X(int, unshare, (int))                                                                                         \

@@ -52,7 +52,7 @@ enum { NUMBERS_MAX = 512 };
 	 BIT(SYS_clock_nanosleep, word) | BIT(SYS_semop, word) | BIT(SYS_semtimedop, word) | BIT(SYS_msgsnd, word) |               \
 	 BIT(SYS_msgrcv, word) | BIT(SYS_io_getevents, word) | BIT(SYS_io_pgetevents, word) | BIT(SYS_futex_waitv, word) |        \
 	 BIT(SYS_clone, word) | BIT(SYS_fork, word) | BIT(SYS_execve, word) | BIT(SYS_execveat, word) | BIT(SYS_prctl, word) | BIT(SYS_mlockall, word) |        \
-	 BIT(SYS_seccomp, word))
+	 BIT(SYS_munlockall, word) | BIT(SYS_seccomp, word))
 
 __attribute__((used, visibility("hidden"))) const uint64_t blind_numbers[NUMBERS_MAX / 64] = {
 	WATCHED(0), WATCHED(1), WATCHED(2), WATCHED(3), WATCHED(4), WATCHED(5), WATCHED(6), WATCHED(7),
@@ -344,6 +344,8 @@ long blind_syscall(long number, long a, long b, long c, long d, long e, long f)
 		return execution_by_number(number, arguments);
 	if (number == SYS_mlockall)
 		return lock_all((int)a);
+	if (number == SYS_munlockall)
+		return lock_nothing();
 	if (waits(number))
 		return do_wait(number, arguments);
 	if (number < 0 || number >= NUMBERS_MAX || !(blind_numbers[number / 64] >> number % 64 & 1) || !hook_may_see())

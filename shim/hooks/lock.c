@@ -116,7 +116,7 @@ static bool lock_what_is_there(int flags)
 	       !total.is_refused;
 }
 
-/* To give up MCL_FUTURE takes the call as it is; munlockall(2), which is not seen, may have done so before. */
+/* To give up MCL_FUTURE takes the call as it is. */
 static bool is_for_ranges(int flags)
 {
 	const int known = MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT;
@@ -164,7 +164,22 @@ int lock_all(int flags)
 	return 0;
 }
 
+int lock_nothing(void)
+{
+	if (!real_is_resolved())
+		real_resolve();
+	int result = real.munlockall();
+	if (result == 0 && !self.own_depth && !self.in_handler)
+		own_memory_lock_future(false);
+	return result;
+}
+
 HOOK int mlockall(int flags)
 {
 	return lock_all(flags);
+}
+
+HOOK int munlockall(void)
+{
+	return lock_nothing();
 }

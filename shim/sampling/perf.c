@@ -201,7 +201,7 @@ uint32_t perf_rate(uint32_t hz, uint32_t tick_hz, uint32_t budget_ppm, uint32_t 
 	if (!tick_ns)
 		return 0;
 	uint64_t left_ns = (uint64_t)budget_ppm * 1000 / 2, timer_ns = (uint64_t)tick_hz * PULSE_SAMPLE_NS;
-	uint64_t most = left_ns > timer_ns ? (left_ns - timer_ns) / (tick_ns + PULSE_SAMPLE_NS) : 0;
+	uint64_t most = left_ns > timer_ns ? (left_ns - timer_ns) / ((uint64_t)tick_ns + PULSE_SAMPLE_NS) : 0;
 	if (most >= hz)
 		return hz;
 	return most >= (uint64_t)tick_hz * 2 ? (uint32_t)most : 0;

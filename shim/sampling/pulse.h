@@ -60,12 +60,15 @@ static inline uint64_t pulse_period_ns(uint32_t hz)
 	return 1000000000 / hz;
 }
 
+/* No samples in this process any more, for good: the program needs the room of its timers. */
+extern _Atomic bool pulse_is_given_up __attribute__((visibility("hidden")));
+
 /* The rate in force, 0 = no samples. A rate that nobody may ask for stands in a session that somebody forged. */
 static inline uint32_t pulse_rate(void)
 {
 	uint32_t hz = atomic_load_explicit(&seg.head->hz_now, memory_order_relaxed);
 
-	return hz <= PULSE_HZ_MAX ? hz : 0;
+	return hz <= PULSE_HZ_MAX && !atomic_load_explicit(&pulse_is_given_up, memory_order_relaxed) ? hz : 0;
 }
 
 /* The rate in force, or the clock, is another than what the thread follows: sampling_follow is to be called. */

@@ -295,6 +295,19 @@ void sampling_adopt_threads(void)
 	}
 }
 
+bool sampling_make_room(void)
+{
+	if (!sampling.is_on || is_vfork_child())
+		return false;
+	if (atomic_exchange_explicit(&pulse_is_given_up, true, memory_order_relaxed))
+		return true; /* by another thread, just now or long ago */
+	sampling_follow();
+	timer_abandon_all();
+	thread_count(SEG_COUNTER_FAULT_SAMPLING);
+	log_line(SEG_LOG_WARN, "the program needs the room that profshim's timers take (RLIMIT_SIGPENDING), it is not sampled any more");
+	return true;
+}
+
 /* Of the process, but ours: the number of entries in the directory besides . and .. (proc(5)). */
 static uint32_t count_threads(void)
 {

@@ -34,6 +34,11 @@ void sampling_forked(void);
 /* The same in a child of a plain clone(2), before which nothing was done. */
 void sampling_cloned(void);
 
+/* The program finds no place for a timer or a queued signal (RLIMIT_SIGPENDING, getrlimit(2)), of which ours take one for each
+ * thread: they are given up in this process and its forks, which is counted and said once. False: there are none. Context:
+ * call; errno is not kept. */
+bool sampling_make_room(void);
+
 /* Before exec: no SIGPROF may be pending in the new program. sampling_resume after an exec that failed. */
 void sampling_pause(void);
 /* For good, and so that what was to come to other threads comes to nobody. */

@@ -5,7 +5,7 @@ import os
 import resource
 import signal
 
-from harness import Failure, children_of, free_ports, run_tests, test, wait_until
+from harness import Failure, children_of, free_ports, own_server, run_tests, test, wait_until
 from real_servers import SERVE_IN_PYTHON, HttpClient
 
 SERVED = "http_server_request_duration_seconds_count"
@@ -416,6 +416,23 @@ print(len(pieces) %s)
         scene.say("RLIMIT_%s %d: %s" % (name, amount, shown.stderr.decode().strip()))
         scene.equal("result", (shown.returncode, shown.stdout), (plain.returncode, plain.stdout))
         scene.at_most("lines", len(shown.stderr.splitlines()), 1)
+
+
+@test
+def timers_and_queued_signals_have_the_room_that_they_would_have(scene):
+    user, places = 54322, 6
+
+    def prepare():
+        resource.setrlimit(resource.RLIMIT_SIGPENDING, (places, places))
+        os.setgid(user)
+        os.setuid(user)
+    os.chown(scene.session_dir, user, user)
+    found = "timers %d EAGAIN\nsignals %d EAGAIN\n" % (places, places)
+    for shim in (False, True):
+        result = scene.run([own_server("pending_places"), "4"], shim=shim, preexec=prepare, **({"hz": 997} if shim else {}))
+        scene.equal("shim %s" % shim, (result.returncode, result.stdout.decode()), (0, found))
+    lines = result.stderr.decode().splitlines()
+    scene.equal("lines, and those about it", (len(lines), len([line for line in lines if "RLIMIT_SIGPENDING" in line])), (1, 1))
 
 
 # Another user for each, since a task counts for a little while after its end.

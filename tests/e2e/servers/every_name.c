@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <poll.h>
+#include <mqueue.h>
 #include <pthread.h>
 #include <pwd.h>
 #include <sched.h>
@@ -16,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
@@ -164,6 +166,19 @@ static void change_rights(void)
 	SAY(munlockall);
 }
 
+static void take_places(void)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_NONE };
+	const union sigval value = { .sival_int = 1 };
+	timer_t timer;
+
+	SAY(timer_create, CLOCK_MONOTONIC, &event, &timer);
+	SAY(timer_delete, timer);
+	SAY(sigqueue, getpid(), 0, value);
+	SAY(pthread_sigqueue, pthread_self(), 0, value);
+	SAY(mq_notify, (mqd_t)-1, &event);
+}
+
 static void start_programs(void)
 {
 	char *argv[] = { (char *)"true", NULL };
@@ -189,6 +204,7 @@ int main(void)
 	use_signalfd(SIGPROF);
 	use_attributes();
 	change_rights();
+	take_places();
 	start_programs();
 	SAY(usleep, 1000);
 	SAY(sleep, 0);

@@ -1,5 +1,5 @@
 /* locking - locks all of its memory by mlockall(FLAGS), or by its number, and says what came of it; then what it maps and what is
- * locked, in KiB; once more after it has mapped a megabyte,
+ * locked, in KiB; once more after it has mapped a megabyte, after it gave that up (munlockall) and locked once more,
  * and in a child, to which none of that is left and which locks what there is.
  *
  *     locking FLAGS [number]
@@ -39,6 +39,9 @@ int main(int count, char **arguments)
 	say_locked();
 	void *more = mmap(NULL, MORE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	printf("mmap %s\n", more != MAP_FAILED ? "0" : strerrorname_np(errno));
+	say_locked();
+	printf("munlockall %s\n", munlockall() == 0 ? "0" : strerrorname_np(errno));
+	printf("mlockall once more %s\n", mlockall(MCL_CURRENT) == 0 ? "0" : strerrorname_np(errno));
 	say_locked();
 	fflush(stdout);
 	if (fork() == 0) {

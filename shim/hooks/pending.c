@@ -1,0 +1,59 @@
+/* pending - calls that take one of the places which a user's processes have for timers and queued signals (RLIMIT_SIGPENDING,
+ * getrlimit(2)). Our timers take such places, one for each thread: where the program finds none it gets ours, and the call is made
+ * once more. Not counted.
+ */
+#include "hook.h"
+
+#include "../sampling/sampling.h"
+
+#include <mqueue.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+
+static void resolve(void)
+{
+	if (!real_is_resolved())
+		real_resolve();
+}
+
+static bool make_room(int error)
+{
+	int saved_errno = errno;
+
+	if (error != EAGAIN || self.own_depth || self.in_handler)
+		return false;
+	self.own_depth++;
+	bool has_room = sampling_make_room();
+	self.own_depth--;
+	errno = saved_errno;
+	return has_room;
+}
+
+HOOK int timer_create(clockid_t clock, struct sigevent *event, timer_t *ret_timer)
+{
+	resolve();
+	int result = real.timer_create(clock, event, ret_timer);
+	return result != 0 && make_room(errno) ? real.timer_create(clock, event, ret_timer) : result;
+}
+
+HOOK int sigqueue(pid_t pid, int number, const union sigval value)
+{
+	resolve();
+	int result = real.sigqueue(pid, number, value);
+	return result != 0 && make_room(errno) ? real.sigqueue(pid, number, value) : result;
+}
+
+HOOK int pthread_sigqueue(pthread_t thread, int number, const union sigval value)
+{
+	resolve();
+	int error = real.pthread_sigqueue(thread, number, value);
+	return make_room(error) ? real.pthread_sigqueue(thread, number, value) : error;
+}
+
+HOOK int mq_notify(mqd_t queue, const struct sigevent *event)
+{
+	resolve();
+	int result = real.mq_notify(queue, event);
+	return result != 0 && make_room(errno) ? real.mq_notify(queue, event) : result;
+}

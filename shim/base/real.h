@@ -4,7 +4,6 @@
  * A function that this libc lacks is NULL: epoll_pwait2 before glibc 2.35, close_range and closefrom before 2.34; their hooks
  * answer ENOSYS.
  */
-#include <mqueue.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -131,7 +130,6 @@ struct dl_phdr_info;
 	X(int, timer_create, (clockid_t, struct sigevent *, timer_t *))                                                \
 	X(int, sigqueue, (pid_t, int, union sigval))                                                                   \
 	X(int, pthread_sigqueue, (pthread_t, int, union sigval))                                                       \
-	X(int, mq_notify, (mqd_t, const struct sigevent *))                                                            \
 	X(int, capset, (void *, const void *))                                                                         \
 	X(int, clone, (int (*)(void *), void *, int, void *, ...))                                                     \
 	X(int, unshare, (int))                                                                                         \
@@ -141,9 +139,22 @@ struct dl_phdr_info;
 	X(FILE *, popen, (const char *, const char *))                                                                 \
 	X(int, daemon, (int, int))
 
+/* X(name): those that glibc for x86-64 keeps in the form of its beginnings besides (GLIBC_2.2.5), whose objects are not those of
+ * today's: condition variables, timers. Where there is none it is today's. */
+#define REAL_OLDER_FUNCTIONS(X)                                                                                        \
+	X(posix_spawn)                                                                                                 \
+	X(posix_spawnp)                                                                                                \
+	X(pthread_cond_wait)                                                                                           \
+	X(pthread_cond_timedwait)                                                                                      \
+	X(timer_create)
+
 #define REAL_POINTER(result, name, parameters) result(*name) parameters;
+#define REAL_OLDER_POINTER(name) __typeof__(name) *name;
 struct real {
 	REAL_FUNCTIONS(REAL_POINTER)
+	struct {
+		REAL_OLDER_FUNCTIONS(REAL_OLDER_POINTER)
+	} older;
 };
 extern struct real real __attribute__((visibility("hidden")));
 

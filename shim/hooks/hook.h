@@ -36,6 +36,10 @@
 
 #define HOOK __attribute__((visibility("default")))
 
+/* The function is the hook of one form of a name that glibc keeps in several, "name@VERSION", or @@ for the one of today
+ * (profshim.map; dlvsym(3)). */
+#define HOOK_VERSION(function, name) __asm__(".symver " #function ", " name ", remove")
+
 /* What such a hook does where the program is profiled. Apart, so that where it is not the call saves no registers: it costs
  * two instructions more than a call through a table. */
 #define APART __attribute__((noinline))

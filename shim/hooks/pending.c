@@ -6,7 +6,6 @@
 
 #include "../sampling/sampling.h"
 
-#include <mqueue.h>
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
@@ -30,11 +29,30 @@ static bool make_room(int error)
 	return has_room;
 }
 
-HOOK int timer_create(clockid_t clock, struct sigevent *event, timer_t *ret_timer)
+static int create(__typeof__(timer_create) *function, clockid_t clock, struct sigevent *event, timer_t *ret_timer)
+{
+	int result = function(clock, event, ret_timer);
+
+	return result != 0 && make_room(errno) ? function(clock, event, ret_timer) : result;
+}
+
+HOOK __typeof__(timer_create) timer_create_now, timer_create_then, timer_create_older;
+HOOK_VERSION(timer_create_now, "timer_create@@GLIBC_2.34");
+HOOK_VERSION(timer_create_then, "timer_create@GLIBC_2.3.3"); /* the same, in librt */
+HOOK_VERSION(timer_create_older, "timer_create@GLIBC_2.2.5");
+
+int timer_create_now(clockid_t clock, struct sigevent *event, timer_t *ret_timer)
 {
 	resolve();
-	int result = real.timer_create(clock, event, ret_timer);
-	return result != 0 && make_room(errno) ? real.timer_create(clock, event, ret_timer) : result;
+	return create(real.timer_create, clock, event, ret_timer);
+}
+
+int timer_create_then(clockid_t clock, struct sigevent *event, timer_t *ret_timer) __attribute__((alias("timer_create_now")));
+
+int timer_create_older(clockid_t clock, struct sigevent *event, timer_t *ret_timer)
+{
+	resolve();
+	return create(real.older.timer_create, clock, event, ret_timer);
 }
 
 HOOK int sigqueue(pid_t pid, int number, const union sigval value)
@@ -49,11 +67,4 @@ HOOK int pthread_sigqueue(pthread_t thread, int number, const union sigval value
 	resolve();
 	int error = real.pthread_sigqueue(thread, number, value);
 	return make_room(error) ? real.pthread_sigqueue(thread, number, value) : error;
-}
-
-HOOK int mq_notify(mqd_t queue, const struct sigevent *event)
-{
-	resolve();
-	int result = real.mq_notify(queue, event);
-	return result != 0 && make_room(errno) ? real.mq_notify(queue, event) : result;
 }

@@ -13,7 +13,14 @@ static int rested(struct hook *hook, int result)
 	return result;
 }
 
-HOOK int pthread_cond_wait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex)
+HOOK __typeof__(pthread_cond_wait) pthread_cond_wait_now, pthread_cond_wait_older;
+HOOK __typeof__(pthread_cond_timedwait) pthread_cond_timedwait_now, pthread_cond_timedwait_older;
+HOOK_VERSION(pthread_cond_wait_now, "pthread_cond_wait@@GLIBC_2.3.2");
+HOOK_VERSION(pthread_cond_wait_older, "pthread_cond_wait@GLIBC_2.2.5");
+HOOK_VERSION(pthread_cond_timedwait_now, "pthread_cond_timedwait@@GLIBC_2.3.2");
+HOOK_VERSION(pthread_cond_timedwait_older, "pthread_cond_timedwait@GLIBC_2.2.5");
+
+int pthread_cond_wait_now(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex)
 {
 	struct hook hook;
 
@@ -23,8 +30,8 @@ HOOK int pthread_cond_wait(pthread_cond_t *restrict condition, pthread_mutex_t *
 	return rested(&hook, real.pthread_cond_wait(condition, mutex));
 }
 
-HOOK int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
-				const struct timespec *restrict until)
+int pthread_cond_timedwait_now(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
+			       const struct timespec *restrict until)
 {
 	struct hook hook;
 
@@ -32,6 +39,22 @@ HOOK int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mute
 		return real.pthread_cond_timedwait(condition, mutex, until);
 	work_wait((uintptr_t)condition, hook.start_ns);
 	return rested(&hook, real.pthread_cond_timedwait(condition, mutex, until));
+}
+
+/* On a condition variable of another kind, which leads to one of today's: passed on, without being seen as a rest. */
+int pthread_cond_wait_older(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex)
+{
+	if (!real_is_resolved())
+		real_resolve();
+	return real.older.pthread_cond_wait(condition, mutex);
+}
+
+int pthread_cond_timedwait_older(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
+				 const struct timespec *restrict until)
+{
+	if (!real_is_resolved())
+		real_resolve();
+	return real.older.pthread_cond_timedwait(condition, mutex, until);
 }
 
 /* Since glibc 2.30; declared here for C libraries that do not. */

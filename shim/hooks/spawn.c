@@ -43,37 +43,36 @@ static void take_back_mask(bool is_lent)
 	errno = saved_errno;
 }
 
-HOOK int posix_spawn(pid_t *restrict ret_child, const char *restrict path, const posix_spawn_file_actions_t *actions,
-		     const posix_spawnattr_t *restrict attributes, char *const arguments[restrict],
-		     char *const environment[restrict])
+/* Both forms of both names: the older ones give a file without an interpreter line to the shell. */
+static int spawn(__typeof__(posix_spawn) *function, pid_t *ret_child, const char *file,
+		 const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes, char *const arguments[],
+		 char *const environment[])
 {
-	resolve();
 	bool is_lent = lend_mask();
 	char **extended = WITH_SESSION(environment);
-	int problem = real.posix_spawn(ret_child, path, actions, attributes, arguments, extended);
+	int problem = function(ret_child, file, actions, attributes, arguments, extended);
 	if (problem == EAGAIN && rights_make_room()) {
-		problem = real.posix_spawn(ret_child, path, actions, attributes, arguments, extended);
+		problem = function(ret_child, file, actions, attributes, arguments, extended);
 		rights_room_is_used();
 	}
 	take_back_mask(is_lent);
 	return problem;
 }
 
-HOOK int posix_spawnp(pid_t *restrict ret_child, const char *restrict file, const posix_spawn_file_actions_t *actions,
-		      const posix_spawnattr_t *restrict attributes, char *const arguments[restrict],
-		      char *const environment[restrict])
-{
-	resolve();
-	bool is_lent = lend_mask();
-	char **extended = WITH_SESSION(environment);
-	int problem = real.posix_spawnp(ret_child, file, actions, attributes, arguments, extended);
-	if (problem == EAGAIN && rights_make_room()) {
-		problem = real.posix_spawnp(ret_child, file, actions, attributes, arguments, extended);
-		rights_room_is_used();
+#define SPAWN_HOOK(name, real_name, version)                                                                           \
+	HOOK __typeof__(posix_spawn) name;                                                                             \
+	HOOK_VERSION(name, version);                                                                                   \
+	int name(pid_t *restrict ret_child, const char *restrict file, const posix_spawn_file_actions_t *actions,      \
+		 const posix_spawnattr_t *restrict attributes, char *const arguments[restrict],                        \
+		 char *const environment[restrict])                                                                    \
+	{                                                                                                              \
+		resolve();                                                                                             \
+		return spawn(real.real_name, ret_child, file, actions, attributes, arguments, environment);            \
 	}
-	take_back_mask(is_lent);
-	return problem;
-}
+SPAWN_HOOK(posix_spawn_now, posix_spawn, "posix_spawn@@GLIBC_2.15")
+SPAWN_HOOK(posix_spawn_older, older.posix_spawn, "posix_spawn@GLIBC_2.2.5")
+SPAWN_HOOK(posix_spawnp_now, posix_spawnp, "posix_spawnp@@GLIBC_2.15")
+SPAWN_HOOK(posix_spawnp_older, older.posix_spawnp, "posix_spawnp@GLIBC_2.2.5")
 
 HOOK int system(const char *command)
 {

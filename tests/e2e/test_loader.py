@@ -152,6 +152,18 @@ def programs_linked_with_other_allocators_are_the_same(scene):
 
 
 @test
+def references_without_a_version_get_the_form_that_they_would_get(scene):
+    library = compile_c(scene, "without_versions.so", "without_versions.c", "-DLIBRARY", "-nostdlib")
+    program = compile_c(scene, "with_versions", "without_versions.c", library, "-Wl,--allow-shlib-undefined", "-lpthread")
+    script = scene.write("script", "exit 7\n", mode=0o755)  # without an interpreter line
+    forms = [(form, "turns 2000", "wait ETIMEDOUT", "timer 0 0 0", *("%s %s" % (name, spawned) for name in ("posix_spawn", "posix_spawnp")))
+             for form, spawned in (("now", "refused 0"), ("older", "done 7"))]
+    wanted = "".join("%s %s\n" % (form, said) for form, *lines in forms for said in lines).encode()
+    for shim in (False, True):
+        scene.equal("shim %s" % shim, told(scene.run([program, script], shim=shim, **({"hz": 997} if shim else {}))), (0, wanted, b""))
+
+
+@test
 def calls_that_are_left_by_a_jump_leave_nothing_behind(scene):
     left = compile_c(scene, "left", "left.c", "-rdynamic", "-fno-omit-frame-pointer")
     for unwind in ("auto", "fp"):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""check_exports - what libprofshim.so shows and needs: check_exports.py LIBRARY MAP
+"""check_exports - what libprofshim.so shows and needs: check_exports.py LIBRARY EXPORTS
 
-1. Its dynamic symbols are exactly the names that the version script MAP makes global: the interposed ones, nothing
-   that could take over a name of the program by accident.
+1. Its dynamic symbols are exactly the lines of EXPORTS, with their versions: the interposed names, nothing that could
+   take over a name of the program by accident.
 2. It needs no library but libc, so that preloading it brings nothing else into the program.
 
 Prints one line for each violation; exit code 1 if there is any.
@@ -18,17 +18,13 @@ NEEDED_ALLOWED = {
 }
 
 
-def names_of_map(path):
+def names_of(path):
     with open(path, encoding="utf-8") as file:
-        text = re.sub(r"/\*.*?\*/", "", file.read(), flags=re.DOTALL)
-    exported = re.search(r"global:(.*?)local:", text, re.DOTALL)
-    if not exported:
-        sys.exit("%s: no names between \"global:\" and \"local:\"" % path)
-    return set(re.findall(r"[^\s;]+", exported.group(1)))
+        return {line.strip() for line in file if line.strip() and not line.startswith("#")}
 
 
 def exports_of(library):
-    output = subprocess.check_output(["nm", "-D", "--defined-only", "--without-symbol-versions", library], text=True)
+    output = subprocess.check_output(["nm", "-D", "--defined-only", library], text=True)
     return {line.split()[-1] for line in output.splitlines() if line.split()[-2] != "A"}
 
 
@@ -37,12 +33,12 @@ def needed_by(library):
     return set(re.findall(r"\(NEEDED\).*\[(.*)\]", output))
 
 
-def problems_of(library, version_script):
-    wanted, exported = names_of_map(version_script), exports_of(library)
+def problems_of(library, listed):
+    wanted, exported = names_of(listed), exports_of(library)
     for name in sorted(exported - wanted):
-        yield "%s exports %s, which %s does not name" % (library, name, version_script)
+        yield "%s exports %s, which %s does not name" % (library, name, listed)
     for name in sorted(wanted - exported):
-        yield "%s does not export %s, which %s names" % (library, name, version_script)
+        yield "%s does not export %s, which %s names" % (library, name, listed)
     for name in sorted(needed_by(library) - NEEDED_ALLOWED):
         yield "%s needs %s" % (library, name)
 

@@ -2,7 +2,7 @@
 """check_hooks - every name that libprofshim.so takes from the program leads on to a true function, and a test calls it:
 check_hooks.py TREE [EXCEPTIONS]
 
-1. Each export (hooks/profshim.map) has a true function of the same name: in REAL_FUNCTIONS (base/real.h), looked up with
+1. Each export (hooks/exports) has a true function of the same name: in REAL_FUNCTIONS (base/real.h), looked up with
    RTLD_NEXT, or among the names of a library that we are not linked with (hooks/foreign.h).
 2. Each true function is an export: what is looked up is there for a hook.
 3. A program or test of hooks calls it by its name (tests/e2e/servers, tests/unit/hooks), other than in a comment.
@@ -28,8 +28,7 @@ def without_comments(text):
 
 
 def exports(tree):
-    text = without_comments(read(tree, "shim/hooks/profshim.map"))
-    return set(re.findall(r"[^\s;]+", re.search(r"global:(.*?)local:", text, re.DOTALL).group(1)))
+    return set(re.findall(r"^\w+", read(tree, "shim/hooks/exports"), re.MULTILINE))
 
 
 def macro_names(text, macro, pattern):

@@ -34,15 +34,15 @@ def exports_said(code, exported, *link_args):
     """Exit code and output of check_exports on a library of this code."""
     with tempfile.TemporaryDirectory() as tree:
         source = write(tree, "x.c", code)
-        version_script = write(tree, "x.map", "{ /* note: global */ global: %s local: *; };" % exported)
+        listed = write(tree, "exports", "# note: three\n" + exported.replace(" ", "\n"))
         library = os.path.join(tree, "x.so")
         subprocess.check_call(["gcc", "-shared", "-fPIC", "-o", library, source, *link_args])
-        result = subprocess.run([sys.executable, os.path.join(HERE, "check_exports.py"), library, version_script],
+        result = subprocess.run([sys.executable, os.path.join(HERE, "check_exports.py"), library, listed],
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         return result.returncode, result.stdout
 
 
-HOOKS = {"shim/hooks/profshim.map": "{ global: one; two; local: *; };",
+HOOKS = {"shim/hooks/exports": "one\ntwo@@V_1\n",
          "shim/base/real.h": "#define REAL_FUNCTIONS(X) \\\n\tX(int, one, (int)) \\\n\tX(void *, two, (int))\n\n",
          "shim/hooks/foreign.h": "#define FOREIGN_A_NAMES(X) \\\n\tX(far)\n\n",
          "tests/e2e/servers/a.c": "int main(void) { one(1); two(2); }\n"}
@@ -90,21 +90,21 @@ CASES = {
         lambda: "zlib is included by 2 files" in includes_said(dict(GOOD, **{"exporter/d.c": "# include <zlib.h>\n"}))[1],
     "a header of the shim without its context is found":
         lambda: "Context" in includes_said({"shim/base/b.h": "#pragma once\n"})[1],
-    "exactly the exports of the map pass": lambda: exports_said("int one(void) { return 1; }", "one;") == (0, ""),
+    "exactly the exports of the map pass": lambda: exports_said("int one(void) { return 1; }", "one") == (0, ""),
     "an export that the map does not name is found":
-        lambda: "exports two" in exports_said("int one; int two;", "one;")[1],
+        lambda: "exports two" in exports_said("int one; int two;", "one")[1],
     "a name of the map that is not exported is found":
-        lambda: "does not export two" in exports_said("int one;", "one; two;")[1],
+        lambda: "does not export two" in exports_said("int one;", "one two")[1],
     "a needed library besides libc is found":
-        lambda: "needs libm.so.6" in exports_said("int one;", "one;", "-Wl,--no-as-needed", "-lm")[1],
+        lambda: "needs libm.so.6" in exports_said("int one;", "one", "-Wl,--no-as-needed", "-lm")[1],
     "hooks with true functions that are called pass": lambda: hooks_said() == (0, ""),
     "a hook of a foreign library's function passes":
-        lambda: hooks_said(profshim="{ global: one; two; far; local: *; };", servers="one two far") == (0, ""),
+        lambda: hooks_said(exports="one\ntwo\nfar\n", servers="one two far") == (0, ""),
     "an export without a true function is found":
-        lambda: hooks_said(profshim="{ global: one; two; three; local: *; };", servers="one two three")
+        lambda: hooks_said(exports="one\ntwo\nthree\n", servers="one two three")
         == (1, "three is exported, but there is no true function behind it\n"),
     "a true function without a hook is found":
-        lambda: hooks_said(profshim="{ global: one; local: *; };") == (1, "two is looked up, but no hook has its name\n"),
+        lambda: hooks_said(exports="one\n") == (1, "two is looked up, but no hook has its name\n"),
     "an export that is called in a comment only is found":
         lambda: hooks_said(servers="one /* two */") == (1, "two is exported, but no test calls it\n"),
     "an exception of hooks with its reason is accepted":

@@ -176,7 +176,6 @@ static void take_places(void)
 	SAY(timer_delete, timer);
 	SAY(sigqueue, getpid(), 0, value);
 	SAY(pthread_sigqueue, pthread_self(), 0, value);
-	SAY(mq_notify, (mqd_t)-1, &event);
 }
 
 static void start_programs(void)

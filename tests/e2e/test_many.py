@@ -52,9 +52,11 @@ def check_nothing_is_left(scene, program, processes):
                 ("http_server_active_requests", "profshim_connections_open", "profshim_streams_open", "profshim_processes")}
     wanted = {"http_server_active_requests": 0, "profshim_connections_open": 0, "profshim_streams_open": 0,
               "profshim_processes": processes}
-    metrics = program.metrics_when(lambda metrics: gauges(metrics) == wanted)
+    # Who asks again and again meanwhile is answered late, for clients have a share of a core only.
+    time.sleep(GAUGES_SECONDS)
+    metrics = program.metrics()
     scene.equal("gauges", gauges(metrics), wanted)
-    scene.at_most("seconds until they say so", time.monotonic() - began, GAUGES_SECONDS)
+    scene.say("seconds until that was asked and answered: %.2f" % (time.monotonic() - began))
     scene.equal("connections that are listed", len(program.json("/connections")["connections"]), 0)
     scene.equal("places of processes in use", used(program, "processes"), processes)
     scene.equal("places of connections in use", used(program, "connections"), 0)

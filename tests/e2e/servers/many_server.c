@@ -160,7 +160,7 @@ static void run_children(const char *program)
 
 	puts("ready");
 	fflush(stdout);
-	for (unsigned i = 1; !is_ending; i++) {
+	for (unsigned i = 1; !is_ending;) {
 		if (poll(&wanted, 1, 100) <= 0)
 			continue;
 		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
@@ -173,6 +173,7 @@ static void run_children(const char *program)
 		if (child == 0)
 			run_child(fd, i % EXEC_EVERY ? NULL : program);
 		close(fd);
+		i++;
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			;
 	}

@@ -489,7 +489,7 @@ static enum field field_of(struct http1 *http, struct line line, struct line *re
 		return c_field_of(http, line, ret_value);
 	if (first == 't' && field_is(http, line, "transfer-encoding", 17, ret_value))
 		return FIELD_CODINGS;
-	if (first == 'u' && field_is(http, line, "upgrade", 7, ret_value))
+	if (http->is_response && first == 'u' && field_is(http, line, "upgrade", 7, ret_value))
 		return FIELD_UPGRADE;
 	if (http->trace)
 		read_trace_field(http, line);

@@ -75,20 +75,15 @@ static void shards_read(const struct seg_view *seg, uint64_t *ret_sums, const vo
 	}
 }
 
-enum {
-	HISTOGRAM_NUMBERS = sizeof(struct seg_histogram) / sizeof(uint64_t),
-	SIZES_NUMBERS = sizeof(struct seg_sizes) / sizeof(uint64_t),
-};
-
 /* Of latencies; entries: in each shard. Buckets behind the last bound belong to +Inf; there are some only if the file is
  * damaged. Returns how many observations it holds. */
 static uint64_t histogram_read(const struct snapshot *snapshot, const struct seg_view *seg, const struct seg_histogram *first,
                                uint32_t entries, uint64_t ret_buckets[static SEG_BOUNDS_MAX + 1], uint64_t *ret_sum_ns)
 {
 	uint32_t infinite = snapshot->config.bound_count;
-	uint64_t numbers[HISTOGRAM_NUMBERS], count = 0;
+	uint64_t numbers[SEG_HISTOGRAM_NUMBERS], count = 0;
 
-	shards_read(seg, numbers, first, (size_t)entries * HISTOGRAM_NUMBERS, HISTOGRAM_NUMBERS);
+	shards_read(seg, numbers, first, (size_t)entries * SEG_HISTOGRAM_NUMBERS, SEG_HISTOGRAM_NUMBERS);
 	for (uint32_t i = 0; i <= SEG_BOUNDS_MAX; i++) {
 		ret_buckets[i < infinite ? i : infinite] += numbers[i];
 		count += numbers[i];
@@ -415,11 +410,11 @@ static void peers_copy(struct snapshot *snapshot, const struct seg_view *seg)
 
 static void sizes_read(struct snapshot_endpoint *endpoint, const struct seg_view *seg, uint32_t id)
 {
-	size_t stride = (size_t)seg->slots[SEG_TABLE_ENDPOINTS].count * SIZES_NUMBERS;
-	uint64_t numbers[SIZES_NUMBERS];
+	size_t stride = (size_t)seg->slots[SEG_TABLE_ENDPOINTS].count * SEG_SIZES_NUMBERS;
+	uint64_t numbers[SEG_SIZES_NUMBERS];
 	const uint64_t *response = &numbers[offsetof(struct seg_sizes, response_buckets) / sizeof(uint64_t)];
 
-	shards_read(seg, numbers, &seg->sizes[id], stride, SIZES_NUMBERS);
+	shards_read(seg, numbers, &seg->sizes[id], stride, SEG_SIZES_NUMBERS);
 	for (int i = 0; i <= SEG_SIZE_BOUNDS; i++) {
 		endpoint->request_buckets[i] = numbers[i];
 		endpoint->response_buckets[i] = response[i];

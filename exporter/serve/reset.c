@@ -89,11 +89,6 @@ static void use_baseline_shard(const struct seg_view *seg)
 			atomic_fetch_or(&seg->head->shards_used, 1u << seg->shard_count);
 }
 
-enum {
-	HISTOGRAM_NUMBERS = sizeof(struct seg_histogram) / sizeof(uint64_t),
-	SIZES_NUMBERS = sizeof(struct seg_sizes) / sizeof(uint64_t),
-};
-
 static void reset_series(const struct seg_view *seg)
 {
 	const struct seg_slots *slots = &seg->slots[SEG_TABLE_SERIES];
@@ -101,7 +96,7 @@ static void reset_series(const struct seg_view *seg)
 	for (uint32_t i = 0; (i = seg_table_next(slots, i)) < slots->count; i++) {
 		if (!atomic_load_explicit(&seg->series[i].key, memory_order_relaxed))
 			continue;
-		reset_shards(seg, &seg->histograms[i], (size_t)slots->count * HISTOGRAM_NUMBERS, HISTOGRAM_NUMBERS);
+		reset_shards(seg, &seg->histograms[i], (size_t)slots->count * SEG_HISTOGRAM_NUMBERS, SEG_HISTOGRAM_NUMBERS);
 		clear_exemplar(&seg->exemplars[i]);
 	}
 }
@@ -118,8 +113,8 @@ static void reset_endpoint(const struct seg_view *seg, uint32_t id)
 	clear(&streams->opened);
 	CLEAR_ARRAY(streams->buckets);
 	clear(&streams->sum_ns);
-	reset_shards(seg, &seg->sizes[id], count * SIZES_NUMBERS, SIZES_NUMBERS);
-	reset_shards(seg, &seg->first_bytes[id], count * HISTOGRAM_NUMBERS, HISTOGRAM_NUMBERS);
+	reset_shards(seg, &seg->sizes[id], count * SEG_SIZES_NUMBERS, SEG_SIZES_NUMBERS);
+	reset_shards(seg, &seg->first_bytes[id], count * SEG_HISTOGRAM_NUMBERS, SEG_HISTOGRAM_NUMBERS);
 }
 
 static void reset_endpoints(const struct seg_view *seg)

@@ -138,6 +138,7 @@ struct seg_histogram {
 	_Atomic uint64_t buckets[SEG_BOUNDS_MAX + 1]; /* not cumulative; the last one in use is +Inf */
 	_Atomic uint64_t sum_ns;
 };
+enum { SEG_HISTOGRAM_NUMBERS = sizeof(struct seg_histogram) / sizeof(uint64_t) };
 
 /* exemplars: index = series: a recent request that brought a trace id. */
 struct seg_exemplar {
@@ -223,6 +224,7 @@ struct seg_sizes {
 	_Atomic uint64_t response_buckets[SEG_SIZE_BOUNDS + 1];
 	_Atomic uint64_t response_sum_bytes;
 };
+enum { SEG_SIZES_NUMBERS = sizeof(struct seg_sizes) / sizeof(uint64_t) };
 
 /* A thread's own counters. They belong to the slot, not to the thread: the next owner adds on, readers sum all slots.
  * Slot 0 is shared by the threads that found no free one and is only added to with locked instructions (base/thread.h).

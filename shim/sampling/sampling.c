@@ -299,8 +299,11 @@ bool sampling_make_room(void)
 {
 	if (!sampling.is_on || is_vfork_child())
 		return false;
+	bool has_room = atomic_load_explicit(&pulse_is_given_up, memory_order_relaxed); /* by another thread, just now or long ago */
+	if (has_room || !timer_count())
+		return has_room;
 	if (atomic_exchange_explicit(&pulse_is_given_up, true, memory_order_relaxed))
-		return true; /* by another thread, just now or long ago */
+		return true;
 	sampling_follow();
 	timer_abandon_all();
 	thread_count(SEG_COUNTER_FAULT_SAMPLING);

@@ -186,6 +186,7 @@ void disposition_exec(void)
 {
 	uint64_t set = deputy_bit_of(deputy_signal);
 	struct timespec at_once = { 0 };
+	uint32_t others = 0;
 	siginfo_t info;
 
 	if (!set)
@@ -194,8 +195,15 @@ void disposition_exec(void)
 		change_mask(SIG_BLOCK, deputy_bit_of(SIGPROF));
 	else
 		set = 0;
-	while (set && syscall(SYS_rt_sigtimedwait, &set, &info, &at_once, KERNEL_MASK_BYTES) == deputy_signal)
-		syscall(SYS_kill, syscall(SYS_getpid), sig_disposition_translate(&info) ? SIGPROF : deputy_signal);
+	while (set && syscall(SYS_rt_sigtimedwait, &set, &info, &at_once, KERNEL_MASK_BYTES) == deputy_signal) {
+		if (sig_disposition_translate(&info))
+			syscall(SYS_kill, syscall(SYS_getpid), SIGPROF);
+		else
+			others++;
+	}
+	/* Sent as what it is: put back only now, or it would be taken again for ever. */
+	for (; others; others--)
+		syscall(SYS_kill, syscall(SYS_getpid), deputy_signal);
 	show_program_mask(0);
 }
 

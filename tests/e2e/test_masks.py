@@ -45,6 +45,10 @@ def our_signals_are_nobodys(scene):
 def new_processes_begin_with_the_mask_that_they_were_meant_to(scene):
     same_with_and_without(scene, "processes")
 
+@test
+def a_new_program_finds_the_signals_that_waited(scene):
+    same_with_and_without(scene, "new-program-with-all-waiting")
+
 def samples_of(scene, act, function):
     result = scene.run([own_server("mask_calls"), act], timeout=60, hz=MANY, report_at_exit=1, report=scene.path(act), top=1000)
     scene.equal("%s: exit code" % act, result.returncode, 0)

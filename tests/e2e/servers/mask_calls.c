@@ -578,6 +578,18 @@ static int processes(void)
 	return 1;
 }
 
+/* One of these real-time signals is the deputy, and was sent as what it is. */
+static int new_program_with_all_waiting(void)
+{
+	block_all();
+	for (int number = SIGRTMIN; number <= SIGRTMAX; number++) {
+		kill(getpid(), number);
+		kill(getpid(), number);
+	}
+	execlp("grep", "grep", "ShdPnd", "/proc/self/status", (char *)NULL);
+	return 1;
+}
+
 /* --- sampled all the same --- */
 
 __attribute__((noinline)) static void burn_blocked(void)
@@ -829,6 +841,7 @@ int main(int argc, char **argv)
 		{ "jumps", jumps },             { "contexts", contexts },       { "pending", pending },
 		{ "descriptors", descriptors }, { "nothing-came", nothing_came }, { "letting-in", letting_in },
 		{ "goes-to-who-lets-it-in", goes_to_who_lets_it_in },           { "processes", processes }, { "say", say_all },
+		{ "new-program-with-all-waiting", new_program_with_all_waiting },
 		{ "sampled", sampled },         { "small-stack", small_stack }, { "tight-stack", tight_stack },
 		{ "roomy-stack", roomy_stack },
 		{ "waiting-on-small-stack", waiting_on_small_stack },

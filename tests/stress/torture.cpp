@@ -16,15 +16,20 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 namespace {
 
+constexpr long STALLS_TOLD = 200;       /* what a pipe holds that nobody reads before the end */
+constexpr uint64_t SPIN_NS = 80000000;  /* 80 ms */
+
 struct Actor {
 	const char *name;
 	long (*round)();
+	bool is_broken = false; /* on purpose; only when it is asked for by its name */
 	long result = 0;
 	long rounds = 0;
 	long deviating = 0; /* result of a round that came to something else */
@@ -55,6 +60,7 @@ Actor actors[] = {
 	{ "memory", memory_round },
 	{ "timer", timer_round },
 	{ "profiler", profiler_round },
+	{ "spin", spin_round, true },
 };
 
 std::atomic<bool> is_over;
@@ -66,6 +72,8 @@ struct Longest {
 	std::atomic<long> beyond; /* STALL_NS */
 };
 Longest ran, slept;
+
+thread_local const char *actor_name = "another thread";
 
 uint64_t clock_ns(clockid_t clock)
 {
@@ -101,6 +109,7 @@ void *act(void *given)
 {
 	Actor &actor = *static_cast<Actor *>(given);
 
+	actor_name = actor.name;
 	while (!is_over || actor.rounds == 0) {
 		long result = actor.round();
 		if (actor.rounds++ == 0)
@@ -118,7 +127,7 @@ bool is_wanted(const Actor &actor, const std::vector<std::string> &names)
 	for (const std::string &name : names)
 		if (name == actor.name)
 			return true;
-	return names.empty();
+	return names.empty() && !actor.is_broken;
 }
 
 }
@@ -136,7 +145,8 @@ uint64_t now_ns()
 	return clock_ns(CLOCK_MONOTONIC);
 }
 
-static void note_longest(Longest &longest, const char *name, uint64_t ns)
+/* The number of those that went on for too long until then. */
+static long note_longest(Longest &longest, const char *name, uint64_t ns)
 {
 	uint64_t before = longest.ns;
 
@@ -144,19 +154,50 @@ static void note_longest(Longest &longest, const char *name, uint64_t ns)
 		;
 	if (ns > before)
 		longest.name = name;
-	longest.beyond += ns > STALL_NS;
+	return ns > STALL_NS ? longest.beyond++ : longest.beyond.load();
+}
+
+namespace {
+
+/* How the thread stands. */
+struct Reading {
+	uint64_t waited_ns = schedule.waited_ns();
+	rusage usage = usage_of_thread();
+	uint64_t at_ns = now_ns();
+	uint64_t ran_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+
+	static rusage usage_of_thread()
+	{
+		rusage usage;
+		require(getrusage(RUSAGE_THREAD, &usage) == 0, "getrusage");
+		return usage;
+	}
+	double kernel_ms() const { return (double)usage.ru_stime.tv_sec * 1e3 + (double)usage.ru_stime.tv_usec / 1e3; }
+	long switches() const { return usage.ru_nvcsw + usage.ru_nivcsw; }
+};
+
+}
+
+/* For scripts/soak. In one call, and no lock that a thread which is cancelled here would keep. */
+static void tell_stall(const char *name, const Reading &begin, const Reading &end, uint64_t end_ns, uint64_t ran_ns)
+{
+	dprintf(STDERR_FILENO, "stall: %s/%s ran %.1f ms, in the kernel %.1f ms, of %.1f ms, switches %ld, from %llu to %llu us\n", actor_name,
+	        name, (double)ran_ns / 1e6, end.kernel_ms() - begin.kernel_ms(), (double)(end_ns - begin.at_ns) / 1e6,
+	        end.switches() - begin.switches(), (unsigned long long)begin.at_ns / 1000, (unsigned long long)end_ns / 1000);
 }
 
 void step(const char *name, const std::function<void()> &act)
 {
-	uint64_t waited_ns = schedule.waited_ns(), begin_ns = now_ns(), ran_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	Reading begin;
 
 	act();
-	uint64_t taken_ns = now_ns() - begin_ns;
-	ran_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - ran_ns;
-	waited_ns = schedule.waited_ns() - waited_ns;
+	uint64_t end_ns = now_ns(), taken_ns = end_ns - begin.at_ns;
+	uint64_t ran_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin.ran_ns;
+	Reading end;
+	uint64_t waited_ns = end.waited_ns - begin.waited_ns;
 	steps++;
-	note_longest(ran, name, ran_ns);
+	if (note_longest(ran, name, ran_ns) < STALLS_TOLD && ran_ns > STALL_NS)
+		tell_stall(name, begin, end, end_ns, ran_ns);
 	note_longest(slept, name, taken_ns > ran_ns + waited_ns ? taken_ns - ran_ns - waited_ns : 0);
 }
 
@@ -167,6 +208,16 @@ int burn(unsigned thousands)
 	for (unsigned i = 0; i < thousands * 1000; i++)
 		sum = sum * 31 + i;
 	return sum != 0x12345678 || thousands != 77;
+}
+
+long spin_round()
+{
+	step("spin", [] {
+		uint64_t end_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) + SPIN_NS;
+		while (clock_ns(CLOCK_THREAD_CPUTIME_ID) < end_ns)
+			burn(1000);
+	});
+	return 1;
 }
 
 void note_interrupted()

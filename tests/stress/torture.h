@@ -5,8 +5,9 @@
  * same number each time, and is what is printed, so that the output does not tell how many rounds there were: it must be
  * the same with and without profshim.
  *
- * A step is a stretch of a round that waits for no other actor. What CPU time it took cannot be a neighbour's on the machine,
- * so more than STALL_NS of that is a stall: somebody's code in the thread went round in circles. What it slept, that is
+ * A step is a stretch of a round that waits for no other actor. What CPU time it took cannot be another thread's, so more
+ * than STALL_NS of that is a stall, and told on stderr: somebody's code in the thread went round in circles, or the machine
+ * had the thread's CPU and left it the bill (host_watch.c; scripts/soak tells the one from the other). What it slept, that is
  * neither ran nor waited for a core (the kernel's word: schedstat in proc(5)), is counted apart: threads of one process
  * wait for each other's locks in the loader and the kernel, with and without a profiler, so this can only be compared.
  */
@@ -51,3 +52,4 @@ long descriptor_round();
 long memory_round();
 long timer_round();
 long profiler_round();
+long spin_round();        /* torture.cpp: a step that goes round in circles, which must be found out */

@@ -1,3 +1,4 @@
+#include "permitted.h"
 #include "readable.h"
 
 #include <errno.h>
@@ -13,7 +14,8 @@ static bool is_page_readable(uintptr_t address)
 	enum { HOW_NONE = -1 };
 	uintptr_t word = address & ~(uintptr_t)(WORD_BYTES - 1);
 	int saved_errno = errno;
-	bool is_readable = word && (syscall(SYS_rt_sigprocmask, HOW_NONE, word, NULL, WORD_BYTES) != -1 || errno != EFAULT);
+	bool is_readable = word && permitted(SYS_rt_sigprocmask) &&
+			   (syscall(SYS_rt_sigprocmask, HOW_NONE, word, NULL, WORD_BYTES) != -1 || errno != EFAULT);
 
 	errno = saved_errno;
 	return is_readable;

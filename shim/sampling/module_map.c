@@ -44,7 +44,7 @@
 #define UNLOAD_YIELDS 10         /* a walk takes microseconds */
 #define UNLOAD_WAIT_NS 50000     /* 50 us: then the walking thread has lost its core */
 #define UNLOAD_NS_MAX 100000000  /* 0.1 s in all: the program must go on */
-#define FORK_NS_MAX 20000000     /* 20 ms: a drawing takes some 0.1 ms, unless its thread has lost its core */
+#define FORK_NS_MAX 1000000000   /* 1 s: a drawing takes some 0.1 ms, unless its thread has lost its core */
 #define DRAW_ATTEMPTS 4
 
 enum { GRAVES = 64 };

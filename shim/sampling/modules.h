@@ -38,7 +38,7 @@ void modules_opened(void); /* instead of the end: something was opened */
 void modules_abandon(void);
 
 /* Around fork in the parent: no map is being drawn meanwhile, since the loader holds a lock then that a child would inherit
- * locked. Begin waits some ms at most. */
+ * locked. Begin waits 1 s at most: the thread that forks may hold that lock itself, so that nobody else draws. */
 void modules_fork_begin(void);
 void modules_fork_end(void);
 

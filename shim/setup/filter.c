@@ -32,13 +32,20 @@ static const uint16_t serving_calls[] = {
 
 static const uint16_t spared_calls[] = {
 	SYS_perf_event_open, SYS_pidfd_open, SYS_pidfd_getfd, SYS_close_range, SYS_unshare, SYS_kcmp, SYS_sched_setscheduler, SYS_memfd_create,
-	SYS_mlock2, SYS_munlock,
+	SYS_mlock2, SYS_munlock, SYS_mkdir,
+};
+
+/* The beginning of a session, or of a part in it. */
+static const uint16_t starting_calls[] = {
+	SYS_geteuid, SYS_getppid, SYS_ftruncate, SYS_fstatfs, SYS_statfs, SYS_unlink, SYS_readlink, SYS_getcwd, SYS_prlimit64,
+	SYS_sysinfo, SYS_fallocate, SYS_lseek, SYS_pread64, SYS_access, SYS_brk, SYS_getrandom,
 };
 
 #define LIST(numbers) { numbers, sizeof(numbers) / sizeof((numbers)[0]) }
 const struct filter_list filter_lists[FILTER_CALLS_COUNT] = {
 	[FILTER_OWN] = LIST(own_calls),
 	[FILTER_SERVING] = LIST(serving_calls),
+	[FILTER_STARTING] = LIST(starting_calls),
 	[FILTER_SPARED] = LIST(spared_calls),
 };
 

@@ -21,9 +21,10 @@ bool filter_allows_us(const struct sock_fprog *filter);
 
 /* The calls that we add to a process, by who makes them. */
 enum filter_calls {
-	FILTER_OWN,     /* the program's threads, in hooks, the handler, their beginning and end: without these nothing is profiled */
-	FILTER_SERVING, /* our thread: without these there is none */
-	FILTER_SPARED,  /* what is done otherwise, or not at all, where it is forbidden */
+	FILTER_OWN,      /* the program's threads, in hooks, the handler, their beginning and end: without these nothing is profiled */
+	FILTER_SERVING,  /* our thread: without these there is none */
+	FILTER_STARTING, /* the program's first thread, before it begins: without these nothing is begun */
+	FILTER_SPARED,   /* what is done otherwise, or not at all, where it is forbidden */
 	FILTER_CALLS_COUNT,
 };
 struct filter_list {

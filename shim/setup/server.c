@@ -37,7 +37,7 @@ enum {
 	RINGS_TICKS = 5,
 	PRUNE_TICKS = 5,           /* what programs that end sooner pay for at their end */
 	PRUNE_PERIOD_TICKS = 3600 * 1000 / EXPORTER_TICK_MS,
-	FORK_WAIT_MS = 50,
+	FORK_WAIT_MS = 1000,       /* where cores are short: libraries are opened in some 20 ms of CPU time */
 	YIELD_MS = 50,             /* for others to win the election after a term that was none */
 	REPORT_WAIT_MS = 2000,
 	REPORT_PAUSE_MS = 20,

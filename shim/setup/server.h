@@ -43,7 +43,7 @@ void server_wait_for_slow_log(void);
 void server_stop(void);
 
 /* Around fork: while the thread opens libraries it holds locks that a child would inherit locked; prepare waits, at most
- * 50 ms, until it does not. */
+ * 1 s, until it does not. */
 void server_fork_prepare(void);
 void server_fork_parent(void);
 void server_fork_child(void);

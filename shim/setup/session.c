@@ -58,7 +58,7 @@ static const char *prepare_directory(void)
 {
 	struct stat status;
 
-	if (mkdir(directory_path, 0700) < 0 && errno != EEXIST)
+	if (permitted(SYS_mkdir) && mkdir(directory_path, 0700) < 0 && errno != EEXIST)
 		return strerror(errno);
 	if (lstat(directory_path, &status) < 0)
 		return strerror(errno);

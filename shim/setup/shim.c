@@ -411,7 +411,7 @@ static bool has_passed(void)
 	bool is_passed = trial_is_passed();
 
 	if (!is_passed)
-		log_line(SEG_LOG_WARN, "process %d is allowed too few system calls (seccomp), it is not profiled", (int)getpid());
+		log_line(SEG_LOG_WARN, "this process is allowed too few system calls (seccomp), it is not profiled");
 	else if (!filter_permits(FILTER_SERVING))
 		log_line(SEG_LOG_WARN, "process %d is allowed too few system calls for a thread of profshim's (seccomp), it serves no reports",
 			 (int)getpid());

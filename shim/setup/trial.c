@@ -3,11 +3,13 @@
  * makes the call deals with its failure.
  *
  * The child is a plain copy: one that shared our memory would be the end of us, too, where it leaves a core (zap_threads, before
- * Linux 5.16). It has no exit signal, and wait(2) does not find it unless it is asked for (__WCLONE). A process that may not even
- * make a child is not profiled; one that a filter ends for that cannot be helped.
+ * Linux 5.16). It has no exit signal, and wait(2) does not find it unless it is asked for (__WCLONE). What it tries first is the
+ * call by which its parent waits for it. A process that may not even make a child is not profiled; one that a filter ends for
+ * that cannot be helped.
  */
 #include "trial.h"
 
+#include "../base/clock.h"
 #include "../base/real.h"
 #include "filter.h"
 
@@ -23,10 +25,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STATUS_BYTES = 4096, QUIETING = 2, MASK_BYTES = 8 };
+enum { STATUS_BYTES = 4096, MASK_BYTES = 8 };
+#define WAIT_NS_MAX 1000000000 /* 1 s: for a child to get a core */
 
-/* By these the child keeps quiet: no handler of the program's runs in it, and it leaves no core. So they come first. */
-static const uint16_t quieting[QUIETING] = { SYS_rt_sigprocmask, SYS_prctl };
+/* Waiting, and what keeps the child quiet: no handler of the program's runs in it, and it leaves no core. */
+enum { WAITING = 1, QUIET = 3 };
+static const uint16_t first_calls[QUIET] = { SYS_wait4, SYS_rt_sigprocmask, SYS_prctl };
 
 /* Where it cannot be told there may be one. */
 static bool is_filtered(void)
@@ -78,7 +82,7 @@ static void make_call(uint16_t number)
 /* The i-th of all calls. False: there are no more. */
 static bool call_at(uint32_t i, uint16_t *ret_number)
 {
-	const struct filter_list first = { quieting, QUIETING }, *list = &first;
+	const struct filter_list first = { first_calls, QUIET }, *list = &first;
 
 	for (enum filter_calls next = 0; i >= list->count; list = &filter_lists[next++]) {
 		if (next == FILTER_CALLS_COUNT)
@@ -95,13 +99,24 @@ static _Noreturn void try_calls(_Atomic uint32_t *next)
 	uint32_t i = atomic_load_explicit(next, memory_order_relaxed);
 	uint16_t number;
 
-	for (uint32_t done = 0; done < QUIETING && done < i; done++)
-		if (permitted(quieting[done]))
-			make_call(quieting[done]);
+	for (uint32_t done = WAITING; done < QUIET && done < i; done++)
+		if (permitted(first_calls[done]))
+			make_call(first_calls[done]);
 	for (; call_at(i, &number); atomic_store_explicit(next, ++i, memory_order_relaxed))
 		make_call(number);
 	for (;;)
 		real.syscall(SYS_exit_group, 0);
+}
+
+/* The child tells that by going on. Nothing is known yet of any call that would wait for it. */
+static bool may_wait(const _Atomic uint32_t *next)
+{
+	uint64_t begin_ns = clock_now_ns();
+
+	while (atomic_load_explicit(next, memory_order_relaxed) < WAITING)
+		if (clock_now_ns() - begin_ns > WAIT_NS_MAX)
+			return false;
+	return true;
 }
 
 /* In a child, until it has tried all (1) or met one that it must not make (0); -1 = it could not be told. */
@@ -112,6 +127,8 @@ static int try_in_child(_Atomic uint32_t *next)
 
 	if (child == 0)
 		try_calls(next);
+	if (child > 0 && !may_wait(next))
+		return -1;
 	do
 		ended = child < 0 ? -1 : real.syscall(SYS_wait4, child, &status, __WCLONE, NULL);
 	while (ended < 0 && child > 0 && errno == EINTR);
@@ -134,5 +151,5 @@ bool trial_is_passed(void)
 		permitted_forbid(number);
 	munmap((void *)next, sizeof(*next));
 	errno = saved_errno;
-	return is_through == 1 && filter_permits(FILTER_OWN);
+	return is_through == 1 && filter_permits(FILTER_OWN) && filter_permits(FILTER_STARTING);
 }

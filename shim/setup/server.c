@@ -183,9 +183,8 @@ static bool win_election(void)
 	return problem == 0;
 }
 
-/* Opens the exporter at a moment when no fork is under way; none begins until the first tick, when it listens and the socket
- * is known as ours: a child that had it unknowingly would keep the port from whoever serves next. */
-static serve_function *load_exporter(void)
+/* Comes back at a moment when no fork is under way; none begins until is_loading is false again. */
+static void begin_loading(void)
 {
 	atomic_store(&is_loading, true);
 	while (atomic_load(&forks_in_progress)) {
@@ -193,6 +192,13 @@ static serve_function *load_exporter(void)
 		sleep_ms(1);
 		atomic_store(&is_loading, true);
 	}
+}
+
+/* Until the first tick, when it listens and the socket is known as ours: a child that had it unknowingly would keep the port
+ * from whoever serves next. */
+static serve_function *load_exporter(void)
+{
+	begin_loading();
 	return find_exporter("profshim_exporter_serve");
 }
 
@@ -259,7 +265,9 @@ static void *server_main(void *unused)
 	note_stack();
 	if (start_delay_ms)
 		aside_sleep(start_delay_ms);
+	begin_loading(); /* to look a name up takes the loader's lock, too */
 	allocator_thread_begin();
+	atomic_store(&is_loading, false);
 	attach();
 	while (!is_done && !is_to_end() && win_election()) {
 		is_done = serve_session() || is_to_end();

@@ -4,7 +4,9 @@
 #include "../../shim/base/clock.h"
 #include "../../shim/base/work.h"
 #include "../../shim/requests/connection.h"
+#include "../../shim/requests/hpack.h"
 #include "../../shim/requests/http1.h"
+#include "../../shim/requests/http2.h"
 #include "../../shim/requests/resp.h"
 #include "../../shim/requests/route.h"
 
@@ -43,7 +45,7 @@ static void open_session(void)
 	head->config.bound_count = sizeof(bounds_ns) / sizeof(bounds_ns[0]);
 	memcpy(head->config.bounds_ns, bounds_ns, sizeof(bounds_ns));
 	seg_publish(head);
-	if (seg_view_init(&seg, head, bytes) != SEG_OK || !conn_init())
+	if (seg_view_init(&seg, head, bytes) != SEG_OK || !conn_init() || !hpack_open())
 		abort();
 	thread_process = &seg.processes[0];
 	thread_attach();
@@ -148,6 +150,80 @@ static void bench_pieces(void)
 	print_fastest("send_of_a_piece", sent);
 }
 
+/* gRPC, as h2load asks a unary call and as grpc++ answers it, several on one connection at a time: the heads of all, the bodies
+ * of all, and then each answer by a call of its own, in four pieces. */
+
+enum { CALLS = 8, PIECES = 4, CALL_BYTES = 64 };
+
+/* A text with frames of which at most two begin at these places, all of the same stream. */
+static size_t put_frames(char *at, const char *text, size_t n, size_t first, size_t second, uint32_t stream)
+{
+	memcpy(at, text, n);
+	for (size_t i = 0; i < 4; i++)
+		at[first + 5 + i] = at[second + 5 + i] = (char)(stream >> 8 * (3 - i));
+	return n;
+}
+
+static void ask_calls(uint32_t stream)
+{
+	static const char head[] = "\0\0\x17\1\4\0\0\0\0\4\x8a\x61\x25\x42\x57\xdd\x39\xeb\x63\x11\x53\x86\xc1\x83\xc0\xbf\xbe\x0f\x0d\2\x31\x30";
+	static const char body[] = "\0\0\x0a\0\1\0\0\0\0\0\0\0\0\5hello";
+	char bytes[2 * CALLS * CALL_BYTES];
+	struct iovec iov = { bytes, 0 };
+
+	for (uint32_t i = 0; i < CALLS; i++)
+		iov.iov_len += put_frames(bytes + iov.iov_len, head, sizeof(head) - 1, 0, 0, stream + 2 * i);
+	for (uint32_t i = 0; i < CALLS; i++)
+		iov.iov_len += put_frames(bytes + iov.iov_len, body, sizeof(body) - 1, 0, 0, stream + 2 * i);
+	conn_receiving(FD);
+	conn_received(FD, &iov, 1, iov.iov_len, 1000);
+}
+
+static void answer_call(uint32_t stream)
+{
+	static const char head[] = "\0\0\3\1\4\0\0\0\0\x88\xc0\xbf\0\0\x0a\0\0\0\0\0\0\0\0";
+	static const char trailers[] = "\0\0\1\1\5\0\0\0\0\xbe";
+	char begin[sizeof(head)], end[sizeof(trailers)], rest[] = "\0\0\5", text[] = "hello";
+	struct iovec pieces[PIECES] = { { begin, put_frames(begin, head, sizeof(head) - 1, 0, 12, stream) }, { rest, 3 }, { text, 5 },
+					{ end, put_frames(end, trailers, sizeof(trailers) - 1, 0, 0, stream) } };
+
+	conn_sending(FD);
+	conn_sent(FD, pieces, PIECES, pieces[0].iov_len + 8 + pieces[3].iov_len, 61000);
+}
+
+static void call_grpc(uint32_t *stream, uint32_t rounds)
+{
+	for (uint32_t i = 0; i < rounds; i++, *stream += 2 * CALLS) {
+		ask_calls(*stream);
+		for (uint32_t k = 0; k < CALLS; k++)
+			answer_call(*stream + 2 * k);
+	}
+}
+
+static void bench_grpc(void)
+{
+	static const char greeting[] = HTTP2_PREFACE "\0\0\0\4\0\0\0\0\0"
+		"\0\0\x49\1\4\0\0\0\1\4\x8a\x61\x25\x42\x57\xdd\x39\xeb\x63\x11\x53\x86\x41\x8b\x08\x9d\x5c\x0b\x81\x70\xdc\x65\xc6\xdc"
+		"\x67\x83\x7a\x8f\x9c\x54\x1c\x72\x29\x54\xd3\xa5\x35\x89\x80\xae\xd8\x97\x07\x5f\x8b\x1d\x75\xd0\x62\x0d\x26\x3d\x4c\x4d\x65"
+		"\x64\x40\x02\x74\x65\x86\x4d\x83\x35\x05\xb1\x1f\x0f\x0d\x02\x31\x30";
+	static const char first_answer[] = "\0\0\0\4\0\0\0\0\0"
+		"\0\0\x27\1\4\0\0\0\1\x88\x40\x0c" "content-type\x10" "application/grpc\x40\2te\2no"
+		"\0\0\x0f\1\5\0\0\0\1\x40\x0bgrpc-status\0010";
+	double values[ROUNDS];
+
+	for (int i = 0; i < ROUNDS; i++) {
+		uint32_t stream = 3;
+		conn_accepted(FD, 1);
+		pass(greeting, sizeof(greeting) - 1, first_answer, sizeof(first_answer) - 1, 1);
+		call_grpc(&stream, 100);
+		uint64_t begin = clock_now_ns();
+		call_grpc(&stream, 200000 / CALLS);
+		values[i] = (double)(clock_now_ns() - begin) / 200000;
+		conn_closing(FD, 2);
+	}
+	print_fastest("grpc_call", values);
+}
+
 static void bench_connection(void)
 {
 	double values[ROUNDS];
@@ -208,6 +284,7 @@ int main(void)
 	bench_traffic("http_request", http_request, http_response, 1);
 	bench_traffic("http_request_of_a_browser", http_browser, http_response, 1);
 	bench_traffic("http_pipelined_16", http_request, http_response, 16);
+	bench_grpc();
 	bench_connection();
 	bench_new_paths();
 	bench_route("route_inferred", "/api/v1/users/12345/posts/2024-01-31/comments");

@@ -19,6 +19,7 @@ enum http2_event {
 	HTTP2_MORE,     /* all bytes are used */
 	HTTP2_BEGIN,    /* a header block begins: stream */
 	HTTP2_HEAD,     /* it is over: stream, fields, ends_stream */
+	HTTP2_BEGIN_AND_HEAD, /* both in one */
 	HTTP2_PROMISE,  /* one of a promise is over: stream is the promised one, fields its request's (clause 6.6) */
 	HTTP2_DATA,     /* a DATA frame is over: stream, data_bytes, ends_stream */
 	HTTP2_RESET,    /* stream, code */
@@ -37,8 +38,9 @@ enum http2_broken {
 };
 
 enum http2_state {
+	HTTP2_STATE_BETWEEN, /* frames, in no block, of a side that has begun: any frame may come */
+	HTTP2_STATE_HEADER,  /* of a frame; before it, if have_bytes is 0 */
 	HTTP2_STATE_PREFACE, /* client only */
-	HTTP2_STATE_HEADER,  /* of a frame; between frames if have_bytes is 0 */
 	HTTP2_STATE_PREFIX,  /* what stands before the frame's content, of known length */
 	HTTP2_STATE_SETTING,
 	HTTP2_STATE_BLOCK,
@@ -106,13 +108,13 @@ void http2_allow_table(struct http2 *http, uint32_t bytes);
 /* A frame has begun and is not over. */
 static inline bool http2_is_within_frame(const struct http2 *http)
 {
-	return http->state != HTTP2_STATE_HEADER || http->have_bytes;
+	return http->state != HTTP2_STATE_BETWEEN && (http->state != HTTP2_STATE_HEADER || http->have_bytes);
 }
 
 /* With n bytes not used yet there is no further event. */
 static inline bool http2_is_done(const struct http2 *http, size_t n)
 {
-	return !n && http->state == HTTP2_STATE_HEADER;
+	return !n && http->state <= HTTP2_STATE_HEADER;
 }
 
 static inline bool http2_is_within_block(const struct http2 *http)

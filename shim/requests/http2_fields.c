@@ -152,7 +152,6 @@ enum {
 struct http2_block {
 	struct pool_link link;
 	struct http2_fields fields;
-	uint8_t bytes;
 	char text[BLOCK_BYTES_MAX];
 	char path[PATH_BYTES_MAX];
 };
@@ -162,11 +161,9 @@ static struct pool blocks = POOL_OF(struct http2_block, 16u * 1024 * 1024 / size
 
 struct http2_fields *http2_remembered_find(const struct http2_remembered *remembered, const char *block, size_t n)
 {
-	for (int i = 0; i < remembered->count; i++) {
-		struct http2_block *known = remembered->blocks[i];
-		if (known->bytes == n && memcmp(known->text, block, n) == 0)
-			return &known->fields;
-	}
+	for (int i = 0; i < remembered->count; i++)
+		if (remembered->bytes[i] == n && memcmp(remembered->blocks[i]->text, block, n) == 0)
+			return &remembered->blocks[i]->fields;
 	return NULL;
 }
 
@@ -223,21 +220,21 @@ static enum block_kind kind_of(const uint8_t *block, size_t n)
 	return kind;
 }
 
-/* Where the next block is remembered; NULL: there is no memory. */
-static struct http2_block *place_of_next(struct http2_remembered *remembered)
+/* Where the next block, of n bytes, is remembered; NULL: there is no memory. */
+static struct http2_block *place_of_next(struct http2_remembered *remembered, size_t n)
 {
-	struct http2_block **place;
+	uint8_t place = remembered->count;
 
-	if (remembered->count < HTTP2_REMEMBERED_MAX) {
-		place = &remembered->blocks[remembered->count];
-		if (!*place && !(*place = pool_take(&blocks)))
+	if (place < HTTP2_REMEMBERED_MAX) {
+		if (!remembered->blocks[place] && !(remembered->blocks[place] = pool_take(&blocks)))
 			return NULL;
 		remembered->count++;
-		return *place;
+	} else {
+		place = remembered->next;
+		remembered->next = (uint8_t)((place + 1) % HTTP2_REMEMBERED_MAX);
 	}
-	place = &remembered->blocks[remembered->next];
-	remembered->next = (uint8_t)((remembered->next + 1) % HTTP2_REMEMBERED_MAX);
-	return *place;
+	remembered->bytes[place] = (uint8_t)n;
+	return remembered->blocks[place];
 }
 
 struct http2_fields *http2_remember(struct http2_remembered *remembered, const char *block, size_t n, struct http2_room *room)
@@ -247,10 +244,9 @@ struct http2_fields *http2_remember(struct http2_remembered *remembered, const c
 
 	if (kind == BLOCK_CHANGES_TABLE)
 		http2_remembered_forget(remembered);
-	struct http2_block *known = kind == BLOCK_MAY_COME_AGAIN && fits ? place_of_next(remembered) : NULL;
+	struct http2_block *known = kind == BLOCK_MAY_COME_AGAIN && fits ? place_of_next(remembered, n) : NULL;
 	if (!known)
 		return &room->fields;
-	known->bytes = (uint8_t)n;
 	memcpy(known->text, block, n);
 	known->fields = room->fields;
 	known->fields.path = memcpy(known->path, room->path, room->fields.path_bytes);

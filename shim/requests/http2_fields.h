@@ -45,6 +45,7 @@ void http2_fields_keep(struct http2_room *room, const struct hpack_field *field)
 enum { HTTP2_REMEMBERED_MAX = 6 };
 struct http2_remembered {
 	struct http2_block *blocks[HTTP2_REMEMBERED_MAX]; /* owns; NULL from the first one that was never needed on */
+	uint8_t bytes[HTTP2_REMEMBERED_MAX]; /* of each that is valid */
 	uint8_t count; /* that are valid, from the first on */
 	uint8_t next;  /* whose turn it is to make room for another */
 };

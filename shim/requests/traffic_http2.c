@@ -575,7 +575,7 @@ static void on_request_begin(struct conn *conn, uint64_t begin_ns)
 		thread_count(SEG_COUNTER_LOST_HPACK);
 		return;
 	}
-	struct stream *stream = stream_find(http, id);
+	struct stream *stream = conn->is_client ? stream_find(http, id) : NULL; /* its answer may have been told before */
 	if (!stream)
 		stream = stream_add(http, id);
 	if (stream)
@@ -747,6 +747,10 @@ static bool on_asked_event(struct conn *conn, enum http2_event event, uint64_t f
 	switch (event) {
 	case HTTP2_BEGIN:
 		on_request_begin(conn, frame_ns);
+		break;
+	case HTTP2_BEGIN_AND_HEAD:
+		on_request_begin(conn, frame_ns);
+		on_request_head(conn, call);
 		break;
 	case HTTP2_HEAD:
 		on_request_head(conn, call);
@@ -933,7 +937,8 @@ static bool on_answered_event(struct conn *conn, enum http2_event event, struct 
 	case HTTP2_BROKEN:
 		on_answered_broken(conn, call);
 		return false;
-	case HTTP2_BEGIN:
+	case HTTP2_BEGIN: /* of requests alone */
+	case HTTP2_BEGIN_AND_HEAD:
 		break;
 	case HTTP2_MORE:
 		return false;

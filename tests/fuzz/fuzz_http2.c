@@ -11,6 +11,11 @@ static void say_event(struct said *said, const struct http2 *http, enum http2_ev
 {
 	if (event == HTTP2_MORE || event == HTTP2_NEEDS_ROOM)
 		return;
+	if (event == HTTP2_BEGIN_AND_HEAD) {
+		say_event(said, http, HTTP2_BEGIN);
+		say_event(said, http, HTTP2_HEAD);
+		return;
+	}
 	said->events++;
 	say(said, &event, sizeof(event));
 	if (event == HTTP2_BROKEN) {

@@ -52,7 +52,7 @@ void work_thread_begin(uint32_t slot)
 static struct seg_cell *cell_of(uint32_t node, uint32_t endpoint)
 {
 	uint64_t key = seg_cell_key(node, endpoint, SEG_KIND_CPU);
-	uint32_t index = seg_table_insert(&seg.slots[SEG_TABLE_CELLS], key, NULL);
+	uint32_t index = seg_table_meet(&seg.slots[SEG_TABLE_CELLS], key);
 
 	return index == SEG_NOT_FOUND ? NULL : &seg.cells[index];
 }

@@ -22,6 +22,7 @@ enum {
 	SIG_FRAME_NO_BX = 16,
 	SIG_FRAME_NEEDS_BP = 32, /* this frame's value of the register leads to a frame nearer to the root, or to its end */
 	SIG_FRAME_NEEDS_BX = 64,
+	SIG_FRAME_PLAIN = 128,  /* see is_plain (walk.c) */
 };
 
 /* One frame of a walk: the registers that lead to the next one, and the rule by which they do (segment/unwind.h). */

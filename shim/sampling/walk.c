@@ -33,6 +33,9 @@
 /* push rbp; mov rbp, rsp: the caller's rbp below the return address, and nothing known of rbx. */
 #define POINTERS_RULE (SEG_UNWIND_BP | 2u << 4 | (uint32_t)SEG_UNWIND_LOST << 10 | 2u << 16)
 
+/* Beside a rule's SIG_FRAME_*, for which there is no room in a frame: see is_easy. */
+enum { KNOWN_EASY = 256 };
+
 enum unwind_end {
 	GOES_ON,
 	END_ROOT,        /* the outermost frame was reached */
@@ -87,6 +90,22 @@ static bool look_up(uint32_t module, uint64_t address, bool is_return, uint32_t 
 	return true;
 }
 
+/* The rule tells a frame's CFA from registers alone, and what it saves is told from that: if the registers are those of the
+ * last walk, so is the CFA, and what remains to be seen is whether the stack holds what it did. */
+static bool is_plain(uint32_t rule)
+{
+	const uint32_t kinds = 1u << SEG_UNWIND_SP | 1u << SEG_UNWIND_BP | 1u << SEG_UNWIND_BX | 1u << SEG_UNWIND_SP_BYTES;
+
+	return kinds >> seg_unwind_kind_of(rule) & 1 && seg_unwind_bp(rule) != SEG_UNWIND_AT_BP && seg_unwind_bx(rule) != SEG_UNWIND_AT_BP;
+}
+
+/* What step_easily takes. */
+static bool is_easy(uint32_t rule)
+{
+	return seg_unwind_kind_of(rule) == SEG_UNWIND_SP && seg_unwind_bp(rule) <= SEG_UNWIND_SLOT_MAX &&
+	       seg_unwind_bx(rule) <= SEG_UNWIND_SLOT_MAX;
+}
+
 static void find_rule(const struct walker *walker, uint64_t tag, struct unwind_known *known)
 {
 	bool is_return = tag & SIG_TAG_RETURN;
@@ -102,6 +121,7 @@ static void find_rule(const struct walker *walker, uint64_t tag, struct unwind_k
 		flags |= SIG_FRAME_POINTERS;
 		rule = atomic_load_explicit(&unwinder.has_pointers, memory_order_relaxed) ? POINTERS_RULE : SEG_UNWIND_NONE;
 	}
+	flags |= (is_plain(rule) ? SIG_FRAME_PLAIN : 0) | (is_easy(rule) && !(flags & SIG_FRAME_POINTERS) ? KNOWN_EASY : 0);
 	*known = (struct unwind_known){ is_final ? tag : 0, rule, flags };
 }
 
@@ -121,14 +141,15 @@ static __attribute__((noinline)) struct unwind_known *learn(const struct walker 
 	return place;
 }
 
-/* Gives the frame at hand its rule. */
-static inline void take_rule(const struct walker *walker, struct sig_frame *at)
+/* Gives the frame at hand its rule; what is known of that. */
+static inline uint32_t take_rule(const struct walker *walker, struct sig_frame *at)
 {
 	struct unwind_known *place = &walker->state->known[place_of(at->tag)];
 	const struct unwind_known *known = place->tag == at->tag && at->tag ? place : learn(walker, at->tag, place);
 
 	at->rule = known->rule;
 	at->flags = (uint8_t)((at->flags & (SIG_FRAME_NO_BP | SIG_FRAME_NO_BX)) | known->flags);
+	return known->flags;
 }
 
 /* --- steps --- */
@@ -282,35 +303,36 @@ static enum unwind_end step(struct walker *walker, const struct sig_frame *at, s
 	return GOES_ON;
 }
 
-/* A caller's register, saved or not. False: it is not for an easy step. */
+/* A caller's register, saved or not. False: where it was saved is not to be read. */
 static inline bool take_easily(const struct unwind_bounds *bounds, uint64_t cfa, uint32_t slot, uint64_t *value, uint8_t *flags, uint8_t unknown)
 {
 	if (slot == SEG_UNWIND_KEPT)
 		return true;
-	if (slot > SEG_UNWIND_SLOT_MAX || cfa - 8 * (uint64_t)slot < bounds->low)
+	if (cfa - 8 * (uint64_t)slot < bounds->low)
 		return false;
 	memcpy(value, (const void *)(cfa - 8 * (uint64_t)slot), sizeof(*value));
 	*flags &= (uint8_t)~unknown;
 	return true;
 }
 
-/* The same of nearly all frames, those of code without frame pointers: in registers, from one to the next. False: nothing has
- * changed, and step shall say what there is. */
-static inline bool step_easily(const struct unwind_bounds *bounds, struct sig_frame *at)
+/* The same of nearly all frames, those of code without frame pointers, whose rule is KNOWN_EASY. False: nothing has changed
+ * that matters, and step shall say what there is. */
+static inline bool step_easily(const struct unwind_bounds *bounds, const struct sig_frame *at, struct sig_frame *ret_caller)
 {
-	struct sig_frame caller = *at;
-	uint64_t cfa = at->sp + (uint64_t)seg_unwind_offset(at->rule), return_address;
+	uint64_t cfa = at->sp + (uint64_t)seg_unwind_offset(at->rule), return_address, bp = at->bp, bx = at->bx;
+	uint8_t flags = at->flags & (SIG_FRAME_NO_BP | SIG_FRAME_NO_BX);
 
-	if (seg_unwind_kind_of(at->rule) != SEG_UNWIND_SP || at->flags & SIG_FRAME_POINTERS || cfa <= at->sp || cfa % 8 ||
-	    cfa - 8 < bounds->low || cfa > bounds->high)
+	if (cfa <= at->sp || cfa % 8 || cfa - 8 < bounds->low || cfa > bounds->high)
 		return false;
 	memcpy(&return_address, (const void *)(cfa - 8), sizeof(return_address));
-	if (!take_easily(bounds, cfa, seg_unwind_bp(at->rule), &caller.bp, &caller.flags, SIG_FRAME_NO_BP) ||
-	    !take_easily(bounds, cfa, seg_unwind_bx(at->rule), &caller.bx, &caller.flags, SIG_FRAME_NO_BX) || !return_address)
+	if (!take_easily(bounds, cfa, seg_unwind_bp(at->rule), &bp, &flags, SIG_FRAME_NO_BP) ||
+	    !take_easily(bounds, cfa, seg_unwind_bx(at->rule), &bx, &flags, SIG_FRAME_NO_BX) || !return_address)
 		return false;
-	caller.tag = return_address | SIG_TAG_RETURN;
-	caller.sp = cfa;
-	*at = caller;
+	ret_caller->tag = return_address | SIG_TAG_RETURN;
+	ret_caller->sp = cfa;
+	ret_caller->bp = bp;
+	ret_caller->bx = bx;
+	ret_caller->flags = flags;
 	return true;
 }
 
@@ -342,10 +364,13 @@ static inline bool is_same(const struct sig_frame *met, const struct sig_frame *
 static inline bool is_met_again(struct walker *walker, const struct sig_frame *at)
 {
 	const struct sig_frame *frames = walker->state->frames;
+	const struct sig_frame *met = frames + walker->older;
+	const uint64_t sp = at->sp;
 
-	while (walker->older && frames[walker->older - 1].sp < at->sp)
-		walker->older--;
-	return walker->older && is_same(&frames[walker->older - 1], at);
+	while (met != frames && met[-1].sp < sp)
+		met--;
+	walker->older = (uint32_t)(met - frames);
+	return met != frames && is_same(met - 1, at);
 }
 
 static inline bool holds(uint64_t address, uint64_t word)
@@ -361,15 +386,6 @@ static inline bool is_slot(uint32_t saved)
 	return saved - 1 < SEG_UNWIND_SLOT_MAX;
 }
 
-/* The frame's rule tells its CFA from registers alone, and what it saves is told from that: if the registers are those of
- * the last walk, so is the CFA, and what remains to be seen is whether the stack holds what it did. */
-static inline bool is_plain(uint32_t rule)
-{
-	const uint32_t kinds = 1u << SEG_UNWIND_SP | 1u << SEG_UNWIND_BP | 1u << SEG_UNWIND_BX | 1u << SEG_UNWIND_SP_BYTES;
-
-	return kinds >> seg_unwind_kind_of(rule) & 1 && seg_unwind_bp(rule) != SEG_UNWIND_AT_BP && seg_unwind_bx(rule) != SEG_UNWIND_AT_BP;
-}
-
 /* A register is needed where the CFA is told from it, and where it is the caller's, too, who needs it. */
 static inline uint8_t need(uint32_t rule, enum seg_unwind_kind kind, uint32_t saved, const struct sig_frame *caller, uint8_t needs)
 {
@@ -379,14 +395,20 @@ static inline uint8_t need(uint32_t rule, enum seg_unwind_kind kind, uint32_t sa
 /* Of a frame whose caller lies before it: which of its registers matter, and whether no word does but the return address. */
 static inline void note_needs(struct sig_frame *frame)
 {
+	const uint8_t both = SIG_FRAME_NEEDS_BP | SIG_FRAME_NEEDS_BX;
 	const struct sig_frame *caller = frame - 1;
 	uint32_t rule = frame->rule;
 
-	frame->flags |= SIG_FRAME_NEEDS_BP | SIG_FRAME_NEEDS_BX;
 	frame->run = 0;
-	if (!is_plain(rule))
+	if (!(frame->flags & SIG_FRAME_PLAIN)) {
+		frame->flags |= both;
 		return;
-	frame->flags ^= SIG_FRAME_NEEDS_BP | SIG_FRAME_NEEDS_BX;
+	}
+	frame->flags &= (uint8_t)~both;
+	if (seg_unwind_kind_of(rule) == SEG_UNWIND_SP && !(caller->flags & both)) { /* most are: what follows comes to the same */
+		frame->run = caller->run < UINT8_MAX ? caller->run + 1 : UINT8_MAX;
+		return;
+	}
 	frame->flags |= need(rule, SEG_UNWIND_BP, seg_unwind_bp(rule), caller, SIG_FRAME_NEEDS_BP) |
 			need(rule, SEG_UNWIND_BX, seg_unwind_bx(rule), caller, SIG_FRAME_NEEDS_BX);
 	if ((caller->flags & SIG_FRAME_NEEDS_BP && is_slot(seg_unwind_bp(rule))) ||
@@ -403,30 +425,47 @@ static void note_needs_of_root(struct sig_frame *frame)
 		frame->flags |= SIG_FRAME_NEEDS_BP | SIG_FRAME_NEEDS_BX;
 }
 
-/* The frame is plain, lies where it may be read, and its caller is as it was. */
-static bool has_same_caller(const struct unwind_bounds *bounds, const struct sig_frame *frame)
+enum caller { CALLER_IS_SAME, CALLER_IS_OTHER, CALLER_IS_TO_SEE };
+
+/* By a look at the words from which it was told; TO_SEE: the frame is not plain, or does not lie where it may be read. */
+static enum caller look_at_caller(const struct unwind_bounds *bounds, const struct sig_frame *frame)
 {
 	const struct sig_frame *caller = frame - 1;
 	uint64_t cfa = caller->sp;
 	uint32_t rule = frame->rule, bp = seg_unwind_bp(rule), bx = seg_unwind_bx(rule);
 
-	return is_plain(rule) && cfa - 8 * (SEG_UNWIND_SLOT_MAX + 1) >= bounds->low && cfa <= bounds->high &&
-	       holds(cfa - 8, caller->tag & ~SIG_TAG_RETURN) &&
-	       (!(caller->flags & SIG_FRAME_NEEDS_BP) || !is_slot(bp) || holds(cfa - 8 * (uint64_t)bp, caller->bp)) &&
-	       (!(caller->flags & SIG_FRAME_NEEDS_BX) || !is_slot(bx) || holds(cfa - 8 * (uint64_t)bx, caller->bx));
+	if (!(frame->flags & SIG_FRAME_PLAIN) || cfa - 8 * (SEG_UNWIND_SLOT_MAX + 1) < bounds->low || cfa > bounds->high)
+		return CALLER_IS_TO_SEE;
+	bool is_same = holds(cfa - 8, caller->tag & ~SIG_TAG_RETURN) &&
+		       (!(caller->flags & SIG_FRAME_NEEDS_BP) || !is_slot(bp) || holds(cfa - 8 * (uint64_t)bp, caller->bp)) &&
+		       (!(caller->flags & SIG_FRAME_NEEDS_BX) || !is_slot(bx) || holds(cfa - 8 * (uint64_t)bx, caller->bx));
+	return is_same ? CALLER_IS_SAME : CALLER_IS_OTHER;
 }
 
 enum { BLOCK_FRAMES = 8 };
 
+/* Between what a caller's return address was and what is in its place now. */
+static inline uint64_t difference_of(const struct sig_frame *caller)
+{
+	uint64_t found;
+
+	memcpy(&found, (const void *)(caller->sp - 8), sizeof(found));
+	return found ^ caller->tag ^ SIG_TAG_RETURN;
+}
+
 /* The return addresses of so many frames, the callers up to caller, are where they were. */
 static inline bool holds_block(const struct sig_frame *caller, uint32_t count)
 {
-	uint64_t difference = 0, found;
+	uint64_t difference = 0;
 
-	for (; count; count--, caller--) {
-		memcpy(&found, (const void *)(caller->sp - 8), sizeof(found));
-		difference |= found ^ caller->tag ^ SIG_TAG_RETURN;
+	if (count < BLOCK_FRAMES) {
+		for (uint32_t i = 0; i < count; i++)
+			difference |= difference_of(caller - i);
+		return !difference;
 	}
+#pragma GCC unroll 8
+	for (uint32_t i = 0; i < BLOCK_FRAMES; i++)
+		difference |= difference_of(caller - i);
 	return !difference;
 }
 
@@ -434,15 +473,15 @@ static inline bool holds_block(const struct sig_frame *caller, uint32_t count)
  * they were. By blocks, so that there is one question for each; each frame of a run lies above the one before it. */
 static inline uint32_t pass_run(const struct unwind_bounds *bounds, const struct sig_frame *frames, uint32_t left)
 {
-	uint32_t run = frames[left - 1].run;
+	uint32_t run = frames[left - 1].run, count;
+	const struct sig_frame *caller = &frames[left - 1] - 1;
 
-	while (run) {
-		const struct sig_frame *caller = &frames[left - 1] - 1;
-		uint32_t count = run < BLOCK_FRAMES ? run : BLOCK_FRAMES;
-		if (caller->sp - 8 < bounds->low || caller[1 - (int32_t)count].sp > bounds->high || !holds_block(caller, count))
+	if (!run || caller->sp - 8 < bounds->low || caller[1 - (int32_t)run].sp > bounds->high)
+		return left;
+	for (; run; run -= count, left -= count, caller -= count) {
+		count = run < BLOCK_FRAMES ? run : BLOCK_FRAMES;
+		if (!holds_block(caller, count))
 			break;
-		left -= count;
-		run -= count;
 	}
 	return left;
 }
@@ -467,9 +506,12 @@ static uint32_t pass(struct walker *walker)
 
 	do {
 		const uint32_t begin = left;
+		enum caller caller = CALLER_IS_SAME;
 		left = pass_run(&walker->bounds, frames, left);
-		while (left > 1 && has_same_caller(&walker->bounds, &frames[left - 1]))
+		while (left > 1 && (caller = look_at_caller(&walker->bounds, &frames[left - 1])) == CALLER_IS_SAME)
 			left--;
+		if (left > 1 && caller == CALLER_IS_OTHER)
+			break;
 		if (left < begin)
 			walker->registers = NULL;
 	} while (steps_as_before(walker, left - 1) && --left);
@@ -513,29 +555,26 @@ static struct sig_frame *begin(struct walker *walker, const ucontext_t *context,
 /* Lays frames down from the one in place on, until the root, or until those of the last walk go on unchanged. */
 static enum unwind_end climb(struct walker *walker, struct sig_frame *place, bool *ret_is_met)
 {
-	struct sig_frame at = *place;
 	enum unwind_end end;
 
 	*ret_is_met = false;
 	for (;; place--) {
-		if (is_met_again(walker, &at) && is_all_the_same(walker)) {
+		if (is_met_again(walker, place) && is_all_the_same(walker)) {
 			*ret_is_met = true;
 			return (enum unwind_end)walker->state->end;
 		}
-		take_rule(walker, &at);
+		uint32_t known = take_rule(walker, place);
 		if (walker->fresh >= SIG_FRAMES_MAX)
 			return END_DEEP;
 		walker->fresh++;
-		*place = at;
-		note_step(walker, at.flags);
-		if (step_easily(&walker->bounds, &at)) {
+		note_step(walker, known);
+		if (known & KNOWN_EASY && step_easily(&walker->bounds, place, place - 1)) {
 			walker->registers = NULL;
 			continue;
 		}
 		end = step(walker, place, place - 1);
 		if (end != GOES_ON)
 			return end;
-		at = place[-1];
 	}
 }
 

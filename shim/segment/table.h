@@ -8,6 +8,7 @@
  */
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct seg_slots {
@@ -50,6 +51,15 @@ uint32_t seg_table_find(const struct seg_slots *slots, uint64_t key);
 
 /* Index of key (not 0), claimed now if need be (ret_is_new tells, may be NULL); SEG_NOT_FOUND: full for this key. */
 uint32_t seg_table_insert(const struct seg_slots *slots, uint64_t key, bool *ret_is_new);
+
+/* The same, for a key that mostly is there, and at its first place. */
+static inline uint32_t seg_table_meet(const struct seg_slots *slots, uint64_t key)
+{
+	uint32_t index = seg_table_place(slots, key);
+	const _Atomic uint64_t *place = (const _Atomic uint64_t *)((const char *)slots->entries + (size_t)index * slots->stride);
+
+	return atomic_load_explicit(place, memory_order_relaxed) == key ? index : seg_table_insert(slots, key, NULL);
+}
 
 /* As seg_table_insert, searching from the first entry on, not from the key's hash, and never before first: for tables
  * whose indexes are given out in order. Cost grows with the number of entries; for rare insertions. */

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/mman.h>
 
 /* A power of two of objects in each chunk, since a division takes longer than all else that is done here. */
@@ -66,6 +67,11 @@ void *pool_take(struct pool *pool)
 			return object;
 	}
 	return take_new(pool);
+}
+
+void pool_clear(const struct pool *pool, void *object)
+{
+	memset((char *)object + sizeof(struct pool_link), 0, pool->object_bytes - sizeof(struct pool_link));
 }
 
 void pool_give(struct pool *pool, void *object)

@@ -36,6 +36,9 @@ struct pool {
  * maximum, or there is no memory. */
 void *pool_take(struct pool *pool);
 
+/* Zeroes all of an object that was taken but its link. */
+void pool_clear(const struct pool *pool, void *object);
+
 void pool_give(struct pool *pool, void *object);
 
 /* The object whose link has this number, which pool_take gave out before. */

@@ -108,7 +108,7 @@ static struct open_request *add_open(struct conn *conn, uint16_t id)
 		traffic_give_up(conn, SEG_COUNTER_LOST_POOL_FULL);
 		return NULL;
 	}
-	memset((char *)open + sizeof(open->link), 0, sizeof(*open) - sizeof(open->link));
+	pool_clear(&open_requests, open);
 	open->id = id;
 	while (*place)
 		place = &(*place)->newer;

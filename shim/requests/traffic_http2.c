@@ -213,7 +213,7 @@ static struct stream *stream_add(struct http2_conn *http, uint32_t id)
 	if (!stream)
 		return NULL;
 	uint32_t last_listing = stream->last_listing;
-	memset((char *)stream + sizeof(stream->link), 0, sizeof(*stream) - sizeof(stream->link));
+	pool_clear(&streams, stream);
 	stream->id = id;
 	stream->last_listing = last_listing;
 	stream->grpc_status = HTTP2_GRPC_STATUS_NONE;

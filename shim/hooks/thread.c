@@ -89,7 +89,7 @@ static struct start begin_thread(struct start *taken)
 	give_back(taken);
 	note_stack(start.stack_bytes);
 	if (atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE)
-		shim_thread_begin();
+		shim_new_thread_begin();
 	if (self.slot)
 		work_inherit(start.heir, start.work);
 	else

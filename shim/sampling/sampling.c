@@ -201,12 +201,25 @@ static bool is_new_thread(void)
 	       used.tv_nsec < NEW_NS;
 }
 
+static bool has_no_clocks(void)
+{
+	return sampling.is_on && !pulse.ledger_hz;
+}
+
 void sampling_thread_start(void)
 {
-	if (!sampling.is_on || pulse.ledger_hz)
+	if (!has_no_clocks())
 		return;
 	disposition_thread_begin();
 	begin_clocks(is_new_thread());
+}
+
+void sampling_new_thread_start(void)
+{
+	if (!has_no_clocks())
+		return;
+	disposition_thread_begin();
+	begin_clocks(true);
 }
 
 void sampling_thread_stop(void)

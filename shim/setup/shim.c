@@ -133,8 +133,9 @@ static void on_thread_end(void *round)
 	self.call = 0;    /* it may have been cancelled within one */
 	modules_abandon();
 	sampling_thread_stop();
+	pid_t tid = self.tid ? (pid_t)self.tid : gettid();
 	thread_detach();
-	if (gettid() == getpid())
+	if (tid == getpid())
 		atomic_store_explicit(&has_main_ended, true, memory_order_relaxed);
 	/* When the last thread of a program ends glibc calls exit(0). With ours there it would not. */
 	if (atomic_load_explicit(&has_main_ended, memory_order_relaxed) && is_last_thread()) {
@@ -143,14 +144,24 @@ static void on_thread_end(void *round)
 	}
 }
 
-void shim_thread_begin(void)
+static void thread_begin(void (*start_sampling)(void))
 {
 	self.own_depth++;
 	thread_attach();
-	sampling_thread_start();
+	start_sampling();
 	if (has_thread_key)
 		pthread_setspecific(thread_key, (void *)1);
 	self.own_depth--;
+}
+
+void shim_thread_begin(void)
+{
+	thread_begin(sampling_thread_start);
+}
+
+void shim_new_thread_begin(void)
+{
+	thread_begin(sampling_new_thread_start);
 }
 
 /* No place in the table of processes: its gauges are not kept. */

@@ -52,6 +52,8 @@ void shim_activate(void);
 
 /* The calling thread is met for the first time: slot, timer, and the reminder to end both with the thread. Context: call. */
 void shim_thread_begin(void);
+/* The same of one that has just been made and has not run anything of the program's. */
+void shim_new_thread_begin(void);
 
 /* The process is about to end by _exit, maybe in a handler of the program's that interrupted anything: nothing is
  * allocated, and no lock taken. A normal exit is our destructor's. Context: call. */

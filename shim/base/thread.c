@@ -21,9 +21,10 @@ static uint32_t claim_slot(uint64_t owner)
 
 	for (uint32_t index = 1; index < count; index++) {
 		uint64_t nobody = 0;
+		if (atomic_load_explicit(&seg.threads[index].owner, memory_order_relaxed))
+			continue;
 		seg_table_mark(&seg.slots[SEG_TABLE_THREADS], index);
-		if (atomic_load_explicit(&seg.threads[index].owner, memory_order_relaxed) == 0 &&
-		    atomic_compare_exchange_strong_explicit(&seg.threads[index].owner, &nobody, owner, memory_order_acquire, memory_order_relaxed))
+		if (atomic_compare_exchange_strong_explicit(&seg.threads[index].owner, &nobody, owner, memory_order_acquire, memory_order_relaxed))
 			return index;
 	}
 	return 0;

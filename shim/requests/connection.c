@@ -12,6 +12,7 @@
  */
 #include "connection.h"
 
+#include "../base/hot.h"
 #include "../base/own_memory.h"
 #include "endpoint.h"
 #include "heads.h"
@@ -28,14 +29,14 @@
 #define LOCK_MISSED (1ULL << 63)
 #define REFS_OPEN (1u << 31) /* in refs, beside the number of names: accepted, and not yet ended by anybody */
 
-struct conn_table conn_table;
+HOT_DATA struct conn_table conn_table;
 static _Atomic uint32_t numbers_end; /* no number from here on has ever named a connection; W, R: any thread, relaxed */
 
 /* 256 Ki connections of 768 bytes: 192 MiB, a small part of what the kernel needs for as many sockets. */
 static struct pool conns = POOL_OF(struct conn, 256 * 1024);
 
-static uint32_t generation;   /* how many forks this process is away from the first; W: conn_forked, alone */
-static _Atomic uint32_t forks; /* of this process; relaxed */
+HOT_DATA static uint32_t generation;   /* how many forks this process is away from the first; W: conn_forked, alone */
+HOT_DATA static _Atomic uint32_t forks; /* of this process; relaxed */
 
 /* What the thread worked for when it last began to receive or accept. */
 static __thread struct {

@@ -503,11 +503,9 @@ static inline void each_piece(struct conn *conn, const struct iovec *iov, size_t
 
 static inline void count_received(struct conn *conn, size_t bytes)
 {
-	struct seg_connection *entry = listing_entry(conn->listing);
-
-	if (entry)
-		listing_add(&entry->received_bytes, bytes);
-	if (!conn->is_settled)
+	if (conn->listing)
+		listing_add(&conn->listing->received_bytes, bytes);
+	if (__builtin_expect(!conn->is_settled, 0))
 		conn->received_bytes += bytes;
 	else if (!conn->is_client)
 		observe_received(conn->protocol, bytes);
@@ -515,11 +513,9 @@ static inline void count_received(struct conn *conn, size_t bytes)
 
 static inline void count_sent(struct conn *conn, size_t bytes)
 {
-	struct seg_connection *entry = listing_entry(conn->listing);
-
-	if (entry)
-		listing_add(&entry->sent_bytes, bytes);
-	if (!conn->is_settled)
+	if (conn->listing)
+		listing_add(&conn->listing->sent_bytes, bytes);
+	if (__builtin_expect(!conn->is_settled, 0))
 		conn->sent_bytes += bytes;
 	else if (!conn->is_client)
 		observe_sent(conn->protocol, bytes);

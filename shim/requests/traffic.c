@@ -95,7 +95,7 @@ void traffic_follow(struct conn *conn, const struct traffic_protocol *protocol)
 
 static void show_protocol(const struct conn *conn)
 {
-	struct seg_connection *entry = listing_entry(conn->listing);
+	struct seg_connection *entry = conn->listing;
 
 	if (!entry)
 		return;
@@ -141,7 +141,7 @@ void traffic_forget(struct conn *conn)
 	if (conn->as->forget)
 		conn->as->forget(conn);
 	forget_each(conn);
-	conn->listing = LISTING_NONE; /* the entry is the other process's */
+	conn->listing = NULL; /* the entry is the other process's */
 }
 
 static enum seg_scheme scheme_of(const struct conn *conn, const struct request *request)
@@ -437,7 +437,7 @@ void traffic_finish_copies(struct conn *conn, struct request *request, const str
 	request->is_answered = true;
 	request_drop_trace(request);
 	if (conn->listing)
-		listing_add(&listing_entry(conn->listing)->requests, count);
+		listing_add(&conn->listing->requests, count);
 	if (conn->is_client)
 		return;
 	call->answered = traffic_work_of(conn, request);
@@ -915,12 +915,12 @@ void traffic_end(struct conn *conn, bool is_handed_over, struct traffic_call *ca
 	if (!conn->is_client)
 		observe_open(conn->protocol, -1);
 	listing_release(conn->listing);
-	conn->listing = LISTING_NONE;
+	conn->listing = NULL;
 }
 
 void traffic_adopt(struct conn *conn)
 {
-	const struct seg_connection *before = listing_entry(conn->listing);
+	const struct seg_connection *before = conn->listing;
 	uint64_t opened_ns = before ? atomic_load_explicit(&before->opened_mono_ns, memory_order_relaxed) : 0;
 
 	conn->listing = listing_claim(conn->is_client ? SEG_CONNECTION_ASKED : SEG_CONNECTION_SERVED,

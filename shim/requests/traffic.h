@@ -76,7 +76,7 @@ struct conn {
 	uint32_t generation;    /* of the process that counts it in its gauges */
 	_Atomic(struct late *) late; /* connection.c: what was left to whoever holds the lock */
 	uint32_t forks_at_use;  /* forks of this process when bytes last passed */
-	uint32_t listing;       /* listing.h */
+	struct seg_connection *listing; /* listing.h; NULL = none */
 	const struct traffic_protocol *as;
 	uint8_t protocol;       /* enum seg_protocol; UNKNOWN until settled */
 	bool is_settled;        /* the protocol is counted: accepted, gauge and bytes */

@@ -35,8 +35,8 @@ struct stream {
 	struct request request;
 	uint64_t response_bytes;
 	uint32_t reader;         /* tid of the thread that received its head */
-	uint32_t listing;
-	uint32_t last_listing;   /* of the stream that it was before */
+	struct seg_connection *listing;      /* NULL = none */
+	struct seg_connection *last_listing; /* of the stream that it was before */
 	uint16_t status;         /* :status, 0 = not yet */
 	uint8_t grpc_status;     /* HTTP2_GRPC_STATUS_NONE = not yet */
 	bool has_head;
@@ -212,7 +212,7 @@ static struct stream *stream_add(struct http2_conn *http, uint32_t id)
 
 	if (!stream)
 		return NULL;
-	uint32_t last_listing = stream->last_listing;
+	struct seg_connection *last_listing = stream->last_listing;
 	memset((char *)stream + sizeof(stream->link), 0, sizeof(*stream) - sizeof(stream->link));
 	stream->id = id;
 	stream->last_listing = last_listing;
@@ -249,7 +249,7 @@ static void stream_list(struct conn *conn, struct stream *stream)
 {
 	stream->listing = listing_claim_again(stream->last_listing, SEG_CONNECTION_STREAM, conn->fd, stream->request.begin_ns);
 	stream->last_listing = stream->listing;
-	struct seg_connection *entry = listing_entry(stream->listing);
+	struct seg_connection *entry = stream->listing;
 	if (!entry)
 		return;
 	atomic_store_explicit(&entry->protocol, stream->request.is_rpc ? SEG_PROTOCOL_GRPC : SEG_PROTOCOL_HTTP2,
@@ -310,7 +310,7 @@ static void http2_forget(struct conn *conn)
 	struct http2_conn *http = state_of(conn);
 
 	while (http->oldest) {
-		http->oldest->listing = LISTING_NONE; /* given back with the gauges, or another process's */
+		http->oldest->listing = NULL; /* given back with the gauges, or another process's */
 		stream_remove(conn, http->oldest);
 	}
 	spares_give_back(http);
@@ -342,7 +342,7 @@ static void http2_move_gauges(struct conn *conn, int direction)
 		traffic_move_gauges(conn, &stream->request, direction);
 		if (direction < 0)
 			listing_release(stream->listing);
-		stream->listing = LISTING_NONE;
+		stream->listing = NULL;
 		if (direction > 0 && stream->has_head && !stream->request.is_answered)
 			stream_list(conn, stream);
 	}
@@ -416,7 +416,7 @@ static void finish(struct conn *conn, struct stream *stream, uint16_t status, en
 	}, call);
 	state_of(conn)->unanswered_count--;
 	listing_release(stream->listing);
-	stream->listing = LISTING_NONE;
+	stream->listing = NULL;
 }
 
 /* Answered, and its request is over, too. */

@@ -203,45 +203,11 @@ void traffic_unclassified(struct conn *conn)
 	traffic_settle(conn, SEG_PROTOCOL_UNKNOWN);
 }
 
-/* The words that conn_receiving and conn_sending read without the lock. */
-static inline void show_work(struct conn *conn, struct work receiving, struct work sending)
+static inline const struct request *oldest_unanswered(struct conn *conn)
 {
-	atomic_store_explicit(&conn->receiving_endpoint, receiving.endpoint, memory_order_relaxed);
-	atomic_store_explicit(&conn->receiving_request, receiving.request, memory_order_relaxed);
-	atomic_store_explicit(&conn->sending_endpoint, sending.endpoint, memory_order_relaxed);
-	atomic_store_explicit(&conn->sending_request, sending.request, memory_order_relaxed);
-}
+	const struct request *request = request_oldest(&conn->queue);
 
-static inline void show_works(struct conn *conn, struct work asking, struct work answering)
-{
-	struct work sending = answering;
-
-	if (__builtin_expect(conn->is_client, 0)) {
-		asking = answering;
-		sending = conn->behalf;
-		sending.endpoint |= TRAFFIC_WORK_WEAK; /* leaves WORK_PENDING what it is */
-	}
-	show_work(conn, asking, sending);
-}
-
-static inline struct work work_of_turn(const struct conn *conn, const struct request *request)
-{
-	return request ? traffic_work_of(conn, request) : WORK_NONE;
-}
-
-static inline void show_turns(struct conn *conn, const struct traffic_turns *turns)
-{
-	show_works(conn, work_of_turn(conn, turns->asking), work_of_turn(conn, turns->answering));
-}
-
-static void update_work(struct conn *conn)
-{
-	if (conn->as->turns) {
-		struct traffic_turns turns = conn->as->turns(conn);
-		show_turns(conn, &turns);
-		return;
-	}
-	show_works(conn, conn->is_client ? WORK_NONE : conn->as->work_asking(conn), conn->as->work_answering(conn));
+	return request && !request->is_answered ? request : NULL;
 }
 
 void traffic_give_up(struct conn *conn, enum seg_counter counter)
@@ -250,7 +216,7 @@ void traffic_give_up(struct conn *conn, enum seg_counter counter)
 	if (conn->as != &traffic_bytes)
 		traffic_follow_bytes(conn, REQUEST_NO_ENDPOINT, 0);
 	traffic_settle(conn, SEG_PROTOCOL_UNKNOWN);
-	update_work(conn);
+	conn->as->show_work(conn, oldest_unanswered(conn));
 }
 
 /* requests */
@@ -623,10 +589,10 @@ static void undecided_forget(struct conn *conn)
 	traffic_carry_give(&conn->http.request);
 }
 
-static struct work work_none(struct conn *conn)
+static void undecided_show_work(struct conn *conn, const struct request *oldest)
 {
-	(void)conn;
-	return WORK_NONE;
+	(void)oldest;
+	traffic_show_work(conn, WORK_NONE, WORK_NONE);
 }
 
 static const struct traffic_protocol traffic_undecided = {
@@ -636,8 +602,7 @@ static const struct traffic_protocol traffic_undecided = {
 	.call_end = undecided_call_end,
 	.end = undecided_end,
 	.forget = undecided_forget,
-	.work_asking = work_none,
-	.work_answering = work_none,
+	.show_work = undecided_show_work,
 };
 
 /* bytes */
@@ -663,19 +628,26 @@ static void bytes_end(struct conn *conn, enum seg_error error, struct traffic_ca
 	traffic_settle(conn, SEG_PROTOCOL_UNKNOWN);
 }
 
-static struct work bytes_work_asking(struct conn *conn)
+static struct work bytes_work(const struct conn *conn)
 {
 	if (conn->stream == REQUEST_NO_ENDPOINT)
 		return (struct work){ SEG_ENDPOINT_BACKGROUND, 0 };
 	return (struct work){ conn->stream, 0 };
 }
 
-static struct work bytes_work_answering(struct conn *conn)
+/* Of a protocol that is not read: weak, so that what a request sends to the streams of others stays that request's. */
+static struct work weak(struct work work)
 {
-	struct work work = conn->is_client ? conn->behalf : bytes_work_asking(conn);
-
 	work.endpoint |= TRAFFIC_WORK_WEAK;
 	return work;
+}
+
+static void bytes_show_work(struct conn *conn, const struct request *oldest)
+{
+	struct work work = bytes_work(conn);
+
+	(void)oldest;
+	traffic_show_work(conn, work, weak(conn->is_client ? conn->behalf : work));
 }
 
 static void bytes_move_gauges(struct conn *conn, int direction)
@@ -691,8 +663,7 @@ static const struct traffic_protocol traffic_bytes = {
 	.asked_unseen = bytes_pass_unseen,
 	.answered_unseen = bytes_pass_unseen,
 	.end = bytes_end,
-	.work_asking = bytes_work_asking,
-	.work_answering = bytes_work_answering,
+	.show_work = bytes_show_work,
 	.move_gauges = bytes_move_gauges,
 };
 
@@ -768,11 +739,6 @@ static void tls_end(struct conn *conn, enum seg_error error, struct traffic_call
 	traffic_settle(conn, SEG_PROTOCOL_TLS);
 }
 
-static struct work tls_work(struct conn *conn)
-{
-	return bytes_work_answering(conn);
-}
-
 static const struct traffic_protocol traffic_tls = {
 	.protocol = SEG_PROTOCOL_TLS,
 	.asked = tls_asked,
@@ -780,8 +746,7 @@ static const struct traffic_protocol traffic_tls = {
 	.asked_unseen = bytes_pass_unseen,
 	.answered_unseen = bytes_pass_unseen,
 	.end = tls_end,
-	.work_asking = bytes_work_asking,
-	.work_answering = tls_work,
+	.show_work = bytes_show_work,
 };
 
 void traffic_tls_opened(struct conn *conn)
@@ -857,29 +822,17 @@ static inline void show_waiting(struct conn *conn, const struct request *request
 	listing_waits(conn->listing, &wait);
 }
 
-static const struct request *oldest_unanswered(struct conn *conn)
-{
-	const struct request *request = request_oldest(&conn->queue);
-
-	return request && !request->is_answered ? request : NULL;
-}
-
 void traffic_call_end(struct conn *conn, struct traffic_call *call)
 {
 	if (call->run.count)
 		observe_run_flush(&call->run);
 	if (!conn->is_settled && is_hopeless(conn))
 		traffic_unclassified(conn);
-	if (conn->as->turns) {
-		struct traffic_turns turns = conn->as->turns(conn);
-		show_turns(conn, &turns);
-		show_waiting(conn, turns.answering);
-		return;
-	}
 	if (conn->as->call_end)
 		conn->as->call_end(conn);
-	update_work(conn);
-	show_waiting(conn, oldest_unanswered(conn));
+	const struct request *unanswered = oldest_unanswered(conn);
+	conn->as->show_work(conn, unanswered);
+	show_waiting(conn, unanswered);
 }
 
 /* A stream is as long as it is open. */

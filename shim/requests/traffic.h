@@ -25,12 +25,6 @@
 struct conn;
 struct traffic_call;
 
-/* The request being received, and the one to be answered next, the oldest; NULL = none. */
-struct traffic_turns {
-	const struct request *asking;
-	const struct request *answering;
-};
-
 /* A protocol: what the two sides of its connections mean. Functions that may be NULL: then nothing is done. */
 struct traffic_protocol {
 	enum seg_protocol protocol;
@@ -56,13 +50,8 @@ struct traffic_protocol {
 	/* Gives back all memory but the queue's requests, and counts nothing. May be NULL. */
 	void (*forget)(struct conn *conn);
 
-	/* Whose work it is to pass bytes of the client (WORK_NONE: not known), and bytes of the server (WORK_NONE: as before).
-	 * With TRAFFIC_WORK_WEAK in endpoint: as before if that was a request. */
-	struct work (*work_asking)(struct conn *conn);
-	struct work (*work_answering)(struct conn *conn);
-
-	/* Where all work is that of requests in the queue, instead of the two above and of call_end. NULL: those are asked. */
-	struct traffic_turns (*turns)(struct conn *conn);
+	/* Says by traffic_show_work whose work it is to pass bytes now. oldest: the queue's, NULL = none waits for an answer. */
+	void (*show_work)(struct conn *conn, const struct request *oldest);
 
 	/* Moves what gauges count of it besides the queue's requests by direction, 1 or -1. May be NULL. */
 	void (*move_gauges)(struct conn *conn, int direction);
@@ -281,6 +270,35 @@ static inline void traffic_answer_begins(struct conn *conn, struct request *requ
 {
 	if (request->candidate)
 		traffic_settle_endpoint(conn, request, status, call);
+}
+
+/* For a protocol's show_work: whose it is to pass bytes of the client (WORK_NONE: not known), and bytes of the server (WORK_NONE:
+ * as before). With TRAFFIC_WORK_WEAK in endpoint: as before if that was a request. */
+static inline void traffic_show_work(struct conn *conn, struct work asking, struct work answering)
+{
+	struct work sending = answering;
+
+	if (__builtin_expect(conn->is_client, 0)) {
+		asking = answering;
+		sending = conn->behalf;
+		sending.endpoint |= TRAFFIC_WORK_WEAK; /* leaves WORK_PENDING what it is */
+	}
+	atomic_store_explicit(&conn->receiving_endpoint, asking.endpoint, memory_order_relaxed);
+	atomic_store_explicit(&conn->receiving_request, asking.request, memory_order_relaxed);
+	atomic_store_explicit(&conn->sending_endpoint, sending.endpoint, memory_order_relaxed);
+	atomic_store_explicit(&conn->sending_request, sending.request, memory_order_relaxed);
+}
+
+/* Whose turn it is, NULL = nobody's. */
+static inline struct work traffic_work_of_turn(const struct conn *conn, const struct request *request)
+{
+	return request ? traffic_work_of(conn, request) : WORK_NONE;
+}
+
+/* Where a program that serves answers for one request of a batch, which stands for all; oldest as in show_work. */
+static inline struct work traffic_work_of_batch(const struct conn *conn, const struct request *oldest, struct work drawn)
+{
+	return oldest && !conn->is_client ? drawn : traffic_work_of_turn(conn, oldest);
 }
 
 /* count requests, request and so many copies less one that follow it, are over at once, alike. */

@@ -482,9 +482,9 @@ static void http_forget(struct conn *conn)
 	traffic_carry_give(&conn->http.response);
 }
 
-static struct traffic_turns http_turns(struct conn *conn)
+static void http_show_work(struct conn *conn, const struct request *oldest)
 {
-	return (struct traffic_turns){ conn->http.reading, unanswered(conn) };
+	traffic_show_work(conn, traffic_work_of_turn(conn, conn->http.reading), traffic_work_of_turn(conn, oldest));
 }
 
 static const struct traffic_protocol traffic_http = {
@@ -496,7 +496,7 @@ static const struct traffic_protocol traffic_http = {
 	.answered_all = http_answered_all,
 	.end = http_end,
 	.forget = http_forget,
-	.turns = http_turns,
+	.show_work = http_show_work,
 };
 
 /* The parser has read a first line, perhaps into its carry, and goes on from there. */

@@ -541,22 +541,16 @@ static struct stream *half_passed(struct http2_conn *http, const struct http2 *s
 	}
 }
 
-static struct work http2_work_asking(struct conn *conn)
+static void http2_show_work(struct conn *conn, const struct request *oldest)
 {
 	struct http2_conn *http = state_of(conn);
+	struct stream *answered = half_passed(http, &http->answered);
 
-	return work_of(conn, half_passed(http, &http->asked));
-}
-
-static struct work http2_work_answering(struct conn *conn)
-{
-	struct http2_conn *http = state_of(conn);
-	struct stream *stream = half_passed(http, &http->answered);
-
-	if (!stream && http->unanswered_count == 1)
-		for (stream = http->newest; stream->request.is_answered; stream = stream->older)
+	(void)oldest;
+	if (!answered && http->unanswered_count == 1)
+		for (answered = http->newest; answered->request.is_answered; answered = answered->older)
 			;
-	return work_of(conn, stream);
+	traffic_show_work(conn, work_of(conn, half_passed(http, &http->asked)), work_of(conn, answered));
 }
 
 /* what the client asks */
@@ -985,8 +979,7 @@ const struct traffic_protocol traffic_http2 = {
 	.call_end = http2_call_end,
 	.end = http2_end_all,
 	.forget = http2_forget,
-	.work_asking = http2_work_asking,
-	.work_answering = http2_work_answering,
+	.show_work = http2_show_work,
 	.move_gauges = http2_move_gauges,
 };
 

@@ -336,12 +336,18 @@ static void keep_ids(const struct request *request, const struct observation *se
 static inline void observe_served(struct conn *conn, const struct request *request, const struct observation *seen,
 				  const struct traffic_outcome *outcome, uint32_t count, const struct traffic_call *call)
 {
-	if (request->first_byte_ns)
+	if (__builtin_expect(request->first_byte_ns != 0, 1))
 		observe_first_byte(&call->run, seen->endpoint, seen->duration_ns, request->first_byte_ns - request->begin_ns, count);
-	if (seen->duration_ns >= seg.head->config.slow_ns)
+	if (__builtin_expect(seen->duration_ns >= seg.head->config.slow_ns, 0))
 		keep_slow(conn, request, seen, outcome, count);
 	if (request->trace)
 		keep_ids(request, seen);
+}
+
+static __attribute__((cold)) void count_overflow_peers(uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		thread_count(SEG_COUNTER_OVERFLOW_PEERS);
 }
 
 /* Its label set now counts it, so that an exemplar finds its place. */
@@ -349,9 +355,9 @@ static inline void observe_duration(struct conn *conn, const struct request *req
 				    const struct traffic_outcome *outcome, uint32_t count, struct traffic_call *call)
 {
 	observe_run_add(&call->run, seen, count);
-	for (uint32_t i = 0; seen->peer == SEG_PEER_OTHER && i < count; i++)
-		thread_count(SEG_COUNTER_OVERFLOW_PEERS);
-	if (!conn->is_client)
+	if (__builtin_expect(seen->peer == SEG_PEER_OTHER, 0))
+		count_overflow_peers(count);
+	if (__builtin_expect(!conn->is_client, 1))
 		observe_served(conn, request, seen, outcome, count, call);
 }
 
@@ -363,7 +369,7 @@ void traffic_stream_begins(struct conn *conn, struct request *request)
 	observe_stream_opened(conn->protocol, request->endpoint);
 }
 
-static void observe_stream(struct conn *conn, struct request *request, const struct observation *seen)
+static __attribute__((cold)) void observe_stream(struct conn *conn, struct request *request, const struct observation *seen)
 {
 	traffic_stream_begins(conn, request);
 	if (request->is_stream)
@@ -371,17 +377,12 @@ static void observe_stream(struct conn *conn, struct request *request, const str
 	request->is_stream = false;
 }
 
-static bool has_bodies(const struct conn *conn, const struct request *request)
-{
-	return !conn->is_client && seg.endpoints[request->endpoint].protocol == SEG_PROTOCOL_HTTP;
-}
-
 void traffic_finish_copies(struct conn *conn, struct request *request, const struct traffic_outcome *outcome, uint32_t count,
 			   struct traffic_call *call)
 {
-	if (request->endpoint == REQUEST_NO_ENDPOINT)
+	if (__builtin_expect(request->endpoint == REQUEST_NO_ENDPOINT, 0))
 		request->endpoint = endpoint_of_broken_http();
-	if (request->candidate)
+	if (__builtin_expect(request->candidate, 0))
 		settle_endpoint(conn, request, is_named(request, outcome, call), call);
 	struct observation seen = {
 		.endpoint = request->endpoint,
@@ -391,11 +392,11 @@ void traffic_finish_copies(struct conn *conn, struct request *request, const str
 		.peer = conn->peer,
 		.duration_ns = duration_ns(request, call),
 	};
-	if (outcome->is_stream || request->is_stream)
+	if (__builtin_expect(outcome->is_stream || request->is_stream, 0))
 		observe_stream(conn, request, &seen);
 	else
 		observe_duration(conn, request, &seen, outcome, count, call);
-	if (has_bodies(conn, request))
+	if (traffic_has_bodies(conn, request))
 		observe_response_body(request->endpoint, outcome->response_bytes);
 	if (request->is_active)
 		observe_active(request->method, scheme_of(conn, request), -1);
@@ -411,13 +412,6 @@ void traffic_finish_copies(struct conn *conn, struct request *request, const str
 	call->answered_count += count;
 	for (uint32_t i = 0; work_has_heirs() && i < count; i++)
 		work_end_inheritances(call->answered.request - i);
-}
-
-void traffic_retire(struct conn *conn, struct request *request)
-{
-	if (has_bodies(conn, request))
-		observe_request_body(request->endpoint, request->body_bytes);
-	request_drop_trace(request); /* which came after its answer, if there is one */
 }
 
 void traffic_drop(struct conn *conn, struct request *request)
@@ -826,7 +820,7 @@ void traffic_call_end(struct conn *conn, struct traffic_call *call)
 {
 	if (call->run.count)
 		observe_run_flush(&call->run);
-	if (!conn->is_settled && is_hopeless(conn))
+	if (__builtin_expect(!conn->is_settled, 0) && is_hopeless(conn))
 		traffic_unclassified(conn);
 	if (conn->as->call_end)
 		conn->as->call_end(conn);

@@ -138,7 +138,7 @@ void traffic_begin(struct conn *conn, int fd, const struct peer_address *server,
 /* Bytes passed, of the client's or of the server's. Between them and after the last: traffic_call_end. */
 static inline void traffic_asking(struct conn *conn, size_t n, const struct traffic_call *call)
 {
-	if (!conn->asked_bytes)
+	if (__builtin_expect(!conn->asked_bytes, 0))
 		conn->first_ns = call->now_ns;
 	conn->asked_bytes += n;
 }
@@ -149,12 +149,12 @@ static inline void traffic_asked(struct conn *conn, const char *bytes, size_t n,
 	conn->as->asked(conn, bytes, n, call);
 }
 
-void traffic_answered_first(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
+__attribute__((cold)) void traffic_answered_first(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
 
 static inline void traffic_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
 	conn->answered_ns = call->now_ns;
-	if (!conn->is_settled)
+	if (__builtin_expect(!conn->is_settled, 0))
 		traffic_answered_first(conn, bytes, n, call);
 	conn->as->answered(conn, bytes, n, call);
 }
@@ -176,7 +176,7 @@ void traffic_end(struct conn *conn, bool is_handed_over, struct traffic_call *ca
 void traffic_forget(struct conn *conn);
 
 /* It cannot be followed any more; counter (SEG_COUNTER_LOST_*) says why. What was unanswered is not counted. */
-void traffic_give_up(struct conn *conn, enum seg_counter counter);
+__attribute__((cold)) void traffic_give_up(struct conn *conn, enum seg_counter counter);
 
 /* This process is another one than the gauges of the connection belong to: it counts it now. */
 void traffic_adopt(struct conn *conn);
@@ -201,17 +201,17 @@ static inline struct work traffic_work_sending(struct conn *conn)
 /* From now on protocol follows the connection, its state all zero. What it was before must have no requests. */
 void traffic_follow(struct conn *conn, const struct traffic_protocol *protocol);
 
-void traffic_settle_now(struct conn *conn, enum seg_protocol protocol);
+__attribute__((cold)) void traffic_settle_now(struct conn *conn, enum seg_protocol protocol);
 
 /* The protocol is certain: counts the connection and its bytes under it. Again changes nothing. */
 static inline void traffic_settle(struct conn *conn, enum seg_protocol protocol)
 {
-	if (!conn->is_settled)
+	if (__builtin_expect(!conn->is_settled, 0))
 		traffic_settle_now(conn, protocol);
 }
 
 /* The bytes fit no protocol. */
-void traffic_unclassified(struct conn *conn);
+__attribute__((cold)) void traffic_unclassified(struct conn *conn);
 
 /* From now on there are only bytes, of the stream that endpoint opened (REQUEST_NO_ENDPOINT: of nothing known). */
 void traffic_follow_bytes(struct conn *conn, uint32_t endpoint, uint64_t now_ns);
@@ -230,7 +230,7 @@ static inline uint64_t traffic_request_number(const struct conn *conn, const str
 /* Whose work a request is: its own, or, asked by the program, that for which it was asked. */
 static inline struct work traffic_work_of(const struct conn *conn, const struct request *request)
 {
-	if (conn->is_client)
+	if (__builtin_expect(conn->is_client, 0))
 		return request->behalf;
 	return (struct work){ request->endpoint, traffic_request_number(conn, request) };
 }
@@ -264,7 +264,7 @@ struct traffic_outcome {
 };
 
 /* The status of its answer is known, before its end: a route that was a candidate is one now, or is none. */
-void traffic_settle_endpoint(struct conn *conn, struct request *request, uint16_t status, struct traffic_call *call);
+__attribute__((cold)) void traffic_settle_endpoint(struct conn *conn, struct request *request, uint16_t status, struct traffic_call *call);
 
 static inline void traffic_answer_begins(struct conn *conn, struct request *request, uint16_t status, struct traffic_call *call)
 {
@@ -312,8 +312,18 @@ static inline void traffic_finish(struct conn *conn, struct request *request, co
 	traffic_finish_copies(conn, request, outcome, 1, call);
 }
 
+static inline bool traffic_has_bodies(const struct conn *conn, const struct request *request)
+{
+	return !conn->is_client && seg.endpoints[request->endpoint].protocol == SEG_PROTOCOL_HTTP;
+}
+
 /* It is answered and read: counts its body, and gives back what it holds besides its place. */
-void traffic_retire(struct conn *conn, struct request *request);
+static inline void traffic_retire(struct conn *conn, struct request *request)
+{
+	if (traffic_has_bodies(conn, request))
+		observe_request_body(request->endpoint, request->body_bytes);
+	request_drop_trace(request); /* which came after its answer, if there is one */
+}
 
 /* request will not be counted: gives back what it holds besides its place. Its gauges are the caller's. */
 void traffic_drop(struct conn *conn, struct request *request);

@@ -154,7 +154,7 @@ static void return_idle_carry(struct http1 *http)
 		traffic_carry_give(http);
 }
 
-static void read_requests(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+static __attribute__((noinline)) void read_requests(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
 	struct reading reading = { .bytes = bytes, .n = n };
 	bool is_known, goes_on = true;
@@ -279,7 +279,7 @@ static enum seg_error error_of(const struct conn *conn, const struct request *re
 	return request->is_broken || is_refused ? SEG_ERROR_PARSE : SEG_ERROR_NONE;
 }
 
-static void on_response_end(struct conn *conn, struct traffic_call *call)
+static inline void on_response_end(struct conn *conn, struct traffic_call *call)
 {
 	struct http1 *response = &conn->http.response;
 	struct request *request = unanswered(conn);
@@ -359,7 +359,7 @@ static bool on_response_event(struct conn *conn, enum http1_event event, struct 
 	return conn->as == &traffic_http;
 }
 
-static void read_responses(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+static __attribute__((noinline)) void read_responses(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
 	struct reading reading = { .bytes = bytes, .n = n };
 	bool is_known, goes_on = true;

@@ -4,6 +4,8 @@
  */
 #include "clock.h"
 
+#include "hot.h"
+
 #include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
@@ -24,7 +26,7 @@ struct reading {
 
 /* W: clock_init. */
 static struct reading first;
-struct clock_line clock_line;
+HOT_DATA struct clock_line clock_line;
 
 static uint64_t kernel_ns(clockid_t clock)
 {

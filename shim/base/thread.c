@@ -1,13 +1,14 @@
 #include "thread.h"
 
+#include "hot.h"
 #include "work.h"
 
 #include <sys/syscall.h>
 #include <unistd.h>
 
 __thread struct thread self __attribute__((tls_model("initial-exec"))) = { .timer = -1 };
-struct seg_view seg;
-struct seg_process *thread_process;
+HOT_DATA struct seg_view seg;
+HOT_DATA struct seg_process *thread_process;
 uint32_t thread_owner_tag;
 
 /* Whose active_owned of thread_process is: a tid, 0 = nobody's. A thread that ends unseen keeps it: the others use the

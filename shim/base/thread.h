@@ -103,7 +103,7 @@ extern struct seg_process *thread_process __attribute__((visibility("hidden")));
 static inline void thread_add_to(_Atomic uint64_t *counter, uint64_t n, bool is_owned)
 {
 #if defined(__x86_64__)
-	if (is_owned) {
+	if (__builtin_expect(is_owned, 1)) {
 		__asm__ volatile("addq %1, %0" : "+m"(*counter) : "er"(n) : "cc");
 		return;
 	}
@@ -126,7 +126,7 @@ static inline uint32_t thread_shard_index(uint32_t shard) { return shard & (THRE
 enum { THREAD_SHARD_TURNS = 1024 }; /* until a thread without a shard of its own asks for one again */
 
 /* Takes a shard of its own, or if none is free a shared one: until then it is the first. */
-void thread_take_shard(void);
+__attribute__((cold)) void thread_take_shard(void);
 
 static inline void thread_count(enum seg_counter counter)
 {

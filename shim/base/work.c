@@ -5,6 +5,8 @@
  */
 #include "work.h"
 
+#include "hot.h"
+
 enum {
 	HEIRS_MAX = 64, /* threads at once that work for what they inherited; more of them work for nobody */
 	HEIR_BY_FORK = HEIRS_MAX + 1, /* in thread.heir: without an entry, since it is another process that ends the request */
@@ -20,7 +22,7 @@ static struct thread_pending (*backlogs)[THREAD_PENDING_MAX];
 /* The request whose work a thread inherited, 0 = free, HEIR_IS_OVER once it is answered. W: who makes the thread, from 0;
  * who ends the request, to HEIR_IS_OVER; the thread, to 0. Relaxed: nothing else hangs on it. */
 static _Atomic uint64_t heirs[HEIRS_MAX];
-_Atomic uint32_t work_heir_count;
+HOT_DATA _Atomic uint32_t work_heir_count;
 
 static const struct work nobodys = { SEG_ENDPOINT_BACKGROUND, 0 };
 

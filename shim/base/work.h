@@ -51,10 +51,10 @@ size_t work_bytes(void);
 void work_init(void *memory);
 
 /* The rest of work_set: what is pending goes to work. */
-void work_settle(struct work work);
+__attribute__((cold)) void work_settle(struct work work);
 
 /* The thread is no heir any more. */
-void work_release_heir(void);
+__attribute__((cold)) void work_release_heir(void);
 
 /* From now on the thread does this work; what was pending goes to it, too. */
 static inline void work_set(struct work work)
@@ -133,7 +133,7 @@ void work_disinherit(uint32_t heir);
 
 /* How many threads work for what they inherited. */
 extern _Atomic uint32_t work_heir_count __attribute__((visibility("hidden")));
-void work_end_inheritances(uint64_t request);
+__attribute__((cold)) void work_end_inheritances(uint64_t request);
 
 static inline bool work_has_heirs(void)
 {

@@ -81,7 +81,7 @@ static inline uint64_t again_end(uint64_t start_ns, const struct timespec *timeo
 
 /* The call that began at start_ns (0: it was not thought to wait, hook.h) failed with errno. True: for our signal's sake, and
  * it is to be made again. False: errno is what it shall be. */
-bool again_is_wanted(uint64_t start_ns, int fd, short events, int flags);
+__attribute__((cold)) bool again_is_wanted(uint64_t start_ns, int fd, short events, int flags);
 
 #define AGAIN(hook, fd, events, flags, call)                                                                                \
 	__extension__({                                                                                                \
@@ -104,12 +104,12 @@ int again_connect(const struct hook *hook, int fd, const struct sockaddr *addres
 /* A signal ends a transfer that has begun with what was done so far, where without it the call would have waited for the
  * rest. Does that, after result of bytes, or of what iov has in all; the new result. call: what sends bytes more. */
 typedef ssize_t again_send(int fd, const void *buffer, size_t bytes, int flags);
-ssize_t again_send_rest(const struct hook *hook, int fd, const void *buffer, size_t bytes, int flags, ssize_t result, again_send *call);
-ssize_t again_send_rest_of(const struct hook *hook, int fd, const struct iovec *iov, size_t iov_count, int flags, ssize_t result,
+__attribute__((cold)) ssize_t again_send_rest(const struct hook *hook, int fd, const void *buffer, size_t bytes, int flags, ssize_t result, again_send *call);
+__attribute__((cold)) ssize_t again_send_rest_of(const struct hook *hook, int fd, const struct iovec *iov, size_t iov_count, int flags, ssize_t result,
 			   again_send *call);
 
 /* Of a receive with MSG_WAITALL. */
-ssize_t again_receive_rest(const struct hook *hook, int fd, void *buffer, size_t bytes, int flags, ssize_t result);
+__attribute__((cold)) ssize_t again_receive_rest(const struct hook *hook, int fd, void *buffer, size_t bytes, int flags, ssize_t result);
 
 /* Whether there may be a rest: inline, for all those calls that were not interrupted. */
 static inline bool again_may_have_rest(ssize_t result)

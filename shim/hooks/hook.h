@@ -62,27 +62,27 @@ struct hook {
 };
 
 /* The slow answers: not active, a thread that is met for the first time, or one that left its last call by a jump. */
-bool hook_enter_slowly(void);
+__attribute__((cold)) bool hook_enter_slowly(void);
 
 /* What lay at frame, of a call of this thread, is no longer on the stack, as seen from here. */
 bool hook_is_gone(uintptr_t frame, uintptr_t here);
 
 /* Another call is on, as far as self knows: forgets it if it was left by a jump. */
-void hook_enter_within(uintptr_t frame);
+__attribute__((cold)) void hook_enter_within(uintptr_t frame);
 
 /* The process is profiled, this thread has a slot to count in, and it is the program's code that calls. */
 static inline __attribute__((always_inline)) bool hook_may_see(void)
 {
-	bool is_unusual = atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE ||
-			  (self.own_depth | self.in_handler) || !self.slot || pulse_is_behind();
-
-	return !__builtin_expect(is_unusual, 0) || hook_enter_slowly();
+	if (__builtin_expect(atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE ||
+			     (self.own_depth | self.in_handler) || !self.slot || pulse_is_behind(), 0))
+		return hook_enter_slowly();
+	return true;
 }
 
 /* All of hook_enter but the clock. */
 static inline __attribute__((always_inline)) bool hook_begin(struct hook *hook, enum seg_call call)
 {
-	if (!hook_may_see())
+	if (__builtin_expect(!hook_may_see(), 0))
 		return false;
 	thread_add(&self.slot->call_counts[call], 1);
 	if (__builtin_expect(self.call != 0, 0))

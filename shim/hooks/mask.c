@@ -3,6 +3,7 @@
  */
 #include "mask.h"
 
+#include "../base/hot.h"
 #include "../base/readable.h"
 #include "../sampling/deputy.h"
 #include "../sampling/disposition.h"
@@ -249,7 +250,7 @@ HOOK int sigwait(const sigset_t *restrict set, int *restrict ret_number)
 
 /* --- descriptors --- */
 
-_Atomic bool mask_is_read;
+HOT_DATA _Atomic bool mask_is_read;
 
 HOOK int signalfd(int fd, const sigset_t *mask, int flags)
 {

@@ -78,7 +78,7 @@ static void track_received_seldom(const struct hook *hook, int fd, ssize_t resul
 static inline void track_received(const struct hook *hook, int fd, const struct iovec *iov, size_t iov_count, ssize_t result,
 				  int flags)
 {
-	if (result <= 0 || flags_leave_stream(flags) || flags & MSG_TRUNC)
+	if (__builtin_expect(result <= 0 || flags_leave_stream(flags) || flags & MSG_TRUNC, 0))
 		track_received_seldom(hook, fd, result, flags);
 	else if (!tls_takes(fd, iov, iov_count, (size_t)result))
 		conn_received(fd, iov, iov_count, (size_t)result, hook->end_ns);
@@ -103,7 +103,7 @@ static void track_sent_unseen(const struct hook *hook, int fd, ssize_t result)
 }
 
 /* After the transfer of one buffer: the same for every call that has a descriptor and a buffer. */
-static __attribute__((noinline)) void finish_receive(struct hook *hook, int fd, void *buffer, ssize_t result, int flags)
+static inline __attribute__((always_inline)) void finish_receive(struct hook *hook, int fd, void *buffer, ssize_t result, int flags)
 {
 	hook_returned(hook);
 	if (conn_is_tracked(fd)) {
@@ -113,7 +113,7 @@ static __attribute__((noinline)) void finish_receive(struct hook *hook, int fd, 
 	hook_leave(hook);
 }
 
-static __attribute__((noinline)) void finish_send(struct hook *hook, int fd, const void *buffer, ssize_t result, int flags)
+static inline __attribute__((always_inline)) void finish_send(struct hook *hook, int fd, const void *buffer, ssize_t result, int flags)
 {
 	hook_returned(hook);
 	if (conn_is_tracked(fd)) {
@@ -124,7 +124,7 @@ static __attribute__((noinline)) void finish_send(struct hook *hook, int fd, con
 }
 
 /* The same for one that is spread over iov. */
-static __attribute__((noinline)) void finish_send_of(struct hook *hook, int fd, const struct iovec *iov, size_t iov_count,
+static inline __attribute__((always_inline)) void finish_send_of(struct hook *hook, int fd, const struct iovec *iov, size_t iov_count,
 						     ssize_t result, int flags)
 {
 	hook_returned(hook);

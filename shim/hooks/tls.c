@@ -3,6 +3,7 @@
  */
 #include "tls.h"
 
+#include "../base/hot.h"
 #include "../base/own_memory.h"
 #include "../requests/connection.h"
 #include "descriptor_map.h"
@@ -27,7 +28,7 @@ enum {
 };
 
 __thread struct tls_thread tls_thread __attribute__((tls_model("initial-exec"))) = { .fd = -1 };
-_Atomic bool tls_is_used;
+HOT_DATA _Atomic bool tls_is_used;
 
 static struct descriptor_map sessions;
 static struct descriptor_map greetings;

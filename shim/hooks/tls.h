@@ -58,9 +58,10 @@ static inline bool tls_begins_handshake(const struct iovec *iov, size_t iov_coun
 /* bytes (> 0) passed fd, a tracked connection. True: they are encrypted, and not to be told. iov NULL: unseen. */
 static inline bool tls_takes(int fd, const struct iovec *iov, size_t iov_count, size_t bytes)
 {
-	bool is_asked = atomic_load_explicit(&tls_is_used, memory_order_relaxed) || (iov && tls_begins_handshake(iov, iov_count));
-
-	return __builtin_expect(is_asked, 0) && tls_takes_slowly(fd, iov, iov_count, bytes);
+	if (__builtin_expect(atomic_load_explicit(&tls_is_used, memory_order_relaxed) ||
+			     (iov && tls_begins_handshake(iov, iov_count)), 0))
+		return tls_takes_slowly(fd, iov, iov_count, bytes);
+	return false;
 }
 
 /* A call on fd failed with error, or found the end. True: it is the TLS call's, whose hook tells it. */

@@ -12,6 +12,7 @@
  */
 #include "connection.h"
 
+#include "../base/hot.h"
 #include "../base/own_memory.h"
 #include "endpoint.h"
 #include "heads.h"
@@ -28,14 +29,14 @@
 #define LOCK_MISSED (1ULL << 63)
 #define REFS_OPEN (1u << 31) /* in refs, beside the number of names: accepted, and not yet ended by anybody */
 
-struct conn_table conn_table;
+HOT_DATA struct conn_table conn_table;
 static _Atomic uint32_t numbers_end; /* no number from here on has ever named a connection; W, R: any thread, relaxed */
 
 /* 256 Ki connections of 768 bytes: 192 MiB, a small part of what the kernel needs for as many sockets. */
 static struct pool conns = POOL_OF(struct conn, 256 * 1024);
 
-static uint32_t generation;   /* how many forks this process is away from the first; W: conn_forked, alone */
-static _Atomic uint32_t forks; /* of this process; relaxed */
+HOT_DATA static uint32_t generation;   /* how many forks this process is away from the first; W: conn_forked, alone */
+HOT_DATA static _Atomic uint32_t forks; /* of this process; relaxed */
 
 /* What the thread worked for when it last began to receive or accept. */
 static __thread struct {
@@ -75,7 +76,7 @@ void conn_forked(void)
 
 static inline struct conn *conn_at(int fd)
 {
-	if ((uint32_t)fd >= conn_table.count)
+	if (__builtin_expect((uint32_t)fd >= conn_table.count, 0))
 		return NULL;
 	return atomic_load_explicit(&conn_table.conns[fd], memory_order_acquire);
 }
@@ -134,7 +135,7 @@ static bool lock_change(struct conn *conn, uint64_t *expected, uint64_t word)
 enum lock_result { LOCK_TAKEN, LOCK_TORN /* taken from a thread that is no more */, LOCK_BUSY };
 
 /* Spins for a moment, unless the holder is this thread. */
-static enum lock_result lock_slowly(struct conn *conn, uint64_t seen)
+static __attribute__((cold)) enum lock_result lock_slowly(struct conn *conn, uint64_t seen)
 {
 	for (uint32_t spins = 0;; spins++) {
 		if (!seen && lock_change(conn, &seen, lock_word()))
@@ -180,7 +181,7 @@ static enum lock_result lock_or_tell(struct conn *conn)
 
 /* life */
 
-static void adopt(struct conn *conn)
+static __attribute__((cold)) void adopt(struct conn *conn)
 {
 	conn->generation = generation;
 	traffic_adopt(conn);
@@ -230,7 +231,7 @@ static void make_up_for_missed(struct conn *conn)
 }
 
 /* Somebody came while the lock was held, or the connection is to end: the rest of letting go of it. */
-static __attribute__((noinline)) void release_slowly(struct conn *conn, uint64_t mine, uint64_t now_ns)
+static __attribute__((cold, noinline)) void release_slowly(struct conn *conn, uint64_t mine, uint64_t now_ns)
 {
 	for (;;) {
 		if (has_late(conn))
@@ -502,25 +503,21 @@ static inline void each_piece(struct conn *conn, const struct iovec *iov, size_t
 
 static inline void count_received(struct conn *conn, size_t bytes)
 {
-	struct seg_connection *entry = listing_entry(conn->listing);
-
-	if (entry)
-		listing_add(&entry->received_bytes, bytes);
-	if (!conn->is_settled)
+	if (conn->listing)
+		listing_add(&conn->listing->received_bytes, bytes);
+	if (__builtin_expect(!conn->is_settled, 0))
 		conn->received_bytes += bytes;
-	else if (!conn->is_client)
+	else if (__builtin_expect(!conn->is_client, 1))
 		observe_received(conn->protocol, bytes);
 }
 
 static inline void count_sent(struct conn *conn, size_t bytes)
 {
-	struct seg_connection *entry = listing_entry(conn->listing);
-
-	if (entry)
-		listing_add(&entry->sent_bytes, bytes);
-	if (!conn->is_settled)
+	if (conn->listing)
+		listing_add(&conn->listing->sent_bytes, bytes);
+	if (__builtin_expect(!conn->is_settled, 0))
 		conn->sent_bytes += bytes;
-	else if (!conn->is_client)
+	else if (__builtin_expect(!conn->is_client, 1))
 		observe_sent(conn->protocol, bytes);
 }
 
@@ -627,7 +624,7 @@ static void move_on(const struct conn *conn, const struct traffic_call *call)
 }
 
 /* A request was received, or more of one. A thread that answers what others read may leave it to them. */
-static void begin_work(const struct traffic_call *call)
+static inline __attribute__((always_inline)) void begin_work(const struct traffic_call *call)
 {
 	if (self.work.endpoint == WORK_PENDING && (self.heir || (self.foreign && work_is_job())))
 		work_abandon();
@@ -658,7 +655,7 @@ static inline __attribute__((always_inline)) void tell(int fd, struct conn_event
 	uint64_t mine = lock_word();
 	bool is_busy;
 
-	if (!conn)
+	if (__builtin_expect(!conn, 0))
 		return;
 	if (__builtin_expect(!conn_take(conn, fd, event.now_ns, mine, &is_busy), 0)) {
 		struct conn_event left = event;
@@ -706,7 +703,7 @@ bool conn_receiving(int fd)
 {
 	struct conn *conn = conn_at(fd);
 
-	if (!conn)
+	if (__builtin_expect(!conn, 0))
 		return false;
 	struct work work = traffic_work_receiving(conn);
 	remember_work();
@@ -738,7 +735,7 @@ static void receive_end(int fd, uint64_t now_ns)
 
 void conn_received(int fd, const struct iovec *iov, size_t iov_count, size_t bytes, uint64_t now_ns)
 {
-	if (!bytes) {
+	if (__builtin_expect(!bytes, 0)) {
 		receive_end(fd, now_ns);
 		return;
 	}
@@ -783,7 +780,7 @@ bool conn_sending(int fd)
 {
 	struct conn *conn = conn_at(fd);
 
-	if (!conn)
+	if (__builtin_expect(!conn, 0))
 		return false;
 	take_up(traffic_work_sending(conn));
 	return atomic_load_explicit(&conn->never_waits, memory_order_relaxed);

@@ -72,7 +72,8 @@ void conn_tls_opened(int fd, uint64_t now_ns);
 /* fd is a connection that is tracked; for hooks that would do more work for it. */
 static inline bool conn_is_tracked(int fd)
 {
-	return (uint32_t)fd < conn_table.count && atomic_load_explicit(&conn_table.conns[fd], memory_order_relaxed);
+	return __builtin_expect((uint32_t)fd < conn_table.count, 1) &&
+	       __builtin_expect(atomic_load_explicit(&conn_table.conns[fd], memory_order_relaxed) != NULL, 1);
 }
 
 /* Calls on fd, a connection or not, wait until there is something to do for them (O_NONBLOCK is not set), or fail. */

@@ -1,6 +1,7 @@
 /* A thread keeps the two heads of each side that it met last: who asks in turn for more of them than that has them read. */
 #include "heads.h"
 
+#include "../base/hot.h"
 #include "../base/own_memory.h"
 #include "../base/thread.h"
 
@@ -16,7 +17,7 @@ enum head_kind { HEAD_NONE, HEAD_REQUEST, HEAD_REQUEST_WITH_IDS, HEAD_RESPONSE }
 
 _Static_assert(sizeof(struct head) == HEAD_ENTRY_BYTES, "as many as fit a page");
 
-static struct head (*heads)[2][HEADS]; /* by thread slot, requests and responses; NULL = none */
+HOT_DATA static struct head (*heads)[2][HEADS]; /* by thread slot, requests and responses; NULL = none */
 
 void heads_init(void)
 {

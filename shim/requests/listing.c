@@ -43,7 +43,7 @@ static bool take_entry(struct seg_connection *entry, uint64_t owner)
 	return atomic_compare_exchange_strong_explicit(&entry->owner, &nobody, owner, memory_order_acquire, memory_order_relaxed);
 }
 
-uint32_t listing_claim(enum seg_connection_kind kind, int fd, uint64_t now_ns)
+struct seg_connection *listing_claim(enum seg_connection_kind kind, int fd, uint64_t now_ns)
 {
 	static _Atomic uint32_t next;
 	const struct seg_slots *slots = &seg.slots[SEG_TABLE_CONNECTIONS];
@@ -57,25 +57,21 @@ uint32_t listing_claim(enum seg_connection_kind kind, int fd, uint64_t now_ns)
 			continue;
 		begin_entry(entry, kind, fd, now_ns);
 		seg_table_mark(slots, index);
-		return index + 1;
+		return entry;
 	}
-	return LISTING_NONE;
+	return NULL;
 }
 
-uint32_t listing_claim_again(uint32_t before, enum seg_connection_kind kind, int fd, uint64_t now_ns)
+struct seg_connection *listing_claim_again(struct seg_connection *before, enum seg_connection_kind kind, int fd, uint64_t now_ns)
 {
-	struct seg_connection *entry = listing_entry(before);
-
-	if (!entry || !take_entry(entry, owner_word()))
+	if (!before || !take_entry(before, owner_word()))
 		return listing_claim(kind, fd, now_ns);
-	begin_entry(entry, kind, fd, now_ns);
+	begin_entry(before, kind, fd, now_ns);
 	return before;
 }
 
-void listing_release(uint32_t listing)
+void listing_release(struct seg_connection *entry)
 {
-	struct seg_connection *entry = listing_entry(listing);
-
 	/* Freed with the place that the process had, by an exec that failed: it may be anybody's now. */
 	if (!entry || atomic_load_explicit(&entry->owner, memory_order_relaxed) != owner_word())
 		return;

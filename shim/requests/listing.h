@@ -9,14 +9,12 @@
 
 #include <stdbool.h>
 
-#define LISTING_NONE 0u
-
-/* An entry of this process for a connection (or stream) of this kind; index + 1, or LISTING_NONE. */
-uint32_t listing_claim(enum seg_connection_kind kind, int fd, uint64_t now_ns);
+/* An entry of this process for a connection (or stream) of this kind; NULL: none is free. */
+struct seg_connection *listing_claim(enum seg_connection_kind kind, int fd, uint64_t now_ns);
 
 /* The same, best the one that was had before, if there was one: it still lies in the core's cache. */
-uint32_t listing_claim_again(uint32_t before, enum seg_connection_kind kind, int fd, uint64_t now_ns);
-void listing_release(uint32_t listing);
+struct seg_connection *listing_claim_again(struct seg_connection *before, enum seg_connection_kind kind, int fd, uint64_t now_ns);
+void listing_release(struct seg_connection *entry);
 
 /* What it waits for: the oldest request without an answer, begun at begin_ns, or a stream. in_flight 0 = for nothing. */
 struct listing_wait {
@@ -26,16 +24,8 @@ struct listing_wait {
 	bool is_stream;
 };
 
-/* The entry, NULL for LISTING_NONE. */
-static inline struct seg_connection *listing_entry(uint32_t listing)
+static inline void listing_waits(struct seg_connection *entry, const struct listing_wait *wait)
 {
-	return listing ? &seg.connections[listing - 1] : NULL;
-}
-
-static inline void listing_waits(uint32_t listing, const struct listing_wait *wait)
-{
-	struct seg_connection *entry = listing_entry(listing);
-
 	if (!entry)
 		return;
 	atomic_store_explicit(&entry->endpoint, wait->endpoint, memory_order_relaxed);

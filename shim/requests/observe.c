@@ -5,6 +5,10 @@
 #include <string.h>
 #include <time.h>
 
+#define NO_SHARD UINT32_MAX
+
+__thread struct observe_place observe_place __attribute__((tls_model("initial-exec"))) = { .shard = NO_SHARD };
+
 /* The overflow label set of endpoint's protocol and method: no status, error _OTHER. It must be found whatever the
  * table's load, so its place is the first free one and not the one of its hash. */
 static uint32_t overflow_series(uint32_t endpoint, uint32_t peer, uint32_t count)
@@ -35,13 +39,19 @@ static uint32_t series_of(uint64_t key, uint32_t endpoint, uint32_t count)
 	return series;
 }
 
+static struct seg_histogram *durations_of(uint32_t shard, uint32_t series)
+{
+	if (observe_place.shard == shard && observe_place.series == series)
+		return observe_place.durations;
+	return &seg.histograms[thread_shard_index(shard) * seg.slots[SEG_TABLE_SERIES].count + series];
+}
+
 /* Where to is asked for now and not when the run began: a handler may have forked meanwhile. */
 void observe_run_flush(struct observe_run *run)
 {
 	if (run->count && run->series != SEG_NOT_FOUND) {
 		uint32_t shard = self.shard;
-		uint32_t index = thread_shard_index(shard) * seg.slots[SEG_TABLE_SERIES].count + run->series;
-		struct seg_histogram *histogram = &seg.histograms[index];
+		struct seg_histogram *histogram = durations_of(shard, run->series);
 		observe_add_to(shard, &histogram->buckets[run->bucket], run->count);
 		observe_add_to(shard, &histogram->sum_ns, run->sum_ns);
 	}
@@ -49,15 +59,35 @@ void observe_run_flush(struct observe_run *run)
 	run->sum_ns = 0;
 }
 
-void observe_run_begin(struct observe_run *run, uint64_t key, uint32_t endpoint, uint32_t count)
+/* Whoever interrupts this finds nothing kept, and so does the thread if that never comes back. */
+static void keep_place(uint64_t key, uint32_t series, uint32_t endpoint)
 {
-	observe_run_flush(run);
+	uint32_t shard = self.shard;
+
+	observe_place.shard = NO_SHARD;
+	if (!(shard & THREAD_OWNS_SHARD))
+		return;
+	atomic_signal_fence(memory_order_seq_cst);
+	observe_place.key = key;
+	observe_place.series = series;
+	observe_place.endpoint = endpoint;
+	observe_place.durations = durations_of(shard, series);
+	observe_place.first_bytes = &seg.first_bytes[observe_index_of(shard, endpoint)];
+	observe_place.sizes = &seg.sizes[observe_index_of(shard, endpoint)];
+	atomic_signal_fence(memory_order_seq_cst);
+	observe_place.shard = shard;
+}
+
+void observe_run_begin_elsewhere(struct observe_run *run, uint64_t key, uint32_t endpoint, uint32_t count)
+{
 	/* Who found no shard of its own asks again now and then: after a reload those of before have gone. */
 	if (__builtin_expect(!(self.shard & THREAD_OWNS_SHARD), 0) && self.shard_turns++ % THREAD_SHARD_TURNS == 0)
 		thread_take_shard();
 	run->series = series_of(key, endpoint, count);
 	/* The overflow label set is looked for each time, so that each time is counted. */
 	run->key = run->series != SEG_NOT_FOUND && series_is_of(run->series, key) ? key : 0;
+	if (run->key)
+		keep_place(key, run->series, endpoint);
 }
 
 void observe_open(enum seg_protocol protocol, int delta)

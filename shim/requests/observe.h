@@ -37,6 +37,18 @@ static inline uint32_t observe_bucket_of(const uint64_t *bounds, uint32_t count,
 	return bucket;
 }
 
+/* Where the thread counted last, which is most often where it counts next. Kept of what it found in a shard of its own. W: the
+ * thread. */
+struct observe_place {
+	uint32_t shard;    /* self.shard, or one that no thread has: nothing is kept */
+	uint32_t endpoint;
+	uint64_t key;      /* of the series */
+	uint32_t series;   /* index */
+	struct seg_histogram *durations, *first_bytes;
+	struct seg_sizes *sizes;
+};
+extern __thread struct observe_place observe_place __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
 /* A run of requests, whose label set is the same as the one before more often than not, count at a time: holds sums back until
  * another label set comes. Flush before the connection's lock is given back. Where a label set finds no place, they go to the
  * overflow label set of its protocol and method, and OVERFLOW_SERIES counts them. */
@@ -47,8 +59,19 @@ struct observe_run {
 	uint64_t count;
 	uint64_t sum_ns;
 };
-void observe_run_begin(struct observe_run *run, uint64_t key, uint32_t endpoint, uint32_t count);
+void observe_run_begin_elsewhere(struct observe_run *run, uint64_t key, uint32_t endpoint, uint32_t count);
 void observe_run_flush(struct observe_run *run);
+
+/* count requests of another label set come. */
+static inline void observe_run_begin(struct observe_run *run, uint64_t key, uint32_t endpoint, uint32_t count)
+{
+	if (__builtin_expect(run->count != 0, 0))
+		observe_run_flush(run);
+	run->key = key;
+	run->series = observe_place.series;
+	if (__builtin_expect(observe_place.key != key || observe_place.shard != self.shard, 0))
+		observe_run_begin_elsewhere(run, key, endpoint, count);
+}
 
 static inline uint64_t observe_key_of(const struct observation *observation)
 {
@@ -69,7 +92,7 @@ static inline void observe_run_add(struct observe_run *run, const struct observa
 
 	if (key != run->key)
 		observe_run_begin(run, key, observation->endpoint, count);
-	else if (bucket != run->bucket)
+	else if (__builtin_expect(bucket != run->bucket, 0))
 		observe_run_flush(run);
 	run->bucket = bucket;
 	run->count += count;
@@ -85,13 +108,29 @@ static inline uint32_t observe_index_of(uint32_t shard, uint32_t endpoint)
 	return thread_shard_index(shard) * seg.slots[SEG_TABLE_ENDPOINTS].count + endpoint;
 }
 
+/* The same as pointers: most often they are kept. */
+static inline bool observe_is_placed(uint32_t shard, uint32_t endpoint)
+{
+	return __builtin_expect(observe_place.shard == shard && observe_place.endpoint == endpoint, 1);
+}
+
+static inline struct seg_histogram *observe_first_bytes_of(uint32_t shard, uint32_t endpoint)
+{
+	return observe_is_placed(shard, endpoint) ? observe_place.first_bytes : &seg.first_bytes[observe_index_of(shard, endpoint)];
+}
+
+static inline struct seg_sizes *observe_sizes_of(uint32_t shard, uint32_t endpoint)
+{
+	return observe_is_placed(shard, endpoint) ? observe_place.sizes : &seg.sizes[observe_index_of(shard, endpoint)];
+}
+
 /* first_byte_ns: from the first byte of a request to the first byte of its answer. For the count requests of that duration that
  * run was given last. */
 static inline void observe_first_byte(const struct observe_run *run, uint32_t endpoint, uint64_t duration_ns, uint64_t first_byte_ns,
 				      uint32_t count)
 {
 	uint32_t shard = self.shard;
-	struct seg_histogram *histogram = &seg.first_bytes[observe_index_of(shard, endpoint)];
+	struct seg_histogram *histogram = observe_first_bytes_of(shard, endpoint);
 	uint32_t bucket = run->bucket; /* of the duration, and of an answer that goes out at once */
 
 	if (first_byte_ns != duration_ns)
@@ -111,7 +150,7 @@ void observe_stream_moved(enum seg_protocol protocol, int delta);
 static inline void observe_request_body(uint32_t endpoint, uint64_t bytes)
 {
 	uint32_t shard = self.shard;
-	struct seg_sizes *sizes = &seg.sizes[observe_index_of(shard, endpoint)];
+	struct seg_sizes *sizes = observe_sizes_of(shard, endpoint);
 
 	observe_add_to(shard, &sizes->request_buckets[observe_bucket_of(seg_size_bounds, SEG_SIZE_BOUNDS, bytes)], 1);
 	if (bytes)
@@ -121,7 +160,7 @@ static inline void observe_request_body(uint32_t endpoint, uint64_t bytes)
 static inline void observe_response_body(uint32_t endpoint, uint64_t bytes)
 {
 	uint32_t shard = self.shard;
-	struct seg_sizes *sizes = &seg.sizes[observe_index_of(shard, endpoint)];
+	struct seg_sizes *sizes = observe_sizes_of(shard, endpoint);
 
 	observe_add_to(shard, &sizes->response_buckets[observe_bucket_of(seg_size_bounds, SEG_SIZE_BOUNDS, bytes)], 1);
 	if (bytes)
@@ -135,7 +174,7 @@ static inline void observe_active(enum seg_method method, enum seg_scheme scheme
 	struct seg_process *process = thread_process;
 	bool is_owned = self.owns_gauges;
 
-	if (!process)
+	if (__builtin_expect(!process, 0))
 		return;
 	_Atomic int64_t *gauge = is_owned ? &process->active_owned[method][scheme] : &process->active_requests[method][scheme];
 	thread_add_to((_Atomic uint64_t *)gauge, (uint64_t)(int64_t)delta, is_owned);

@@ -62,7 +62,7 @@ struct request *request_push_behind(struct request_queue *queue, uint64_t begin_
  * NULL: the pool is exhausted. */
 static inline struct request *request_push(struct request_queue *queue, uint64_t begin_ns)
 {
-	if (queue->count)
+	if (__builtin_expect(queue->count, 0))
 		return request_push_behind(queue, begin_ns);
 	queue->count = 1;
 	queue->has_lone = true;

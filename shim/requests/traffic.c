@@ -95,7 +95,7 @@ void traffic_follow(struct conn *conn, const struct traffic_protocol *protocol)
 
 static void show_protocol(const struct conn *conn)
 {
-	struct seg_connection *entry = listing_entry(conn->listing);
+	struct seg_connection *entry = conn->listing;
 
 	if (!entry)
 		return;
@@ -141,7 +141,7 @@ void traffic_forget(struct conn *conn)
 	if (conn->as->forget)
 		conn->as->forget(conn);
 	forget_each(conn);
-	conn->listing = LISTING_NONE; /* the entry is the other process's */
+	conn->listing = NULL; /* the entry is the other process's */
 }
 
 static enum seg_scheme scheme_of(const struct conn *conn, const struct request *request)
@@ -203,45 +203,11 @@ void traffic_unclassified(struct conn *conn)
 	traffic_settle(conn, SEG_PROTOCOL_UNKNOWN);
 }
 
-/* The words that conn_receiving and conn_sending read without the lock. */
-static inline void show_work(struct conn *conn, struct work receiving, struct work sending)
+static inline const struct request *oldest_unanswered(struct conn *conn)
 {
-	atomic_store_explicit(&conn->receiving_endpoint, receiving.endpoint, memory_order_relaxed);
-	atomic_store_explicit(&conn->receiving_request, receiving.request, memory_order_relaxed);
-	atomic_store_explicit(&conn->sending_endpoint, sending.endpoint, memory_order_relaxed);
-	atomic_store_explicit(&conn->sending_request, sending.request, memory_order_relaxed);
-}
+	const struct request *request = request_oldest(&conn->queue);
 
-static inline void show_works(struct conn *conn, struct work asking, struct work answering)
-{
-	struct work sending = answering;
-
-	if (__builtin_expect(conn->is_client, 0)) {
-		asking = answering;
-		sending = conn->behalf;
-		sending.endpoint |= TRAFFIC_WORK_WEAK; /* leaves WORK_PENDING what it is */
-	}
-	show_work(conn, asking, sending);
-}
-
-static inline struct work work_of_turn(const struct conn *conn, const struct request *request)
-{
-	return request ? traffic_work_of(conn, request) : WORK_NONE;
-}
-
-static inline void show_turns(struct conn *conn, const struct traffic_turns *turns)
-{
-	show_works(conn, work_of_turn(conn, turns->asking), work_of_turn(conn, turns->answering));
-}
-
-static void update_work(struct conn *conn)
-{
-	if (conn->as->turns) {
-		struct traffic_turns turns = conn->as->turns(conn);
-		show_turns(conn, &turns);
-		return;
-	}
-	show_works(conn, conn->is_client ? WORK_NONE : conn->as->work_asking(conn), conn->as->work_answering(conn));
+	return request && !request->is_answered ? request : NULL;
 }
 
 void traffic_give_up(struct conn *conn, enum seg_counter counter)
@@ -250,7 +216,7 @@ void traffic_give_up(struct conn *conn, enum seg_counter counter)
 	if (conn->as != &traffic_bytes)
 		traffic_follow_bytes(conn, REQUEST_NO_ENDPOINT, 0);
 	traffic_settle(conn, SEG_PROTOCOL_UNKNOWN);
-	update_work(conn);
+	conn->as->show_work(conn, oldest_unanswered(conn));
 }
 
 /* requests */
@@ -370,12 +336,18 @@ static void keep_ids(const struct request *request, const struct observation *se
 static inline void observe_served(struct conn *conn, const struct request *request, const struct observation *seen,
 				  const struct traffic_outcome *outcome, uint32_t count, const struct traffic_call *call)
 {
-	if (request->first_byte_ns)
+	if (__builtin_expect(request->first_byte_ns != 0, 1))
 		observe_first_byte(&call->run, seen->endpoint, seen->duration_ns, request->first_byte_ns - request->begin_ns, count);
-	if (seen->duration_ns >= seg.head->config.slow_ns)
+	if (__builtin_expect(seen->duration_ns >= seg.head->config.slow_ns, 0))
 		keep_slow(conn, request, seen, outcome, count);
 	if (request->trace)
 		keep_ids(request, seen);
+}
+
+static __attribute__((cold)) void count_overflow_peers(uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		thread_count(SEG_COUNTER_OVERFLOW_PEERS);
 }
 
 /* Its label set now counts it, so that an exemplar finds its place. */
@@ -383,9 +355,9 @@ static inline void observe_duration(struct conn *conn, const struct request *req
 				    const struct traffic_outcome *outcome, uint32_t count, struct traffic_call *call)
 {
 	observe_run_add(&call->run, seen, count);
-	for (uint32_t i = 0; seen->peer == SEG_PEER_OTHER && i < count; i++)
-		thread_count(SEG_COUNTER_OVERFLOW_PEERS);
-	if (!conn->is_client)
+	if (__builtin_expect(seen->peer == SEG_PEER_OTHER, 0))
+		count_overflow_peers(count);
+	if (__builtin_expect(!conn->is_client, 1))
 		observe_served(conn, request, seen, outcome, count, call);
 }
 
@@ -397,7 +369,7 @@ void traffic_stream_begins(struct conn *conn, struct request *request)
 	observe_stream_opened(conn->protocol, request->endpoint);
 }
 
-static void observe_stream(struct conn *conn, struct request *request, const struct observation *seen)
+static __attribute__((cold)) void observe_stream(struct conn *conn, struct request *request, const struct observation *seen)
 {
 	traffic_stream_begins(conn, request);
 	if (request->is_stream)
@@ -405,17 +377,12 @@ static void observe_stream(struct conn *conn, struct request *request, const str
 	request->is_stream = false;
 }
 
-static bool has_bodies(const struct conn *conn, const struct request *request)
-{
-	return !conn->is_client && seg.endpoints[request->endpoint].protocol == SEG_PROTOCOL_HTTP;
-}
-
 void traffic_finish_copies(struct conn *conn, struct request *request, const struct traffic_outcome *outcome, uint32_t count,
 			   struct traffic_call *call)
 {
-	if (request->endpoint == REQUEST_NO_ENDPOINT)
+	if (__builtin_expect(request->endpoint == REQUEST_NO_ENDPOINT, 0))
 		request->endpoint = endpoint_of_broken_http();
-	if (request->candidate)
+	if (__builtin_expect(request->candidate, 0))
 		settle_endpoint(conn, request, is_named(request, outcome, call), call);
 	struct observation seen = {
 		.endpoint = request->endpoint,
@@ -425,11 +392,11 @@ void traffic_finish_copies(struct conn *conn, struct request *request, const str
 		.peer = conn->peer,
 		.duration_ns = duration_ns(request, call),
 	};
-	if (outcome->is_stream || request->is_stream)
+	if (__builtin_expect(outcome->is_stream || request->is_stream, 0))
 		observe_stream(conn, request, &seen);
 	else
 		observe_duration(conn, request, &seen, outcome, count, call);
-	if (has_bodies(conn, request))
+	if (traffic_has_bodies(conn, request))
 		observe_response_body(request->endpoint, outcome->response_bytes);
 	if (request->is_active)
 		observe_active(request->method, scheme_of(conn, request), -1);
@@ -437,7 +404,7 @@ void traffic_finish_copies(struct conn *conn, struct request *request, const str
 	request->is_answered = true;
 	request_drop_trace(request);
 	if (conn->listing)
-		listing_add(&listing_entry(conn->listing)->requests, count);
+		listing_add(&conn->listing->requests, count);
 	if (conn->is_client)
 		return;
 	call->answered = traffic_work_of(conn, request);
@@ -445,13 +412,6 @@ void traffic_finish_copies(struct conn *conn, struct request *request, const str
 	call->answered_count += count;
 	for (uint32_t i = 0; work_has_heirs() && i < count; i++)
 		work_end_inheritances(call->answered.request - i);
-}
-
-void traffic_retire(struct conn *conn, struct request *request)
-{
-	if (has_bodies(conn, request))
-		observe_request_body(request->endpoint, request->body_bytes);
-	request_drop_trace(request); /* which came after its answer, if there is one */
 }
 
 void traffic_drop(struct conn *conn, struct request *request)
@@ -623,10 +583,10 @@ static void undecided_forget(struct conn *conn)
 	traffic_carry_give(&conn->http.request);
 }
 
-static struct work work_none(struct conn *conn)
+static void undecided_show_work(struct conn *conn, const struct request *oldest)
 {
-	(void)conn;
-	return WORK_NONE;
+	(void)oldest;
+	traffic_show_work(conn, WORK_NONE, WORK_NONE);
 }
 
 static const struct traffic_protocol traffic_undecided = {
@@ -636,8 +596,7 @@ static const struct traffic_protocol traffic_undecided = {
 	.call_end = undecided_call_end,
 	.end = undecided_end,
 	.forget = undecided_forget,
-	.work_asking = work_none,
-	.work_answering = work_none,
+	.show_work = undecided_show_work,
 };
 
 /* bytes */
@@ -663,19 +622,26 @@ static void bytes_end(struct conn *conn, enum seg_error error, struct traffic_ca
 	traffic_settle(conn, SEG_PROTOCOL_UNKNOWN);
 }
 
-static struct work bytes_work_asking(struct conn *conn)
+static struct work bytes_work(const struct conn *conn)
 {
 	if (conn->stream == REQUEST_NO_ENDPOINT)
 		return (struct work){ SEG_ENDPOINT_BACKGROUND, 0 };
 	return (struct work){ conn->stream, 0 };
 }
 
-static struct work bytes_work_answering(struct conn *conn)
+/* Of a protocol that is not read: weak, so that what a request sends to the streams of others stays that request's. */
+static struct work weak(struct work work)
 {
-	struct work work = conn->is_client ? conn->behalf : bytes_work_asking(conn);
-
 	work.endpoint |= TRAFFIC_WORK_WEAK;
 	return work;
+}
+
+static void bytes_show_work(struct conn *conn, const struct request *oldest)
+{
+	struct work work = bytes_work(conn);
+
+	(void)oldest;
+	traffic_show_work(conn, work, weak(conn->is_client ? conn->behalf : work));
 }
 
 static void bytes_move_gauges(struct conn *conn, int direction)
@@ -691,8 +657,7 @@ static const struct traffic_protocol traffic_bytes = {
 	.asked_unseen = bytes_pass_unseen,
 	.answered_unseen = bytes_pass_unseen,
 	.end = bytes_end,
-	.work_asking = bytes_work_asking,
-	.work_answering = bytes_work_answering,
+	.show_work = bytes_show_work,
 	.move_gauges = bytes_move_gauges,
 };
 
@@ -768,11 +733,6 @@ static void tls_end(struct conn *conn, enum seg_error error, struct traffic_call
 	traffic_settle(conn, SEG_PROTOCOL_TLS);
 }
 
-static struct work tls_work(struct conn *conn)
-{
-	return bytes_work_answering(conn);
-}
-
 static const struct traffic_protocol traffic_tls = {
 	.protocol = SEG_PROTOCOL_TLS,
 	.asked = tls_asked,
@@ -780,8 +740,7 @@ static const struct traffic_protocol traffic_tls = {
 	.asked_unseen = bytes_pass_unseen,
 	.answered_unseen = bytes_pass_unseen,
 	.end = tls_end,
-	.work_asking = bytes_work_asking,
-	.work_answering = tls_work,
+	.show_work = bytes_show_work,
 };
 
 void traffic_tls_opened(struct conn *conn)
@@ -857,29 +816,17 @@ static inline void show_waiting(struct conn *conn, const struct request *request
 	listing_waits(conn->listing, &wait);
 }
 
-static const struct request *oldest_unanswered(struct conn *conn)
-{
-	const struct request *request = request_oldest(&conn->queue);
-
-	return request && !request->is_answered ? request : NULL;
-}
-
 void traffic_call_end(struct conn *conn, struct traffic_call *call)
 {
 	if (call->run.count)
 		observe_run_flush(&call->run);
-	if (!conn->is_settled && is_hopeless(conn))
+	if (__builtin_expect(!conn->is_settled, 0) && is_hopeless(conn))
 		traffic_unclassified(conn);
-	if (conn->as->turns) {
-		struct traffic_turns turns = conn->as->turns(conn);
-		show_turns(conn, &turns);
-		show_waiting(conn, turns.answering);
-		return;
-	}
 	if (conn->as->call_end)
 		conn->as->call_end(conn);
-	update_work(conn);
-	show_waiting(conn, oldest_unanswered(conn));
+	const struct request *unanswered = oldest_unanswered(conn);
+	conn->as->show_work(conn, unanswered);
+	show_waiting(conn, unanswered);
 }
 
 /* A stream is as long as it is open. */
@@ -915,12 +862,12 @@ void traffic_end(struct conn *conn, bool is_handed_over, struct traffic_call *ca
 	if (!conn->is_client)
 		observe_open(conn->protocol, -1);
 	listing_release(conn->listing);
-	conn->listing = LISTING_NONE;
+	conn->listing = NULL;
 }
 
 void traffic_adopt(struct conn *conn)
 {
-	const struct seg_connection *before = listing_entry(conn->listing);
+	const struct seg_connection *before = conn->listing;
 	uint64_t opened_ns = before ? atomic_load_explicit(&before->opened_mono_ns, memory_order_relaxed) : 0;
 
 	conn->listing = listing_claim(conn->is_client ? SEG_CONNECTION_ASKED : SEG_CONNECTION_SERVED,

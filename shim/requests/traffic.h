@@ -25,12 +25,6 @@
 struct conn;
 struct traffic_call;
 
-/* The request being received, and the one to be answered next, the oldest; NULL = none. */
-struct traffic_turns {
-	const struct request *asking;
-	const struct request *answering;
-};
-
 /* A protocol: what the two sides of its connections mean. Functions that may be NULL: then nothing is done. */
 struct traffic_protocol {
 	enum seg_protocol protocol;
@@ -56,13 +50,8 @@ struct traffic_protocol {
 	/* Gives back all memory but the queue's requests, and counts nothing. May be NULL. */
 	void (*forget)(struct conn *conn);
 
-	/* Whose work it is to pass bytes of the client (WORK_NONE: not known), and bytes of the server (WORK_NONE: as before).
-	 * With TRAFFIC_WORK_WEAK in endpoint: as before if that was a request. */
-	struct work (*work_asking)(struct conn *conn);
-	struct work (*work_answering)(struct conn *conn);
-
-	/* Where all work is that of requests in the queue, instead of the two above and of call_end. NULL: those are asked. */
-	struct traffic_turns (*turns)(struct conn *conn);
+	/* Says by traffic_show_work whose work it is to pass bytes now. oldest: the queue's, NULL = none waits for an answer. */
+	void (*show_work)(struct conn *conn, const struct request *oldest);
 
 	/* Moves what gauges count of it besides the queue's requests by direction, 1 or -1. May be NULL. */
 	void (*move_gauges)(struct conn *conn, int direction);
@@ -76,7 +65,7 @@ struct conn {
 	uint32_t generation;    /* of the process that counts it in its gauges */
 	_Atomic(struct late *) late; /* connection.c: what was left to whoever holds the lock */
 	uint32_t forks_at_use;  /* forks of this process when bytes last passed */
-	uint32_t listing;       /* listing.h */
+	struct seg_connection *listing; /* listing.h; NULL = none */
 	const struct traffic_protocol *as;
 	uint8_t protocol;       /* enum seg_protocol; UNKNOWN until settled */
 	bool is_settled;        /* the protocol is counted: accepted, gauge and bytes */
@@ -149,7 +138,7 @@ void traffic_begin(struct conn *conn, int fd, const struct peer_address *server,
 /* Bytes passed, of the client's or of the server's. Between them and after the last: traffic_call_end. */
 static inline void traffic_asking(struct conn *conn, size_t n, const struct traffic_call *call)
 {
-	if (!conn->asked_bytes)
+	if (__builtin_expect(!conn->asked_bytes, 0))
 		conn->first_ns = call->now_ns;
 	conn->asked_bytes += n;
 }
@@ -160,12 +149,12 @@ static inline void traffic_asked(struct conn *conn, const char *bytes, size_t n,
 	conn->as->asked(conn, bytes, n, call);
 }
 
-void traffic_answered_first(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
+__attribute__((cold)) void traffic_answered_first(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call);
 
 static inline void traffic_answered(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
 	conn->answered_ns = call->now_ns;
-	if (!conn->is_settled)
+	if (__builtin_expect(!conn->is_settled, 0))
 		traffic_answered_first(conn, bytes, n, call);
 	conn->as->answered(conn, bytes, n, call);
 }
@@ -187,7 +176,7 @@ void traffic_end(struct conn *conn, bool is_handed_over, struct traffic_call *ca
 void traffic_forget(struct conn *conn);
 
 /* It cannot be followed any more; counter (SEG_COUNTER_LOST_*) says why. What was unanswered is not counted. */
-void traffic_give_up(struct conn *conn, enum seg_counter counter);
+__attribute__((cold)) void traffic_give_up(struct conn *conn, enum seg_counter counter);
 
 /* This process is another one than the gauges of the connection belong to: it counts it now. */
 void traffic_adopt(struct conn *conn);
@@ -212,17 +201,17 @@ static inline struct work traffic_work_sending(struct conn *conn)
 /* From now on protocol follows the connection, its state all zero. What it was before must have no requests. */
 void traffic_follow(struct conn *conn, const struct traffic_protocol *protocol);
 
-void traffic_settle_now(struct conn *conn, enum seg_protocol protocol);
+__attribute__((cold)) void traffic_settle_now(struct conn *conn, enum seg_protocol protocol);
 
 /* The protocol is certain: counts the connection and its bytes under it. Again changes nothing. */
 static inline void traffic_settle(struct conn *conn, enum seg_protocol protocol)
 {
-	if (!conn->is_settled)
+	if (__builtin_expect(!conn->is_settled, 0))
 		traffic_settle_now(conn, protocol);
 }
 
 /* The bytes fit no protocol. */
-void traffic_unclassified(struct conn *conn);
+__attribute__((cold)) void traffic_unclassified(struct conn *conn);
 
 /* From now on there are only bytes, of the stream that endpoint opened (REQUEST_NO_ENDPOINT: of nothing known). */
 void traffic_follow_bytes(struct conn *conn, uint32_t endpoint, uint64_t now_ns);
@@ -241,7 +230,7 @@ static inline uint64_t traffic_request_number(const struct conn *conn, const str
 /* Whose work a request is: its own, or, asked by the program, that for which it was asked. */
 static inline struct work traffic_work_of(const struct conn *conn, const struct request *request)
 {
-	if (conn->is_client)
+	if (__builtin_expect(conn->is_client, 0))
 		return request->behalf;
 	return (struct work){ request->endpoint, traffic_request_number(conn, request) };
 }
@@ -275,12 +264,41 @@ struct traffic_outcome {
 };
 
 /* The status of its answer is known, before its end: a route that was a candidate is one now, or is none. */
-void traffic_settle_endpoint(struct conn *conn, struct request *request, uint16_t status, struct traffic_call *call);
+__attribute__((cold)) void traffic_settle_endpoint(struct conn *conn, struct request *request, uint16_t status, struct traffic_call *call);
 
 static inline void traffic_answer_begins(struct conn *conn, struct request *request, uint16_t status, struct traffic_call *call)
 {
 	if (request->candidate)
 		traffic_settle_endpoint(conn, request, status, call);
+}
+
+/* For a protocol's show_work: whose it is to pass bytes of the client (WORK_NONE: not known), and bytes of the server (WORK_NONE:
+ * as before). With TRAFFIC_WORK_WEAK in endpoint: as before if that was a request. */
+static inline void traffic_show_work(struct conn *conn, struct work asking, struct work answering)
+{
+	struct work sending = answering;
+
+	if (__builtin_expect(conn->is_client, 0)) {
+		asking = answering;
+		sending = conn->behalf;
+		sending.endpoint |= TRAFFIC_WORK_WEAK; /* leaves WORK_PENDING what it is */
+	}
+	atomic_store_explicit(&conn->receiving_endpoint, asking.endpoint, memory_order_relaxed);
+	atomic_store_explicit(&conn->receiving_request, asking.request, memory_order_relaxed);
+	atomic_store_explicit(&conn->sending_endpoint, sending.endpoint, memory_order_relaxed);
+	atomic_store_explicit(&conn->sending_request, sending.request, memory_order_relaxed);
+}
+
+/* Whose turn it is, NULL = nobody's. */
+static inline struct work traffic_work_of_turn(const struct conn *conn, const struct request *request)
+{
+	return request ? traffic_work_of(conn, request) : WORK_NONE;
+}
+
+/* Where a program that serves answers for one request of a batch, which stands for all; oldest as in show_work. */
+static inline struct work traffic_work_of_batch(const struct conn *conn, const struct request *oldest, struct work drawn)
+{
+	return oldest && !conn->is_client ? drawn : traffic_work_of_turn(conn, oldest);
 }
 
 /* count requests, request and so many copies less one that follow it, are over at once, alike. */
@@ -294,8 +312,18 @@ static inline void traffic_finish(struct conn *conn, struct request *request, co
 	traffic_finish_copies(conn, request, outcome, 1, call);
 }
 
+static inline bool traffic_has_bodies(const struct conn *conn, const struct request *request)
+{
+	return !conn->is_client && seg.endpoints[request->endpoint].protocol == SEG_PROTOCOL_HTTP;
+}
+
 /* It is answered and read: counts its body, and gives back what it holds besides its place. */
-void traffic_retire(struct conn *conn, struct request *request);
+static inline void traffic_retire(struct conn *conn, struct request *request)
+{
+	if (traffic_has_bodies(conn, request))
+		observe_request_body(request->endpoint, request->body_bytes);
+	request_drop_trace(request); /* which came after its answer, if there is one */
+}
 
 /* request will not be counted: gives back what it holds besides its place. Its gauges are the caller's. */
 void traffic_drop(struct conn *conn, struct request *request);

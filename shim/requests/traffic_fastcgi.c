@@ -370,21 +370,20 @@ static void fastcgi_forget(struct conn *conn)
 		remove_open(conn, state_of(conn)->oldest);
 }
 
-static struct work fastcgi_work_asking(struct conn *conn)
+static struct work work_of(const struct conn *conn, const struct open_request *open)
 {
-	struct open_request *reading = NULL;
-
-	for (struct open_request *open = state_of(conn)->oldest; open; open = open->newer)
-		if (open->has_head && !open->request->is_read)
-			reading = open;
-	return reading ? traffic_work_of(conn, reading->request) : WORK_NONE;
+	return open ? traffic_work_of(conn, open->request) : WORK_NONE;
 }
 
-static struct work fastcgi_work_answering(struct conn *conn)
+static void fastcgi_show_work(struct conn *conn, const struct request *unused)
 {
-	const struct open_request *oldest = state_of(conn)->oldest;
+	const struct open_request *oldest = state_of(conn)->oldest, *reading = NULL;
 
-	return oldest && oldest->has_head ? traffic_work_of(conn, oldest->request) : WORK_NONE;
+	(void)unused;
+	for (const struct open_request *open = oldest; open; open = open->newer)
+		if (open->has_head && !open->request->is_read)
+			reading = open;
+	traffic_show_work(conn, work_of(conn, reading), work_of(conn, oldest && oldest->has_head ? oldest : NULL));
 }
 
 const struct traffic_protocol traffic_fastcgi = {
@@ -395,6 +394,5 @@ const struct traffic_protocol traffic_fastcgi = {
 	.answered_unseen = fastcgi_answered_unseen,
 	.end = fastcgi_end,
 	.forget = fastcgi_forget,
-	.work_asking = fastcgi_work_asking,
-	.work_answering = fastcgi_work_answering,
+	.show_work = fastcgi_show_work,
 };

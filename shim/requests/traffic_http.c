@@ -154,7 +154,7 @@ static void return_idle_carry(struct http1 *http)
 		traffic_carry_give(http);
 }
 
-static void read_requests(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+static __attribute__((noinline)) void read_requests(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
 	struct reading reading = { .bytes = bytes, .n = n };
 	bool is_known, goes_on = true;
@@ -279,7 +279,7 @@ static enum seg_error error_of(const struct conn *conn, const struct request *re
 	return request->is_broken || is_refused ? SEG_ERROR_PARSE : SEG_ERROR_NONE;
 }
 
-static void on_response_end(struct conn *conn, struct traffic_call *call)
+static inline void on_response_end(struct conn *conn, struct traffic_call *call)
 {
 	struct http1 *response = &conn->http.response;
 	struct request *request = unanswered(conn);
@@ -359,7 +359,7 @@ static bool on_response_event(struct conn *conn, enum http1_event event, struct 
 	return conn->as == &traffic_http;
 }
 
-static void read_responses(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
+static __attribute__((noinline)) void read_responses(struct conn *conn, const char *bytes, size_t n, struct traffic_call *call)
 {
 	struct reading reading = { .bytes = bytes, .n = n };
 	bool is_known, goes_on = true;
@@ -482,9 +482,9 @@ static void http_forget(struct conn *conn)
 	traffic_carry_give(&conn->http.response);
 }
 
-static struct traffic_turns http_turns(struct conn *conn)
+static void http_show_work(struct conn *conn, const struct request *oldest)
 {
-	return (struct traffic_turns){ conn->http.reading, unanswered(conn) };
+	traffic_show_work(conn, traffic_work_of_turn(conn, conn->http.reading), traffic_work_of_turn(conn, oldest));
 }
 
 static const struct traffic_protocol traffic_http = {
@@ -496,7 +496,7 @@ static const struct traffic_protocol traffic_http = {
 	.answered_all = http_answered_all,
 	.end = http_end,
 	.forget = http_forget,
-	.turns = http_turns,
+	.show_work = http_show_work,
 };
 
 /* The parser has read a first line, perhaps into its carry, and goes on from there. */

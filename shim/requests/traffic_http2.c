@@ -35,8 +35,8 @@ struct stream {
 	struct request request;
 	uint64_t response_bytes;
 	uint32_t reader;         /* tid of the thread that received its head */
-	uint32_t listing;
-	uint32_t last_listing;   /* of the stream that it was before */
+	struct seg_connection *listing;      /* NULL = none */
+	struct seg_connection *last_listing; /* of the stream that it was before */
 	uint16_t status;         /* :status, 0 = not yet */
 	uint8_t grpc_status;     /* HTTP2_GRPC_STATUS_NONE = not yet */
 	bool has_head;
@@ -212,7 +212,7 @@ static struct stream *stream_add(struct http2_conn *http, uint32_t id)
 
 	if (!stream)
 		return NULL;
-	uint32_t last_listing = stream->last_listing;
+	struct seg_connection *last_listing = stream->last_listing;
 	pool_clear(&streams, stream);
 	stream->id = id;
 	stream->last_listing = last_listing;
@@ -249,7 +249,7 @@ static void stream_list(struct conn *conn, struct stream *stream)
 {
 	stream->listing = listing_claim_again(stream->last_listing, SEG_CONNECTION_STREAM, conn->fd, stream->request.begin_ns);
 	stream->last_listing = stream->listing;
-	struct seg_connection *entry = listing_entry(stream->listing);
+	struct seg_connection *entry = stream->listing;
 	if (!entry)
 		return;
 	atomic_store_explicit(&entry->protocol, stream->request.is_rpc ? SEG_PROTOCOL_GRPC : SEG_PROTOCOL_HTTP2,
@@ -310,7 +310,7 @@ static void http2_forget(struct conn *conn)
 	struct http2_conn *http = state_of(conn);
 
 	while (http->oldest) {
-		http->oldest->listing = LISTING_NONE; /* given back with the gauges, or another process's */
+		http->oldest->listing = NULL; /* given back with the gauges, or another process's */
 		stream_remove(conn, http->oldest);
 	}
 	spares_give_back(http);
@@ -342,7 +342,7 @@ static void http2_move_gauges(struct conn *conn, int direction)
 		traffic_move_gauges(conn, &stream->request, direction);
 		if (direction < 0)
 			listing_release(stream->listing);
-		stream->listing = LISTING_NONE;
+		stream->listing = NULL;
 		if (direction > 0 && stream->has_head && !stream->request.is_answered)
 			stream_list(conn, stream);
 	}
@@ -416,7 +416,7 @@ static void finish(struct conn *conn, struct stream *stream, uint16_t status, en
 	}, call);
 	state_of(conn)->unanswered_count--;
 	listing_release(stream->listing);
-	stream->listing = LISTING_NONE;
+	stream->listing = NULL;
 }
 
 /* Answered, and its request is over, too. */
@@ -541,22 +541,16 @@ static struct stream *half_passed(struct http2_conn *http, const struct http2 *s
 	}
 }
 
-static struct work http2_work_asking(struct conn *conn)
+static void http2_show_work(struct conn *conn, const struct request *oldest)
 {
 	struct http2_conn *http = state_of(conn);
+	struct stream *answered = half_passed(http, &http->answered);
 
-	return work_of(conn, half_passed(http, &http->asked));
-}
-
-static struct work http2_work_answering(struct conn *conn)
-{
-	struct http2_conn *http = state_of(conn);
-	struct stream *stream = half_passed(http, &http->answered);
-
-	if (!stream && http->unanswered_count == 1)
-		for (stream = http->newest; stream->request.is_answered; stream = stream->older)
+	(void)oldest;
+	if (!answered && http->unanswered_count == 1)
+		for (answered = http->newest; answered->request.is_answered; answered = answered->older)
 			;
-	return work_of(conn, stream);
+	traffic_show_work(conn, work_of(conn, half_passed(http, &http->asked)), work_of(conn, answered));
 }
 
 /* what the client asks */
@@ -990,8 +984,7 @@ const struct traffic_protocol traffic_http2 = {
 	.call_end = http2_call_end,
 	.end = http2_end_all,
 	.forget = http2_forget,
-	.work_asking = http2_work_asking,
-	.work_answering = http2_work_answering,
+	.show_work = http2_show_work,
 	.move_gauges = http2_move_gauges,
 };
 

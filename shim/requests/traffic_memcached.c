@@ -316,18 +316,11 @@ static void memcached_end(struct conn *conn, enum seg_error error, struct traffi
 	finish_all(conn, error, call);
 }
 
-static struct work memcached_work_asking(struct conn *conn)
+static void memcached_show_work(struct conn *conn, const struct request *oldest)
 {
-	return state_of(conn)->half_work;
-}
+	const struct memcached_conn *state = state_of(conn);
 
-static struct work memcached_work_answering(struct conn *conn)
-{
-	struct request *request = request_oldest(&conn->queue);
-
-	if (!request)
-		return WORK_NONE;
-	return conn->is_client ? traffic_work_of(conn, request) : state_of(conn)->work;
+	traffic_show_work(conn, state->half_work, traffic_work_of_batch(conn, oldest, state->work));
 }
 
 const struct traffic_protocol traffic_memcached = {
@@ -336,6 +329,5 @@ const struct traffic_protocol traffic_memcached = {
 	.answered = memcached_answered,
 	.answered_unseen = memcached_answered_unseen,
 	.end = memcached_end,
-	.work_asking = memcached_work_asking,
-	.work_answering = memcached_work_answering,
+	.show_work = memcached_show_work,
 };

@@ -441,26 +441,22 @@ static void mysql_forget(struct conn *conn)
 	state->prepared = NULL;
 }
 
-static struct work mysql_work_asking(struct conn *conn)
+/* Whose it is to receive more of the client; oldest: as in show_work. */
+static struct work work_asking(const struct conn *conn, const struct state *state, const struct request *oldest)
 {
-	struct state *state = state_of(conn);
-	struct request *request = request_oldest(&conn->queue);
-
 	if (state->half_endpoint)
 		return (struct work){ state->half_endpoint, 0 };
 	/* Passwords and a file belong to a request that was read before. */
-	if (request && (state->is_file || is_connect(request)))
-		return traffic_work_of(conn, request);
+	if (oldest && (state->is_file || is_connect(oldest)))
+		return traffic_work_of(conn, oldest);
 	return WORK_NONE;
 }
 
-static struct work mysql_work_answering(struct conn *conn)
+static void mysql_show_work(struct conn *conn, const struct request *oldest)
 {
-	struct request *request = request_oldest(&conn->queue);
+	const struct state *state = state_of(conn);
 
-	if (!request)
-		return WORK_NONE;
-	return conn->is_client ? traffic_work_of(conn, request) : state_of(conn)->work;
+	traffic_show_work(conn, work_asking(conn, state, oldest), traffic_work_of_batch(conn, oldest, state->work));
 }
 
 const struct traffic_protocol traffic_mysql = {
@@ -469,6 +465,5 @@ const struct traffic_protocol traffic_mysql = {
 	.answered = mysql_answered,
 	.end = mysql_end,
 	.forget = mysql_forget,
-	.work_asking = mysql_work_asking,
-	.work_answering = mysql_work_answering,
+	.show_work = mysql_show_work,
 };

@@ -384,18 +384,9 @@ static bool redis_answered_unseen(struct conn *conn, size_t n, struct traffic_ca
 	return resp_skip_reply(&conn->redis.reply, n);
 }
 
-static struct work redis_work_asking(struct conn *conn)
+static void redis_show_work(struct conn *conn, const struct request *oldest)
 {
-	return conn->redis.half_work;
-}
-
-static struct work redis_work_answering(struct conn *conn)
-{
-	struct request *request = request_oldest(&conn->queue);
-
-	if (!request)
-		return WORK_NONE;
-	return conn->is_client ? traffic_work_of(conn, request) : conn->redis.work;
+	traffic_show_work(conn, conn->redis.half_work, traffic_work_of_batch(conn, oldest, conn->redis.work));
 }
 
 static const struct traffic_protocol traffic_redis = {
@@ -404,7 +395,6 @@ static const struct traffic_protocol traffic_redis = {
 	.answered = redis_answered,
 	.answered_unseen = redis_answered_unseen,
 	.end = redis_end,
-	.work_asking = redis_work_asking,
-	.work_answering = redis_work_answering,
+	.show_work = redis_show_work,
 	.move_gauges = redis_move_gauges,
 };

@@ -7,6 +7,7 @@
  */
 #include "disposition.h"
 
+#include "../base/hot.h"
 #include "deputy.h"
 #include "restart.h"
 
@@ -33,7 +34,7 @@ struct kept {
 
 static struct kept kept_prof = { .next = 1 }, kept_deputy = { .next = 1 };
 
-_Atomic bool disposition_is_shared;
+HOT_DATA _Atomic bool disposition_is_shared;
 
 static siginfo_t letters[LETTERS];
 static _Atomic uint32_t next_letter;

@@ -1,6 +1,7 @@
 #include "pulse.h"
 
 #include "../base/clock.h"
+#include "../base/hot.h"
 
 #include <fcntl.h>
 #include <time.h>
@@ -14,7 +15,7 @@ enum { PERF_RECORD_BYTES = 16 }; /* header and instruction pointer: perf.c asks 
 
 __thread struct pulse pulse __attribute__((tls_model("initial-exec")));
 char pulse_cookies[PULSE_HZ_MAX + 1];
-_Atomic bool pulse_is_given_up;
+HOT_DATA _Atomic bool pulse_is_given_up;
 
 static uint32_t hz_of_timer(const siginfo_t *info)
 {

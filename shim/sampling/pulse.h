@@ -68,7 +68,9 @@ static inline uint32_t pulse_rate(void)
 {
 	uint32_t hz = atomic_load_explicit(&seg.head->hz_now, memory_order_relaxed);
 
-	return hz <= PULSE_HZ_MAX && !atomic_load_explicit(&pulse_is_given_up, memory_order_relaxed) ? hz : 0;
+	if (__builtin_expect(hz > PULSE_HZ_MAX || atomic_load_explicit(&pulse_is_given_up, memory_order_relaxed), 0))
+		return 0;
+	return hz;
 }
 
 /* The rate in force, or the clock, is another than what the thread follows: sampling_follow is to be called. */

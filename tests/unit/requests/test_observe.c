@@ -4,6 +4,7 @@
 
 #include "../../../exporter/serve/reset.h"
 #include "../../../exporter/snapshot.h"
+#include "../../../shim/requests/endpoint.h"
 #include "../../../shim/requests/observe.h"
 #include "../../../shim/setup/process.h"
 #include "../run.h"
@@ -116,6 +117,82 @@ START_TEST(a_thread_owns_a_shard_from_its_first_observation_until_it_detaches)
 	thread_detach();
 	ck_assert_uint_eq(owned_shards(), 0);
 	assert_read(3);
+}
+END_TEST
+
+static void observe_as(uint32_t endpoint, uint16_t status, uint32_t count)
+{
+	struct observation seen = { .endpoint = endpoint, .status = status, .duration_ns = DURATION_NS };
+	struct observe_run run = { 0 };
+
+	observe_run_add(&run, &seen, count);
+	observe_first_byte(&run, endpoint, DURATION_NS, FIRST_BYTE_NS, count);
+	observe_run_flush(&run);
+	observe_response_body(endpoint, RESPONSE_BYTES);
+	observe_request_body(endpoint, REQUEST_BYTES);
+}
+
+/* One of each, and the numbers of the first come when the second was counted last. */
+static void observe_both(uint32_t first, uint32_t second)
+{
+	struct observation seen[] = { { .endpoint = first, .status = 200, .duration_ns = DURATION_NS },
+				      { .endpoint = second, .status = 200, .duration_ns = DURATION_NS } };
+	struct observe_run runs[2] = { 0 };
+
+	for (int i = 0; i < 2; i++)
+		observe_run_add(&runs[i], &seen[i], 1);
+	for (int i = 0; i < 2; i++) {
+		observe_run_flush(&runs[i]);
+		observe_first_byte(&runs[i], seen[i].endpoint, DURATION_NS, FIRST_BYTE_NS, 1);
+		observe_response_body(seen[i].endpoint, RESPONSE_BYTES);
+		observe_request_body(seen[i].endpoint, REQUEST_BYTES);
+	}
+}
+
+static void assert_counted(uint32_t endpoint, uint16_t status, uint64_t count)
+{
+	struct snapshot *snapshot = snapshot_take(&seg);
+	uint64_t found = 0;
+
+	for (uint32_t i = 0; i < snapshot->series_count; i++)
+		if (snapshot->series[i].endpoint == endpoint && snapshot->series[i].status == status)
+			found += snapshot->series[i].count;
+	ck_assert_uint_eq(found, count);
+	snapshot_free(snapshot);
+}
+
+/* Of two endpoints, two label sets of the one, and a shard that was given back and is had again, or another. */
+START_TEST(where_a_label_set_was_counted_last_serves_no_other_one_and_no_other_shard)
+{
+	const uint32_t a = SEG_ENDPOINT_OTHER, b = endpoint_of_operation(SEG_PROTOCOL_REDIS, 1, "GET");
+
+	for (uint32_t turn = 0; turn < 3; turn++) {
+		for (uint32_t i = 0; i < 5; i++) {
+			observe_as(a, 200, 1);
+			observe_as(a, 500, 2);
+			observe_as(b, 200, 4);
+			observe_as(b, 200, 4);
+			observe_as(a, 500, 2);
+			observe_both(a, b);
+		}
+		uint32_t before = self.shard;
+		thread_detach();
+		/* In the last turn but one its shard becomes another's. */
+		if (turn == 1)
+			ck_assert(atomic_compare_exchange_strong(&seg.head->shard_owners[thread_shard_index(before)], &(uint64_t){ 0 }, 1));
+		thread_attach();
+	}
+	assert_counted(a, 200, 30);
+	assert_counted(a, 500, 60);
+	assert_counted(b, 200, 135);
+	struct snapshot *snapshot = snapshot_take(&seg);
+	ck_assert_uint_eq(sum_of(snapshot->endpoints[a].first_byte_buckets, SEG_BOUNDS_MAX + 1), 90);
+	ck_assert_uint_eq(sum_of(snapshot->endpoints[b].first_byte_buckets, SEG_BOUNDS_MAX + 1), 135);
+	ck_assert_uint_eq(snapshot->endpoints[a].response_sum_bytes, 60 * RESPONSE_BYTES);
+	ck_assert_uint_eq(snapshot->endpoints[b].request_sum_bytes, 45 * REQUEST_BYTES);
+	ck_assert_uint_eq(held(seg.shards_shared, seg.shards_shared + 1), 150);
+	ck_assert_uint_eq(held(seg.shards_shared + 1, seg.shards_shared + 2), 75);
+	snapshot_free(snapshot);
 }
 END_TEST
 
@@ -415,6 +492,7 @@ int main(void)
 	tcase_add_checked_fixture(tcase, set_up, NULL);
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, a_thread_owns_a_shard_from_its_first_observation_until_it_detaches);
+	tcase_add_test(tcase, where_a_label_set_was_counted_last_serves_no_other_one_and_no_other_shard);
 	tcase_add_test(tcase, the_next_owner_of_a_shard_goes_on_where_the_one_before_ended);
 	tcase_add_test(tcase, two_threads_at_once_own_two_shards);
 	tcase_add_test(tcase, who_finds_no_shard_shares_one_and_asks_again_now_and_then);

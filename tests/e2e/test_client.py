@@ -122,7 +122,8 @@ PATHS = ["/hello", "/users/7", "/empty", "/moved", "/missing", "/broken", "/away
 
 def check_against_upstream(scene, upstream, proxy, count):
     logged = upstream.logged(count)
-    metrics = proxy.metrics_with(count)
+    # An answer is counted as served when it was sent on, which is after it was counted as asked for.
+    metrics = proxy.program.metrics_when(lambda metrics: min(metrics.sum(ASKED), metrics.sum(SERVED)) >= count, 10)
     scene.equal("requests in the upstream's log", len(logged), count)
     scene.equal("requests asked by method, peer and status", asked_by(metrics, *PEER_LABELS), counts(logged, upstream.port))
     scene.equal("requests served", int(metrics.sum(SERVED)), count)

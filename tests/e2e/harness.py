@@ -15,6 +15,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -372,6 +373,16 @@ class Scene:
             file.write(text if isinstance(text, bytes) else text.encode())
         os.chmod(path, mode)
         return path
+
+    def limited_user(self, user, limit, amount):
+        """A preexec, by which the program is that user's, who is allowed so much of limit (resource.RLIMIT_...) in all."""
+        os.chown(self.session_dir, user, user)
+
+        def become():
+            resource.setrlimit(limit, (amount, amount))
+            os.setgid(user)
+            os.setuid(user)
+        return become
 
     def plain_environment(self):
         """The caller's environment without anything of profshim's, and without what meson adds for its tests."""

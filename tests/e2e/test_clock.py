@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """The sampling clock: its weights are CPU time, of every thread, at every rate, whatever the program does."""
 import http.client
-import os
 import re
 import resource
 import subprocess
@@ -210,13 +209,7 @@ def a_budget_lowers_the_rate_and_leaves_the_sums_alone(scene):
 @test
 def without_timers_the_rest_goes_on(scene):
     uid, allowed = 54321, 4
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_SIGPENDING, (allowed, allowed))
-        os.setgid(uid)
-        os.setuid(uid)
-    os.chown(scene.session_dir, uid, uid)
-    threads = Threads(scene, "equal", 1, preexec=limit)
+    threads = Threads(scene, "equal", 1, preexec=scene.limited_user(uid, resource.RLIMIT_SIGPENDING, allowed))
     scene.equal("threads without a timer", threads.itself["sampling"]["threads_without_timer"], 9 - allowed)
     scene.equal("the same in the metrics", threads.metrics.sum("profshim_timers_failed_total"), 9 - allowed)
     lines = [line for line in threads.program.stderr().splitlines() if "no CPU timer" in line]

@@ -421,12 +421,7 @@ print(len(pieces) %s)
 @test
 def timers_and_queued_signals_have_the_room_that_they_would_have(scene):
     user, places = 54322, 6
-
-    def prepare():
-        resource.setrlimit(resource.RLIMIT_SIGPENDING, (places, places))
-        os.setgid(user)
-        os.setuid(user)
-    os.chown(scene.session_dir, user, user)
+    prepare = scene.limited_user(user, resource.RLIMIT_SIGPENDING, places)
     found = "timers %d EAGAIN\nsignals %d EAGAIN\n" % (places, places)
     for shim in (False, True):
         result = scene.run([own_server("pending_places"), "4"], shim=shim, preexec=prepare, **({"hz": 997} if shim else {}))

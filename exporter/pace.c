@@ -1,5 +1,7 @@
 #include "pace.h"
 
+#include "../shim/segment/kernel_clock.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -20,14 +22,6 @@ static struct {
 	uint64_t began_ns;     /* to work, after the last pause */
 } pace;
 
-static uint64_t clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 void pace_begin(bool (*is_to_end)(void))
 {
 	pace.owner = pthread_self();
@@ -35,7 +29,7 @@ void pace_begin(bool (*is_to_end)(void))
 	pace.must_hurry = false;
 	pace.steps = 0;
 	pace.pauses = 0;
-	pace.began_ns = clock_ns();
+	pace.began_ns = kernel_clock_ns(CLOCK_MONOTONIC);
 	atomic_store_explicit(&pace.is_on, true, memory_order_release);
 }
 
@@ -45,7 +39,7 @@ static void pause_work(void)
 	if (pace.pauses % PAUSES_BLIND == 0)
 		pace.must_hurry = pace.is_to_end();
 	clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
-	pace.began_ns = clock_ns();
+	pace.began_ns = kernel_clock_ns(CLOCK_MONOTONIC);
 }
 
 static bool is_ours(void)
@@ -55,7 +49,7 @@ static bool is_ours(void)
 
 void pace_point(void)
 {
-	if (is_ours() && !pace.must_hurry && clock_ns() - pace.began_ns >= WORK_NS)
+	if (is_ours() && !pace.must_hurry && kernel_clock_ns(CLOCK_MONOTONIC) - pace.began_ns >= WORK_NS)
 		pause_work();
 }
 

@@ -5,6 +5,8 @@
  */
 #include "process_usage.h"
 
+#include "../shim/segment/kernel_clock.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +16,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define NS_PER_SECOND 1000000000ULL
@@ -108,21 +109,13 @@ bool process_is_running(pid_t pid, uint64_t since_boot_ns)
 	return !since_boot_ns || ns_of_ticks(fields.start_ticks) <= since_boot_ns;
 }
 
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
-}
-
 /* Asked once: the difference of the two clocks trembles by microseconds, and a start time must not. */
 static uint64_t booted_real_ns(void)
 {
 	static _Atomic uint64_t booted_ns;
 
 	if (!booted_ns)
-		booted_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_BOOTTIME);
+		booted_ns = kernel_clock_ns(CLOCK_REALTIME) - kernel_clock_ns(CLOCK_BOOTTIME);
 	return booted_ns;
 }
 

@@ -4,6 +4,7 @@
  */
 #include "snapshot.h"
 
+#include "../shim/segment/kernel_clock.h"
 #include "pace.h"
 #include "process_usage.h"
 #include "snapshot_requests.h"
@@ -242,11 +243,9 @@ static uint64_t since(uint64_t later_ns, uint64_t earlier_ns)
  * last. */
 static void time_find(struct snapshot *snapshot, bool is_any_running, uint64_t changed_real_ns)
 {
-	struct timespec now;
 	uint64_t created = snapshot->created_mono_ns;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	snapshot->taken_mono_ns = (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+	snapshot->taken_mono_ns = kernel_clock_ns(CLOCK_MONOTONIC);
 	if (!is_any_running && snapshot->ended_mono_ns)
 		snapshot->taken_mono_ns = snapshot->ended_mono_ns;
 	else if (!is_any_running && snapshot->heartbeat_mono_ns > created)

@@ -1,5 +1,6 @@
 /* profshim ls - the sessions of this user, living and dead. */
 #include "../snapshot.h"
+#include "../../shim/segment/kernel_clock.h"
 #include "../strbuf.h"
 #include "command.h"
 #include "sessions.h"
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { COLUMNS = 7, CELL_BYTES = SEG_TEXT_BYTES };
 
@@ -36,10 +36,7 @@ static void set_clean(char cell[static CELL_BYTES], const char *text)
 
 static void set_age(char cell[static CELL_BYTES], uint64_t created_real_ns)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	uint64_t now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	uint64_t now_ns = kernel_clock_ns(CLOCK_REALTIME);
 	uint64_t age_s = now_ns > created_real_ns ? (now_ns - created_real_ns) / 1000000000u : 0;
 
 	if (age_s < 60)

@@ -22,6 +22,7 @@
  */
 #include "http.h"
 
+#include "../../shim/segment/kernel_clock.h"
 #include "../pace.h"
 #include "gzip.h"
 #include "host.h"
@@ -38,7 +39,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -101,14 +101,6 @@ struct http {
 
 /* Whose daemon is running on this thread; how the panic handler tells our thread from the program's own. */
 static __thread struct http *running;
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static uint64_t seconds_ns(uint64_t seconds)
 {
@@ -247,7 +239,7 @@ static enum MHD_Result begin_wait(struct http *http, struct MHD_Connection *conn
 	if (!exchange->earlier)
 		return queue_busy(http, connection, &exchange->route, "There is not enough memory for this answer.");
 	http->waiter_count++;
-	return suspend(connection, exchange, now_ns() + seconds_ns(exchange->route.params.seconds));
+	return suspend(connection, exchange, kernel_clock_ns(CLOCK_MONOTONIC) + seconds_ns(exchange->route.params.seconds));
 }
 
 /* What takes more than a moment is done for one client a turn, in the order in which they asked: so the loop's housekeeping
@@ -264,7 +256,7 @@ static bool is_its_turn(struct http *http, struct exchange *exchange)
 static enum MHD_Result stand_in_line(struct http *http, struct MHD_Connection *connection, struct exchange *exchange)
 {
 	http->has_line = exchange->is_in_line = true;
-	return suspend(connection, exchange, now_ns());
+	return suspend(connection, exchange, kernel_clock_ns(CLOCK_MONOTONIC));
 }
 
 static enum MHD_Result answer(struct http *http, struct MHD_Connection *connection, struct exchange *exchange)
@@ -383,7 +375,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 	if (is_new) {
 		client->exchange = new_exchange(http, connection, method, path, version);
 		client->has_asked = true;
-		client->since_ns = now_ns();
+		client->since_ns = kernel_clock_ns(CLOCK_MONOTONIC);
 		*request_context = client->exchange;
 		if (!client->exchange)
 			return MHD_NO;
@@ -407,7 +399,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
 	*request_context = NULL;
 	if (client) {
 		client->exchange = NULL;
-		client->since_ns = now_ns();
+		client->since_ns = kernel_clock_ns(CLOCK_MONOTONIC);
 	}
 }
 
@@ -422,7 +414,7 @@ static void add_client(struct http *http, struct MHD_Connection *connection, voi
 	if (!client)
 		return; /* its requests will be refused */
 	*client = (struct client){ .next = http->clients, .place = &http->clients, .http = http, .connection = connection,
-		                   .fd = info->connect_fd, .inode = socket_inode(info->connect_fd), .since_ns = now_ns() };
+		                   .fd = info->connect_fd, .inode = socket_inode(info->connect_fd), .since_ns = kernel_clock_ns(CLOCK_MONOTONIC) };
 	if (client->next)
 		client->next->place = &client->next;
 	http->clients = client;
@@ -462,7 +454,7 @@ static void evict_idle(struct http *http)
 	for (struct client *client = http->clients; client; client = client->next)
 		if (!client->exchange && !client->is_hung_up && (!oldest || client->since_ns < oldest->since_ns))
 			oldest = client;
-	if (!oldest || now_ns() - oldest->since_ns <= seconds_ns(EVICTABLE_SECONDS))
+	if (!oldest || kernel_clock_ns(CLOCK_MONOTONIC) - oldest->since_ns <= seconds_ns(EVICTABLE_SECONDS))
 		return;
 	host_count(http->host, SEG_COUNTER_HTTP_BUSY, 1);
 	shutdown(oldest->fd, SHUT_RDWR);
@@ -547,7 +539,7 @@ static void call_next(struct http *http)
 	if (!next)
 		return;
 	next->exchange->has_turn = true;
-	resume(next, now_ns());
+	resume(next, kernel_clock_ns(CLOCK_MONOTONIC));
 }
 
 static unsigned patience_seconds(const struct client *client)
@@ -579,7 +571,7 @@ static bool is_over(const struct client *client, uint64_t now)
 
 static void watch_clients(struct http *http)
 {
-	uint64_t now = now_ns();
+	uint64_t now = kernel_clock_ns(CLOCK_MONOTONIC);
 
 	for (struct client *client = http->clients; client; client = client->next) {
 		if (client->exchange && client->exchange->is_waiting)
@@ -796,7 +788,7 @@ static void resume_waiters(struct http *http)
 		if (!client->exchange || !client->exchange->is_waiting)
 			continue;
 		client->exchange->is_gone = true;
-		resume(client, now_ns());
+		resume(client, kernel_clock_ns(CLOCK_MONOTONIC));
 	}
 }
 

@@ -9,7 +9,7 @@
  */
 #include "reset.h"
 
-#include <time.h>
+#include "../../shim/segment/kernel_clock.h"
 
 static void clear(_Atomic uint64_t *counter)
 {
@@ -155,7 +155,6 @@ static void take_baseline(const struct seg_view *seg)
 void reset_session(const struct seg_view *seg)
 {
 	struct segment *head = seg->head;
-	struct timespec now;
 
 	atomic_fetch_or(&head->resets, 1); /* odd already: a server died at it */
 	/* Samples are added to an endpoint first and to a cell then. Cleared the other way round, what is on its way meanwhile
@@ -166,8 +165,7 @@ void reset_session(const struct seg_view *seg)
 	reset_series(seg);
 	reset_endpoints(seg);
 	take_baseline(seg);
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	atomic_store_explicit(&head->reset_mono_ns, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec, memory_order_relaxed);
+	atomic_store_explicit(&head->reset_mono_ns, kernel_clock_ns(CLOCK_MONOTONIC), memory_order_relaxed);
 	atomic_fetch_add(&head->resets, 1);
 }
 

@@ -3,6 +3,7 @@
  * one poll, of EXPORTER_TICK_MS at most.
  */
 #include "../exporter.h"
+#include "../../shim/segment/kernel_clock.h"
 #include "../pace.h"
 #include "http.h"
 #include "reading.h"
@@ -16,7 +17,6 @@
 #include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -40,14 +40,6 @@ struct server {
 	uint64_t next_tick_ns;
 	uint64_t cpu_ns;         /* of this thread, when last accounted for */
 };
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* Writes report `number`, whatever it takes out of reading. 0 or -errno, which has been logged. */
 static int write_report(const struct exporter_host *host, struct reading *reading, uint32_t number)
@@ -97,7 +89,7 @@ static bool is_report_requested(const struct server *server)
  * was added. */
 static uint64_t account_cpu(struct server *server)
 {
-	uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID), since_ns = cpu_ns - server->cpu_ns;
+	uint64_t cpu_ns = kernel_clock_ns(CLOCK_THREAD_CPUTIME_ID), since_ns = cpu_ns - server->cpu_ns;
 
 	seg_table_mark(&server->host->seg.slots[SEG_TABLE_THREADS], 0);
 	atomic_fetch_add_explicit(&server->host->seg.threads[0].overhead_ns[SEG_PHASE_EXPORT], since_ns, memory_order_relaxed);
@@ -117,7 +109,7 @@ static void give_back_stack(void)
 /* The host's housekeeping, if it is time for it. False: stop serving. */
 static bool tick(struct server *server)
 {
-	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+	uint64_t now_ns = kernel_clock_ns(CLOCK_MONOTONIC);
 
 	if (now_ns < server->next_tick_ns)
 		return true;
@@ -131,7 +123,7 @@ static bool tick(struct server *server)
 /* False: clients had all that they may have for now. */
 static bool is_http_allowed(struct server *server)
 {
-	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+	uint64_t now_ns = kernel_clock_ns(CLOCK_MONOTONIC);
 
 	server->allowance_ns += (int64_t)((now_ns - server->allowed_at_ns) * SHARE_PCT / 100);
 	server->allowed_at_ns = now_ns;
@@ -144,7 +136,7 @@ static bool is_http_allowed(struct server *server)
 static void wait_for_work(struct server *server, int max_ms)
 {
 	struct pollfd fds[HTTP_POLL_FDS];
-	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+	uint64_t now_ns = kernel_clock_ns(CLOCK_MONOTONIC);
 	uint64_t left_ns = now_ns < server->next_tick_ns ? server->next_tick_ns - now_ns : 0;
 	int timeout_ms = (int)((left_ns + 999999) / 1000000);
 	unsigned fd_count = 0;
@@ -168,17 +160,17 @@ static void wait_for_work(struct server *server, int max_ms)
  * most, and on a machine that is short of them takes no larger part of what little the program gets. */
 static void serve_clients(struct server *server, int max_ms)
 {
-	uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	uint64_t cpu_ns = kernel_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 
 	wait_for_work(server, max_ms);
-	uint64_t woken_ns = clock_ns(CLOCK_MONOTONIC), slept_ns = 0;
+	uint64_t woken_ns = kernel_clock_ns(CLOCK_MONOTONIC), slept_ns = 0;
 	if (server->http && server->allowance_ns >= 0) {
 		pace_begin(server->host->is_to_end);
 		http_turn(server->http);
 		slept_ns = pace_end();
 	}
-	uint64_t took_ns = clock_ns(CLOCK_MONOTONIC) - woken_ns - slept_ns;
-	cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
+	uint64_t took_ns = kernel_clock_ns(CLOCK_MONOTONIC) - woken_ns - slept_ns;
+	cpu_ns = kernel_clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
 	if (took_ns > cpu_ns * SLOWEST)
 		took_ns = cpu_ns * SLOWEST;
 	server->allowance_ns -= (int64_t)(took_ns > cpu_ns ? took_ns : cpu_ns);
@@ -211,10 +203,11 @@ static void step_back(const struct exporter_host *host)
 
 int profshim_exporter_serve(const struct exporter_host *host)
 {
-	struct server server = { .host = host, .cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID),
-	                         .allowance_ns = BURST_MS * 1000000ll, .allowed_at_ns = clock_ns(CLOCK_MONOTONIC) };
+	struct server server = { .host = host, .cpu_ns = kernel_clock_ns(CLOCK_THREAD_CPUTIME_ID),
+	                         .allowance_ns = BURST_MS * 1000000ll, .allowed_at_ns = kernel_clock_ns(CLOCK_MONOTONIC) };
 	int result = reading_init(&server.reading, &host->seg);
 
+	kernel_clock_open();
 	if (result) {
 		host->log(SEG_LOG_ERROR, "not enough memory to serve");
 		return result;

@@ -4,6 +4,7 @@
  */
 #include "slow_log.h"
 
+#include "../../shim/segment/kernel_clock.h"
 #include "../view.h"
 #include "host.h"
 #include "sink.h"
@@ -12,7 +13,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -20,14 +20,6 @@ enum {
 	PATIENCE_MS = 1000,   /* a writer that takes longer than this for a few stores was killed */
 	HIGH_DESCRIPTOR = 960, /* out of the program's way, as setup/descriptors.h has it */
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 void slow_log_init(struct slow_log *ret_log, const struct exporter_host *host, const struct names *names)
 {
@@ -57,9 +49,9 @@ static bool is_given_up(struct slow_log *log, uint64_t ticket, bool is_end)
 		return true;
 	if (log->waits_for != ticket + 1) {
 		log->waits_for = ticket + 1;
-		log->waits_since_ns = now_ns();
+		log->waits_since_ns = kernel_clock_ns(CLOCK_MONOTONIC);
 	}
-	return now_ns() - log->waits_since_ns > PATIENCE_MS * 1000000ull;
+	return kernel_clock_ns(CLOCK_MONOTONIC) - log->waits_since_ns > PATIENCE_MS * 1000000ull;
 }
 
 /* Moves the log on from ticket. False: another did, and *ticket is where to now. */

@@ -3,6 +3,7 @@
  */
 #include "unwind_tables.h"
 
+#include "../../shim/segment/kernel_clock.h"
 #include "../../shim/segment/unwind.h"
 #include "../../symbolizer/unwind.h"
 #include "../../symbolizer/vdso.h"
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define BURST_NS 250000000ull /* 0.25 s: what a large program's libraries come to */
 #define REST_FACTOR 4
@@ -192,14 +192,6 @@ static bool take_pieces(const struct seg_view *seg, uint64_t bytes, uint32_t *re
 	return *ret_place <= count && wanted <= count - *ret_place;
 }
 
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static enum seg_unwind_state publish(const struct seg_view *seg, struct seg_unwind *entry, const struct rows *rows)
 {
 	if (!rows->count)
@@ -210,7 +202,7 @@ static enum seg_unwind_state publish(const struct seg_view *seg, struct seg_unwi
 	if (!take_pieces(seg, seg_unwind_bytes(entry->row_count, entry->block_count), &entry->place))
 		return SEG_UNWIND_FULL;
 	write_table(rows, entry, seg->unwind_arena[entry->place].bytes);
-	entry->ready_mono_ns = clock_ns(CLOCK_MONOTONIC);
+	entry->ready_mono_ns = kernel_clock_ns(CLOCK_MONOTONIC);
 	return SEG_UNWIND_READY;
 }
 
@@ -315,7 +307,7 @@ static bool is_wanted(const struct seg_view *seg)
 int unwind_tables_turn(struct unwind_tables *tables)
 {
 	const struct seg_view *seg = &tables->host->seg;
-	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+	uint64_t now_ns = kernel_clock_ns(CLOCK_MONOTONIC);
 
 	if (now_ns < tables->not_before_ns)
 		return (int)((tables->not_before_ns - now_ns) / 1000000) + 1;
@@ -324,12 +316,12 @@ int unwind_tables_turn(struct unwind_tables *tables)
 		tables->spent_ns = 0;
 		return -1;
 	}
-	uint64_t begin_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	uint64_t begin_ns = kernel_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	compile(tables, index);
-	uint64_t took_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin_ns;
+	uint64_t took_ns = kernel_clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin_ns;
 	tables->spent_ns += took_ns;
 	if (tables->spent_ns <= BURST_NS)
 		return 0;
-	tables->not_before_ns = clock_ns(CLOCK_MONOTONIC) + took_ns * REST_FACTOR;
+	tables->not_before_ns = kernel_clock_ns(CLOCK_MONOTONIC) + took_ns * REST_FACTOR;
 	return (int)(took_ns * REST_FACTOR / 1000000) + 1;
 }

@@ -4,12 +4,12 @@
  */
 #include "clock.h"
 
+#include "../segment/kernel_clock.h"
 #include "hot.h"
 
 #include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #if defined(__x86_64__)
 #include <x86intrin.h>
@@ -28,19 +28,6 @@ struct reading {
 static struct reading first;
 HOT_DATA struct clock_line clock_line;
 
-static uint64_t kernel_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-uint64_t clock_boot_ns(void)
-{
-	return kernel_ns(CLOCK_BOOTTIME);
-}
-
 #if defined(__x86_64__)
 
 /* Both clocks at one moment; false: we lost the core in between every time. */
@@ -48,7 +35,7 @@ static bool read_both(struct reading *ret_reading)
 {
 	for (int attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
 		uint64_t before = __rdtsc();
-		uint64_t ns = kernel_ns(CLOCK_MONOTONIC);
+		uint64_t ns = kernel_clock_ns(CLOCK_MONOTONIC);
 		uint64_t taken = __rdtsc() - before;
 		if (taken > READ_TICKS_MAX)
 			continue;
@@ -85,7 +72,7 @@ static uint64_t calibrate(void)
 	int expected = CLOCK_UNCALIBRATED;
 
 	if (!read_both(&now))
-		return kernel_ns(CLOCK_MONOTONIC);
+		return kernel_clock_ns(CLOCK_MONOTONIC);
 	if (now.ns - first.ns < CALIBRATE_NS || now.ticks <= first.ticks)
 		return now.ns;
 	if (!atomic_compare_exchange_strong_explicit(&clock_line.state, &expected, CLOCK_CALIBRATING, memory_order_relaxed, memory_order_relaxed))
@@ -101,7 +88,7 @@ uint64_t clock_now_slowly(void)
 {
 	int state = atomic_load_explicit(&clock_line.state, memory_order_acquire);
 
-	return state == CLOCK_UNCALIBRATED ? calibrate() : kernel_ns(CLOCK_MONOTONIC);
+	return state == CLOCK_UNCALIBRATED ? calibrate() : kernel_clock_ns(CLOCK_MONOTONIC);
 }
 
 #else
@@ -110,7 +97,7 @@ void clock_init(void) {}
 
 uint64_t clock_now_slowly(void)
 {
-	return kernel_ns(CLOCK_MONOTONIC);
+	return kernel_clock_ns(CLOCK_MONOTONIC);
 }
 
 #endif

@@ -2,7 +2,7 @@
 /* clock - CLOCK_MONOTONIC in nanoseconds at half of its price.
  * Context: signal.
  * Where the kernel itself keeps time by the TSC, a reading is one rdtsc and a multiplication; elsewhere, and until the
- * rate is known (the first 10 ms), it is clock_gettime. Both agree when the rate is
+ * rate is known (the first 10 ms), it is the kernel's clock. Both agree when the rate is
  * found, so they can be subtracted; later adjustments of CLOCK_MONOTONIC (NTP, below 500 ppm) are not followed.
  */
 #include <stdatomic.h>
@@ -18,7 +18,7 @@ extern struct clock_line {
 	uint64_t ns_per_tick_q32; /* 32.32 fixed point */
 } clock_line __attribute__((visibility("hidden")));
 
-/* Setup: finds out whether the TSC may be used. Without it clock_now_ns works too, by clock_gettime. */
+/* Setup: finds out whether the TSC may be used. Without it clock_now_ns works too, by kernel_clock_ns. */
 void clock_init(void);
 
 uint64_t clock_now_slowly(void);
@@ -34,6 +34,3 @@ static inline uint64_t clock_now_ns(void)
 #endif
 	return clock_now_slowly();
 }
-
-/* CLOCK_BOOTTIME, for comparison with the start times in /proc. */
-uint64_t clock_boot_ns(void);

@@ -1,9 +1,9 @@
 #include "observe.h"
 
+#include "../segment/kernel_clock.h"
 #include "endpoint.h"
 
 #include <string.h>
-#include <time.h>
 
 #define NO_SHARD UINT32_MAX
 
@@ -96,14 +96,6 @@ void observe_open(enum seg_protocol protocol, int delta)
 		atomic_fetch_add_explicit(&thread_process->open_connections[protocol], delta, memory_order_relaxed);
 }
 
-static uint64_t real_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 void observe_exemplar(const struct observation *observation, const uint8_t *trace_id, const uint8_t *span_id)
 {
 	uint32_t series = seg_table_find(&seg.slots[SEG_TABLE_SERIES], observe_key_of(observation));
@@ -116,7 +108,7 @@ void observe_exemplar(const struct observation *observation, const uint8_t *trac
 								     memory_order_acq_rel, memory_order_relaxed))
 		return;
 	exemplar->duration_ns = observation->duration_ns;
-	exemplar->at_real_ns = real_now_ns();
+	exemplar->at_real_ns = kernel_clock_ns(CLOCK_REALTIME);
 	memcpy(exemplar->trace_id, trace_id, sizeof(exemplar->trace_id));
 	memcpy(exemplar->span_id, span_id, sizeof(exemplar->span_id));
 	seg_table_mark(&seg.slots[SEG_TABLE_EXEMPLARS], series);

@@ -1,8 +1,9 @@
 #include "slow.h"
 
+#include "../segment/kernel_clock.h"
+
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Adds a sample's stack to those of entry. The table is full: its time is still in cpu_ns. */
@@ -57,10 +58,7 @@ static void add_trace(struct seg_slow *entry, const struct trace_context *trace)
 /* begin_ns is of another clock. */
 static uint64_t begin_real_ns(uint64_t duration_ns)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec - duration_ns;
+	return kernel_clock_ns(CLOCK_REALTIME) - duration_ns;
 }
 
 static void describe(struct seg_slow *entry, const struct slow_request *slow)

@@ -2,9 +2,9 @@
 
 #include "../base/clock.h"
 #include "../base/hot.h"
+#include "../segment/kernel_clock.h"
 
 #include <fcntl.h>
-#include <time.h>
 
 /* Without a sample from the perf clock for so long: it is not to be trusted to see the thread at all. */
 #define SILENCE_NS 32000000 /* 8 ticks of 4 ms */
@@ -106,15 +106,6 @@ uint64_t sig_pulse_weigh(const siginfo_t *info, const ucontext_t *context)
 	return weigh_timer(pulse_period_ns(timer_hz) * (1 + missed), enough_ns, context);
 }
 
-static int64_t cpu_now_ns(void)
-{
-	struct timespec now;
-
-	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) != 0)
-		return 0;
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 uint64_t pulse_begin(uint32_t hz, bool is_new, bool is_looked_at)
 {
 	int64_t inherited_ns = atomic_exchange_explicit(&seg.head->uncounted_ns, 0, memory_order_relaxed);
@@ -123,7 +114,7 @@ uint64_t pulse_begin(uint32_t hz, bool is_new, bool is_looked_at)
 	int64_t first_ns = 1 + (int64_t)(seg_key_of_bytes(dice, sizeof(dice), 0) % (uint64_t)period_ns) - inherited_ns;
 	int64_t at_once_ns = inherited_ns > period_ns ? inherited_ns - period_ns : 0;
 
-	pulse.base_ns = (is_new ? 0 : cpu_now_ns()) - inherited_ns;
+	pulse.base_ns = (is_new ? 0 : (int64_t)kernel_clock_ns(CLOCK_THREAD_CPUTIME_ID)) - inherited_ns;
 	pulse.told_ns = pulse.owed_ns = at_once_ns;
 	pulse.look_ns = is_looked_at ? at_once_ns + LOOK_EVERY_NS : INT64_MAX;
 	pulse.ledger_hz = hz;
@@ -137,7 +128,7 @@ void pulse_end(void)
 	if (!pulse.ledger_hz)
 		return;
 	int64_t counted_ns = pulse.told_ns - pulse.owed_ns;
-	int64_t uncounted_ns = cpu_now_ns() - pulse.base_ns - counted_ns;
+	int64_t uncounted_ns = (int64_t)kernel_clock_ns(CLOCK_THREAD_CPUTIME_ID) - pulse.base_ns - counted_ns;
 	/* More than that no tick leaves uncounted: signals were kept from the thread, and no other one answers for its time. */
 	int64_t most_ns = 2 * (int64_t)pulse_period_ns(pulse.ledger_hz) + MANY_TICKS_NS;
 

@@ -8,6 +8,7 @@
 #include "../base/real.h"
 #include "../base/thread.h"
 #include "../base/log.h"
+#include "../segment/kernel_clock.h"
 #include "deputy.h"
 #include "disposition.h"
 #include "entry.h"
@@ -28,7 +29,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define NEW_NS 1000000 /* 1 ms of CPU time: no thread takes that long to come to its first hook, or to us */
@@ -195,10 +195,7 @@ static void begin_clocks(bool is_new)
 /* It came into being while we were there, and is not the first one, which did much before us. */
 static bool is_new_thread(void)
 {
-	struct timespec used;
-
-	return syscall(SYS_gettid) != sampling.pid && clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0 && used.tv_sec == 0 &&
-	       used.tv_nsec < NEW_NS;
+	return syscall(SYS_gettid) != sampling.pid && kernel_clock_ns(CLOCK_THREAD_CPUTIME_ID) < NEW_NS;
 }
 
 static bool has_no_clocks(void)

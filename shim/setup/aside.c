@@ -4,6 +4,8 @@
  */
 #include "aside.h"
 
+#include "../segment/kernel_clock.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <linux/capability.h>
@@ -183,12 +185,8 @@ bool aside_is_asked(void)
 
 void aside_sleep(unsigned ms)
 {
-	struct timespec until;
+	struct timespec until = kernel_clock_after_ms(ms);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	uint64_t nanoseconds = (uint64_t)until.tv_nsec + ms * 1000000ULL;
-	until.tv_sec += (time_t)(nanoseconds / 1000000000);
-	until.tv_nsec = (long)(nanoseconds % 1000000000);
 	/* Wakes by itself, at its end only; the mask of all keeps the time absolute. */
 	while (!aside_is_asked() && (syscall(SYS_futex, &asked_count, FUTEX_WAIT_BITSET_PRIVATE, 0, &until, NULL,
 					     FUTEX_BITSET_MATCH_ANY) == 0 ||

@@ -6,8 +6,7 @@
 #include "../base/clock.h"
 #include "../base/log.h"
 #include "../base/thread.h"
-
-#include <time.h>
+#include "../segment/kernel_clock.h"
 
 #define LOOK_EVERY_NS 1000000000
 #define PROGRAM_NS_MIN 100000000 /* 0.1 s of CPU: less tells nothing, the look lasts on */
@@ -17,11 +16,8 @@ enum { SHIFT_MAX = 14 /* 10000 Hz >> 14 is none */ };
 static uint64_t process_cpu_ns(pid_t pid)
 {
 	enum { BY_SCHEDULER = 2 }; /* include/linux/posix-timers_types.h: of the process of that id */
-	struct timespec used;
 
-	if (clock_gettime((clockid_t)(~(uint32_t)pid << 3 | BY_SCHEDULER), &used) != 0)
-		return 0;
-	return (uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec;
+	return kernel_clock_ns((clockid_t)(~(uint32_t)pid << 3 | BY_SCHEDULER));
 }
 
 static uint64_t program_cpu_ns(void)

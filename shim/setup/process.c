@@ -12,6 +12,7 @@
 
 #include "../base/clock.h"
 #include "../base/thread.h"
+#include "../segment/kernel_clock.h"
 #include "namespace.h"
 
 #include <errno.h>
@@ -190,7 +191,7 @@ bool process_enter(const struct process_reservation *reservation)
 		process = claim(claimed_by_us());
 	if (!process)
 		return false;
-	atomic_store_explicit(&process->since_boot_ns, clock_boot_ns(), memory_order_relaxed);
+	atomic_store_explicit(&process->since_boot_ns, kernel_clock_ns(CLOCK_BOOTTIME), memory_order_relaxed);
 	atomic_store_explicit(&process->is_exiting, 0, memory_order_relaxed);
 	clear_gauges(process);
 	atomic_store_explicit(&process->pid_namespace, own_namespace, memory_order_relaxed);

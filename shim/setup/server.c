@@ -8,6 +8,7 @@
 #include "../base/thread.h"
 #include "../sampling/sampling.h"
 #include "../sampling/stacks.h"
+#include "../segment/kernel_clock.h"
 #include "allocator.h"
 #include "aside.h"
 #include "descriptors.h"
@@ -156,11 +157,8 @@ static int wait_for_turn(void)
 	int problem;
 
 	do {
-		struct timespec until;
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += TURN_SLICE_MS * 1000000;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
+		struct timespec until = kernel_clock_after_ms(TURN_SLICE_MS);
+
 		problem = pthread_mutex_clocklock(election(), CLOCK_MONOTONIC, &until);
 		log_stderr_tend();
 	} while (problem == ETIMEDOUT && !is_to_end());

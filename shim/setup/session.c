@@ -12,6 +12,7 @@
 #include "../base/own_memory.h"
 #include "../base/permitted.h"
 #include "../base/thread.h"
+#include "../segment/kernel_clock.h"
 #include "namespace.h"
 #include "process.h"
 #include "server.h"
@@ -29,7 +30,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define HEARTBEAT_MAX_NS 10000000000ULL  /* 10 s: many ticks of the server */
@@ -172,20 +172,12 @@ static void *map_session_file(const struct config *config, const char *program, 
 	return base;
 }
 
-static uint64_t real_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 static void fill_header(struct segment *head, const struct config *config, const char *program)
 {
 	head->config = config->shared;
 	atomic_init(&head->hz_now, atomic_load_explicit(&head->config.hz, memory_order_relaxed));
 	head->created_mono_ns = clock_now_ns();
-	head->created_real_ns = real_ns();
+	head->created_real_ns = kernel_clock_ns(CLOCK_REALTIME);
 	snprintf(head->program, sizeof(head->program), "%s", program);
 	snprintf(head->session, sizeof(head->session), "%.200s.%d", program, (int)getpid());
 	head->pid_namespace = namespace_read();
@@ -320,7 +312,7 @@ static bool may_be_begun_by_somebody(const char *name, uint64_t modified_ns)
 	while (digits > name && digits[-1] >= '0' && digits[-1] <= '9')
 		digits--;
 	pid_t pid = digits < end ? (pid_t)strtol(digits, NULL, 10) : 0;
-	return real_ns() < modified_ns + UNFINISHED_MAX_NS || (pid > 0 && process_is_alive(pid, 0));
+	return kernel_clock_ns(CLOCK_REALTIME) < modified_ns + UNFINISHED_MAX_NS || (pid > 0 && process_is_alive(pid, 0));
 }
 
 /* When the session ended, as far as its header tells. */
@@ -370,7 +362,7 @@ static size_t list_leftovers(struct leftover ret_files[LEFTOVERS_MAX], DIR *dire
 /* The newest one stays, whatever it takes. */
 static void remove_leftovers(const struct leftover *files, size_t count, int directory)
 {
-	uint64_t now_ns = real_ns(), bytes = 0;
+	uint64_t now_ns = kernel_clock_ns(CLOCK_REALTIME), bytes = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		bytes += files[i].bytes;

@@ -13,6 +13,7 @@
 #include "../requests/route.h"
 #include "../sampling/modules.h"
 #include "../sampling/sampling.h"
+#include "../segment/kernel_clock.h"
 #include "allowance.h"
 #include "config.h"
 #include "descriptors.h"
@@ -510,6 +511,7 @@ __attribute__((constructor)) static void shim_constructor(void)
 		read_program_path();
 	log_init((enum seg_log_level)config.shared.log_level);
 	if (is_to_be_profiled() && has_room()) {
+		kernel_clock_open();
 		clock_init();
 		pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 		if (is_helper()) {

@@ -3,8 +3,10 @@
 other preloads that have names of the C library's themselves."""
 import os
 import re
+import socket
+import time
 
-from harness import FULL, Metrics, TREE, own_server, report_functions, run_tests, test
+from harness import FULL, Metrics, TREE, free_ports, own_server, report_functions, run_tests, test
 
 SOURCES = os.path.join(TREE, "tests", "e2e", "servers", "loader")
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
@@ -140,6 +142,32 @@ def other_preloads_work_before_and_behind_ours(scene):
                                   ["/usr/bin/python3", "-c", SCRIPT], preload, path, FAKETIME="-3d",
                                   PROXYCHAINS_CONF_FILE=scene.path("proxychains.conf"))
             scene.at_least("samples", metrics_after(scene).sum("profshim_samples_total"), 1)
+
+
+@test
+def times_are_the_kernels_whatever_another_preload_tells(scene):
+    """libfaketime before and behind ours, ten times as fast and of another day."""
+    for preload in ("%s:%s" % (PRELOADS["faketime"], scene.library), "%s:%s" % (scene.library, PRELOADS["faketime"])):
+        port, profiler_port = free_ports(), free_ports()
+        environment = dict(scene.shim_environment(listen="127.0.0.1:%d" % profiler_port, hz=997), LD_PRELOAD=preload,
+                           FAKETIME="+30d x10")
+        server = scene.start(["/usr/bin/python3", "-m", "http.server", "--bind", "127.0.0.1", str(port)], environment=environment)
+        server.profiler_port = profiler_port
+        server.wait_for_port(port)
+        began = time.monotonic()
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET / HTTP/1.0\r\n")
+            time.sleep(0.5)
+            client.sendall(b"Host: a\r\n\r\n")
+            while client.recv(65536):
+                pass
+        waited = time.monotonic() - began
+        metrics = server.metrics_when(lambda metrics: metrics.sum("http_server_request_duration_seconds_count"))
+        took = metrics.sum("http_server_request_duration_seconds_sum")
+        scene.at_least("seconds of the request", took, 0.49)
+        scene.at_most("seconds of the request", took, waited)
+        scene.at_most("seconds since the session began", server.json("/self")["duration_seconds"], 10)
+        server.stop()
 
 
 @test

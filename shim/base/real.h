@@ -169,3 +169,10 @@ static inline bool real_is_resolved(void)
 {
 	return atomic_load_explicit(&real_is_known, memory_order_acquire);
 }
+
+/* Before a call through real that may come before our constructor. */
+static inline void real_need(void)
+{
+	if (!real_is_resolved())
+		real_resolve();
+}

@@ -112,8 +112,7 @@ static void *open_elsewhere_and_look(Lmid_t namespace, const char *file, int fla
 
 static bool is_to_be_seen(void)
 {
-	if (!real_is_resolved())
-		real_resolve();
+	real_need();
 	return atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE && !self.own_depth;
 }
 

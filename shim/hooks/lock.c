@@ -150,8 +150,7 @@ int lock_all(int flags)
 	int saved_errno = errno;
 	int result;
 
-	if (!real_is_resolved())
-		real_resolve();
+	real_need();
 	if (self.own_depth || self.in_handler)
 		return real.mlockall(flags);
 	self.own_depth++;
@@ -166,8 +165,7 @@ int lock_all(int flags)
 
 int lock_nothing(void)
 {
-	if (!real_is_resolved())
-		real_resolve();
+	real_need();
 	int result = real.munlockall();
 	if (result == 0 && !self.own_depth && !self.in_handler)
 		own_memory_lock_future(false);

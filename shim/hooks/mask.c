@@ -20,8 +20,7 @@ static __thread bool is_deputy_odd __attribute__((tls_model("initial-exec")));
 
 static bool passes_through(void)
 {
-	if (!real_is_resolved())
-		real_resolve();
+	real_need();
 	return !deputy_signal || self.own_depth || self.in_handler;
 }
 
@@ -103,15 +102,13 @@ static int change(int (*call)(int, const sigset_t *, sigset_t *), int how, const
 
 HOOK int sigprocmask(int how, const sigset_t *restrict set, sigset_t *restrict ret_old)
 {
-	if (!real_is_resolved())
-		real_resolve();
+	real_need();
 	return change(real.sigprocmask, how, set, ret_old);
 }
 
 HOOK int pthread_sigmask(int how, const sigset_t *restrict set, sigset_t *restrict ret_old)
 {
-	if (!real_is_resolved())
-		real_resolve();
+	real_need();
 	return change(real.pthread_sigmask, how, set, ret_old);
 }
 
@@ -304,8 +301,7 @@ HOOK int pthread_attr_setsigmask_np(pthread_attr_t *attributes, const sigset_t *
 {
 	sigset_t room;
 
-	if (!real_is_resolved())
-		real_resolve();
+	real_need();
 	if (!real.pthread_attr_setsigmask_np)
 		return ENOSYS;
 	return real.pthread_attr_setsigmask_np(attributes, for_kernel(mask, 0, &room));
@@ -313,8 +309,7 @@ HOOK int pthread_attr_setsigmask_np(pthread_attr_t *attributes, const sigset_t *
 
 HOOK int pthread_attr_getsigmask_np(const pthread_attr_t *attributes, sigset_t *ret_mask)
 {
-	if (!real_is_resolved())
-		real_resolve();
+	real_need();
 	if (!real.pthread_attr_getsigmask_np)
 		return ENOSYS;
 	int result = real.pthread_attr_getsigmask_np(attributes, ret_mask);

@@ -20,8 +20,7 @@ HOOK int nanosleep(const struct timespec *time, struct timespec *ret_left)
 {
 	struct timespec left;
 
-	if (!real_is_resolved())
-		real_resolve();
+	real_need();
 	again_expect(&left, SYS_clock_nanosleep, end_of(time));
 	int result = real.nanosleep(time, ret_left ? ret_left : &left);
 	again_done();
@@ -38,8 +37,7 @@ HOOK int clock_nanosleep(clockid_t clock, int flags, const struct timespec *time
 	bool is_relative = !(flags & TIMER_ABSTIME);
 	struct timespec left;
 
-	if (!real_is_resolved())
-		real_resolve();
+	real_need();
 	again_expect(&left, SYS_clock_nanosleep, is_relative && is_wall_time(clock) ? end_of(time) : 0);
 	int result = real.clock_nanosleep(clock, flags, time, ret_left || !is_relative ? ret_left : &left);
 	again_done();
@@ -69,8 +67,7 @@ HOOK int thrd_sleep(const struct timespec *time, struct timespec *ret_left)
 {
 	struct timespec left;
 
-	if (!real_is_resolved())
-		real_resolve();
+	real_need();
 	again_expect(&left, SYS_clock_nanosleep, end_of(time));
 	int result = real.thrd_sleep(time, ret_left ? ret_left : &left);
 	again_done();
@@ -81,8 +78,7 @@ HOOK int semtimedop(int set, struct sembuf *operations, size_t count, const stru
 {
 	struct timespec left;
 
-	if (!real_is_resolved())
-		real_resolve();
+	real_need();
 	again_expect(&left, SYS_semtimedop, end_of(timeout));
 	int result = AGAIN_IF_NOBODY(real.semtimedop(set, operations, count, timeout),
 				     real.semtimedop(set, operations, count, again_left(timeout, &left)));
@@ -92,7 +88,6 @@ HOOK int semtimedop(int set, struct sembuf *operations, size_t count, const stru
 
 HOOK int semop(int set, struct sembuf *operations, size_t count)
 {
-	if (!real_is_resolved())
-		real_resolve();
+	real_need();
 	return AGAIN_IF_NOBODY(real.semop(set, operations, count), real.semop(set, operations, count));
 }

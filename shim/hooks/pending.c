@@ -10,12 +10,6 @@
 #include <signal.h>
 #include <time.h>
 
-static void resolve(void)
-{
-	if (!real_is_resolved())
-		real_resolve();
-}
-
 static bool make_room(int error)
 {
 	int saved_errno = errno;
@@ -43,7 +37,7 @@ HOOK_VERSION(timer_create_older, "timer_create@GLIBC_2.2.5");
 
 int timer_create_now(clockid_t clock, struct sigevent *event, timer_t *ret_timer)
 {
-	resolve();
+	real_need();
 	return create(real.timer_create, clock, event, ret_timer);
 }
 
@@ -51,20 +45,20 @@ int timer_create_then(clockid_t clock, struct sigevent *event, timer_t *ret_time
 
 int timer_create_older(clockid_t clock, struct sigevent *event, timer_t *ret_timer)
 {
-	resolve();
+	real_need();
 	return create(real.older.timer_create, clock, event, ret_timer);
 }
 
 HOOK int sigqueue(pid_t pid, int number, const union sigval value)
 {
-	resolve();
+	real_need();
 	int result = real.sigqueue(pid, number, value);
 	return result != 0 && make_room(errno) ? real.sigqueue(pid, number, value) : result;
 }
 
 HOOK int pthread_sigqueue(pthread_t thread, int number, const union sigval value)
 {
-	resolve();
+	real_need();
 	int error = real.pthread_sigqueue(thread, number, value);
 	return make_room(error) ? real.pthread_sigqueue(thread, number, value) : error;
 }

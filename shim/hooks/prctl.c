@@ -51,8 +51,7 @@ HOOK int prctl(int option, ...)
 	for (int i = 0; i < 4; i++)
 		arguments[i] = va_arg(list, unsigned long);
 	va_end(list);
-	if (!real_is_resolved())
-		real_resolve();
+	real_need();
 	if (!self.own_depth && !self.in_handler)
 		prctl_begins(option, arguments[0], (const void *)arguments[1]);
 	return real.prctl(option, arguments[0], arguments[1], arguments[2], arguments[3]);

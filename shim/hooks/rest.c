@@ -44,16 +44,14 @@ int pthread_cond_timedwait_now(pthread_cond_t *restrict condition, pthread_mutex
 /* On a condition variable of another kind, which leads to one of today's: passed on, without being seen as a rest. */
 int pthread_cond_wait_older(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex)
 {
-	if (!real_is_resolved())
-		real_resolve();
+	real_need();
 	return real.older.pthread_cond_wait(condition, mutex);
 }
 
 int pthread_cond_timedwait_older(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
 				 const struct timespec *restrict until)
 {
-	if (!real_is_resolved())
-		real_resolve();
+	real_need();
 	return real.older.pthread_cond_timedwait(condition, mutex, until);
 }
 

@@ -74,69 +74,63 @@ static bool make_way_for_ids(void)
 		result_;                                                                                               \
 	})
 
-static void resolve(void)
-{
-	if (!real.setuid)
-		real_resolve();
-}
-
 HOOK int setuid(uid_t id)
 {
-	resolve();
+	real_need();
 	return CALL_ALONE(real.setuid(id));
 }
 
 HOOK int setgid(gid_t id)
 {
-	resolve();
+	real_need();
 	return CALL_ALONE(real.setgid(id));
 }
 
 HOOK int seteuid(uid_t id)
 {
-	resolve();
+	real_need();
 	return CALL_ALONE(real.seteuid(id));
 }
 
 HOOK int setegid(gid_t id)
 {
-	resolve();
+	real_need();
 	return CALL_ALONE(real.setegid(id));
 }
 
 HOOK int setreuid(uid_t id, uid_t effective)
 {
-	resolve();
+	real_need();
 	return CALL_ALONE(real.setreuid(id, effective));
 }
 
 HOOK int setregid(gid_t id, gid_t effective)
 {
-	resolve();
+	real_need();
 	return CALL_ALONE(real.setregid(id, effective));
 }
 
 HOOK int setresuid(uid_t id, uid_t effective, uid_t saved)
 {
-	resolve();
+	real_need();
 	return CALL_ALONE(real.setresuid(id, effective, saved));
 }
 
 HOOK int setresgid(gid_t id, gid_t effective, gid_t saved)
 {
-	resolve();
+	real_need();
 	return CALL_ALONE(real.setresgid(id, effective, saved));
 }
 
 HOOK int setgroups(size_t count, const gid_t *groups)
 {
-	resolve();
+	real_need();
 	return CALL_ALONE(real.setgroups(count, groups));
 }
 
 HOOK int initgroups(const char *user, gid_t group)
 {
-	resolve();
+	real_need();
 	return CALL_ALONE(real.initgroups(user, group));
 }
 
@@ -146,7 +140,7 @@ HOOK int capset(void *header, const void *data);
 
 HOOK int capset(void *header, const void *data)
 {
-	resolve();
+	real_need();
 	int result = real.capset(header, data);
 	int saved_errno = errno;
 	bool is_aside = result == 0 && may_concern() && aside_has_more_rights() && step_aside();
@@ -178,7 +172,7 @@ static bool wants_one_thread(int flags)
 
 HOOK int unshare(int flags)
 {
-	resolve();
+	real_need();
 	bool is_aside = wants_one_thread(flags) && may_concern() && step_aside();
 	int result = real.unshare(flags);
 	step_back(is_aside);
@@ -197,7 +191,7 @@ static bool enters_alone(int fd, int kind)
 
 HOOK int setns(int fd, int kind)
 {
-	resolve();
+	real_need();
 	bool is_aside = may_concern() && enters_alone(fd, kind) && step_aside();
 	int result = real.setns(fd, kind);
 	step_back(is_aside);

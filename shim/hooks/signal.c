@@ -23,8 +23,7 @@ static bool is_arbitrated(int number)
 /* Before our constructor and after our destructor, too; not for calls of our own. */
 static bool passes_through(void)
 {
-	if (!real_is_resolved())
-		real_resolve();
+	real_need();
 	return self.own_depth || atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_OFF;
 }
 

@@ -15,12 +15,6 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-static void resolve(void)
-{
-	if (!real_is_resolved())
-		real_resolve();
-}
-
 /* Around a call that makes a child with the thread's mask and what the process ignores: as the program has it, not as the
  * kernel has it for us. */
 static bool lend_mask(void)
@@ -66,7 +60,7 @@ static int spawn(__typeof__(posix_spawn) *function, pid_t *ret_child, const char
 		 const posix_spawnattr_t *restrict attributes, char *const arguments[restrict],                        \
 		 char *const environment[restrict])                                                                    \
 	{                                                                                                              \
-		resolve();                                                                                             \
+		real_need();                                                                                             \
 		return spawn(real.real_name, ret_child, file, actions, attributes, arguments, environment);            \
 	}
 SPAWN_HOOK(posix_spawn_now, posix_spawn, "posix_spawn@@GLIBC_2.15")
@@ -76,7 +70,7 @@ SPAWN_HOOK(posix_spawnp_older, older.posix_spawnp, "posix_spawnp@GLIBC_2.2.5")
 
 HOOK int system(const char *command)
 {
-	resolve();
+	real_need();
 	if (!command)
 		return real.system(command);
 	bool is_mask_lent = lend_mask(), is_lent = shim_is_in_session() && environment_lend();
@@ -89,7 +83,7 @@ HOOK int system(const char *command)
 
 HOOK FILE *popen(const char *command, const char *mode)
 {
-	resolve();
+	real_need();
 	bool is_mask_lent = lend_mask(), is_lent = shim_is_in_session() && environment_lend();
 	FILE *stream = real.popen(command, mode);
 	if (is_lent)
@@ -122,7 +116,7 @@ static int replace_standard_streams(void)
 /* daemon(3) by the hooks of what it is made of. */
 HOOK int daemon(int stays_there, int keeps_streams)
 {
-	resolve();
+	real_need();
 	if (!shim_is_in_session())
 		return real.daemon(stays_there, keeps_streams);
 	pid_t child = fork();

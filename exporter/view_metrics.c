@@ -1,4 +1,4 @@
-/* All families of the contract, in one order, each once; those of requests are in view_metrics_requests.c. */
+/* All families, in one order, each once; those of requests are in view_metrics_requests.c. */
 #include "metrics_set.h"
 #include "view_parts.h"
 

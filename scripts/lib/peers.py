@@ -59,7 +59,7 @@ class Shim:
         environment = {"LD_PRELOAD": self.library, "PROFSHIM_HZ": str(self.hz), "PROFSHIM_BUDGET": "0", "PROFSHIM_DIR": directory,
                        "PROFSHIM_LISTEN": listen}
         if mode == EVERY:
-            # SIGUSR1 asks a profiled program for a report, by contract; the tests expect to die of it.
+            # SIGUSR1 asks a profiled program for a report; the tests expect to die of it.
             environment.update({"LD_PRELOAD": self.library + ":" + self.firsts, "PROFSHIM_SIGNAL": "none"})
         return environment
 

@@ -333,8 +333,7 @@ long blind_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
 	const long arguments[ARGUMENTS] = { a, b, c, d, e, f };
 
-	if (!real.syscall)
-		real_resolve();
+	real_need();
 	atomic_store_explicit(&blind_true_syscall, (void *)real.syscall, memory_order_relaxed);
 	if (number == SYS_futex)
 		return is_futex_wait(b) ? blind_futex(number, a, b, c, d, e, f) : do_call(number, arguments);

@@ -2,7 +2,7 @@
 /* hook - what every interposed call has in common: whether it is ours to see, its count, its time, its errno.
  * Context: call.
  *
- *	ssize_t recv(int fd, void *buffer, size_t bytes, int flags)
+ *	HOOK ssize_t recv(int fd, void *buffer, size_t bytes, int flags)
  *	{
  *		struct hook hook;
  *		if (!hook_enter(&hook, SEG_CALL_RECV))

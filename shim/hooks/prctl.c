@@ -1,5 +1,5 @@
-/* prctl - filters of system calls that the program installs (seccomp(2)). One that would end it for a call of ours makes us
- * silent in this process for good; not counted. Other uses pass through.
+/* prctl - filters of system calls that the program installs (seccomp(2)). One that does not let a call of our hooks through makes
+ * us silent in this process for good; not counted. Other uses pass through.
  */
 #include "prctl.h"
 

@@ -67,8 +67,7 @@ HOOK int clone(int (*function)(void *), void *stack, int flags, void *argument, 
 	va_start(list, argument);
 	void *parent_tid = va_arg(list, void *), *tls = va_arg(list, void *), *child_tid = va_arg(list, void *);
 	va_end(list);
-	if (!real.clone)
-		real_resolve();
+	real_need();
 	if (flags & CLONE_VM || !function || !stack || !shim_clone_begins(&start.mask))
 		return real.clone(function, stack, flags, argument, parent_tid, tls, child_tid);
 	int child = real.clone(run_clone, stack, flags, &start, parent_tid, tls, child_tid);
@@ -224,8 +223,7 @@ HOOK int execle(const char *path, const char *first, ...)
 HOOK void _exit(int status)
 {
 	shim_process_ends();
-	if (!real._exit)
-		real_resolve();
+	real_need();
 	real._exit(status);
 	__builtin_unreachable();
 }

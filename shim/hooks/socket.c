@@ -264,8 +264,7 @@ HOOK int socket(int domain, int type, int protocol)
 /* Not counted: libmicrohttpd's goes where our sockets go. */
 HOOK int epoll_create1(int flags)
 {
-	if (!real.epoll_create1)
-		real_resolve();
+	real_need();
 	return raise_own(real.epoll_create1(flags));
 }
 

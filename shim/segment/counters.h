@@ -1,6 +1,6 @@
 #pragma once
 /* counters - every counted thing of a session, declared once.
- * Context: signal. Lists only; each feeds the layout of the segment, the Prometheus text, the report and the documents.
+ * Context: signal. Lists only; each feeds the layout of the segment, the Prometheus text and the report.
  * Appending to a list changes the layout: raise SEG_VERSION in layout.h.
  */
 

@@ -11,7 +11,7 @@ from harness import Metrics, TREE, own_server, report_functions, run_tests, test
 
 
 def interposed_names():
-    """The names that the issue of calls is about: the list from which the product itself is made."""
+    """All interposed names that are counted: the list from which the product itself is made."""
     with open(os.path.join(TREE, "shim", "segment", "counters.h")) as header:
         calls = re.search(r"#define SEG_CALLS\(X\)(.*?)\n\n", header.read(), re.DOTALL).group(1)
     return re.findall(r'X\(\w+, "(\w+)"\)', calls)

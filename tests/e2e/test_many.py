@@ -17,7 +17,7 @@ from real_servers import Nginx
 
 DURATIONS = "http_server_request_duration_seconds_count"
 EXITS = "profshim_process_exits_total"
-TAKE_OVER_SECONDS = 2  # PRODUCT.md
+TAKE_OVER_SECONDS = 2
 GAUGES_SECONDS = 1
 
 

@@ -7,7 +7,7 @@ from harness import FULL, children_of, free_ports, listening_pids, own_server, r
 from real_servers import HttpClient
 
 SERVED = "http_server_request_duration_seconds_count"
-TAKE_OVER_SECONDS = 2  # PRODUCT.md
+TAKE_OVER_SECONDS = 2
 
 
 def run_shape(scene, shape, count, hz=10000, **how):

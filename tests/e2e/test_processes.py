@@ -12,7 +12,7 @@ from harness import (EXPORTER, PROFSHIM, SHIM, Failure, children_of, free_ports,
 from real_servers import HttpClient, Nginx, Redis
 
 DURATIONS = "http_server_request_duration_seconds_count"
-TAKE_OVER_SECONDS = 2  # PRODUCT.md
+TAKE_OVER_SECONDS = 2
 
 
 def ask_some(nginx, count):

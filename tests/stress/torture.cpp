@@ -10,9 +10,11 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <string>
 #include <vector>
 
+#include <execinfo.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -25,6 +27,7 @@ namespace {
 
 constexpr long STALLS_TOLD = 200;       /* what a pipe holds that nobody reads before the end */
 constexpr uint64_t SPIN_NS = 80000000;  /* 80 ms */
+constexpr long DOZE_NS = 80000000;
 
 struct Actor {
 	const char *name;
@@ -61,6 +64,7 @@ Actor actors[] = {
 	{ "timer", timer_round },
 	{ "profiler", profiler_round },
 	{ "spin", spin_round, true },
+	{ "doze", doze_round, true },
 };
 
 std::atomic<bool> is_over;
@@ -120,6 +124,16 @@ void *act(void *given)
 		}
 	}
 	return nullptr;
+}
+
+/* An exception, or a cancellation, came where none may: the last words must say where. */
+[[noreturn]] void tell_where()
+{
+	void *frames[64];
+
+	dprintf(STDERR_FILENO, "torture: %s: std::terminate, called by\n", actor_name);
+	backtrace_symbols_fd(frames, backtrace(frames, 64), STDERR_FILENO);
+	abort();
 }
 
 bool is_wanted(const Actor &actor, const std::vector<std::string> &names)
@@ -220,6 +234,18 @@ long spin_round()
 	return 1;
 }
 
+/* Sleeps only where something is preloaded, as one would that waits for a lock of that. */
+long doze_round()
+{
+	step("doze", [] {
+		const struct timespec doze = { 0, DOZE_NS };
+		burn(1000);
+		if (getenv("LD_PRELOAD"))
+			nanosleep(&doze, nullptr);
+	});
+	return 1;
+}
+
 void note_interrupted()
 {
 	interrupted++;
@@ -235,6 +261,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: torture SECONDS [ACTOR...]\n");
 		return 2;
 	}
+	std::set_terminate(tell_where);
 	uint64_t end_ns = now_ns() + strtoull(argv[1], nullptr, 10) * 1000000000;
 	for (Actor &actor : actors)
 		if (is_wanted(actor, names))

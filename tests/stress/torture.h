@@ -52,4 +52,5 @@ long descriptor_round();
 long memory_round();
 long timer_round();
 long profiler_round();
-long spin_round();        /* torture.cpp: a step that goes round in circles, which must be found out */
+long spin_round();
+long doze_round();        /* torture.cpp: a step that goes round in circles, which must be found out */

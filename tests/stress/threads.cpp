@@ -90,16 +90,18 @@ void wait_for_ever(int kind)
 	require(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
 	struct pollfd waited = { pair[0], POLLIN, 0 };
 	pthread_cleanup_push([](void *fds) { close(static_cast<int *>(fds)[0]); close(static_cast<int *>(fds)[1]); }, pair);
-	switch (kind % 5) {
-	case 0: read(pair[0], &byte, 1); break;
-	case 1: poll(&waited, 1, -1); break;
-	case 2: recv(pair[0], &byte, 1, 0); break;
-	case 3: sem_init(&never, 0, 0); sem_wait(&never); break;
-	case 4:
-		pthread_mutex_lock(&mutex);
-		pthread_cond_wait(&condition, &mutex);
-		break;
-	}
+	sem_init(&never, 0, 0);
+	pthread_mutex_lock(&mutex);
+	/* The program's own SIGPROF may end a poll. It must not come to the close below: that one may be cancelled, too, in a
+	 * destructor, from which nothing may be thrown. */
+	for (;;)
+		switch (kind % 5) {
+		case 0: read(pair[0], &byte, 1); break;
+		case 1: poll(&waited, 1, -1); break;
+		case 2: recv(pair[0], &byte, 1, 0); break;
+		case 3: sem_wait(&never); break;
+		case 4: pthread_cond_wait(&condition, &mutex); break;
+		}
 	pthread_cleanup_pop(1);
 }
 
@@ -109,8 +111,7 @@ void *be_victim(void *given)
 
 	pthread_cleanup_push(clean, given);
 	sem_post(&victim.is_ready);
-	for (;;)
-		wait_for_ever(victim.kind);
+	wait_for_ever(victim.kind);
 	pthread_cleanup_pop(0);
 	return nullptr;
 }

@@ -2,6 +2,7 @@
 
 #include "../base/log.h"
 #include "../base/permitted.h"
+#include "successor.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -54,7 +55,9 @@ static bool part(void)
 
 	if (permitted(SYS_close_range) && syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_UNSHARE) == 0)
 		return true;
-	if (!permitted(SYS_unshare) || access(THREAD_DESCRIPTORS, X_OK) < 0 || syscall(SYS_unshare, CLONE_FILES) < 0)
+	if (access(THREAD_DESCRIPTORS, X_OK) < 0)
+		return false;
+	if ((!permitted(SYS_unshare) || syscall(SYS_unshare, CLONE_FILES) < 0) && !successor_begins())
 		return false;
 	if (!permitted(SYS_close_range) || syscall(SYS_close_range, first, ~0U, 0) < 0)
 		close_listed();
@@ -75,10 +78,10 @@ static void fill_stdio(void)
 	} while (fd >= 0 && fd < STDERR_FILENO);
 }
 
-void descriptors_part(void)
+bool descriptors_part(void)
 {
 	if (!part())
-		return;
+		return false;
 	has_own_table = true;
 	bool fetches = can_fetch();
 	if (!fetches && access("/proc/self/fd", F_OK) < 0) /* said while there is a copy that nobody has had the time to close */
@@ -88,11 +91,12 @@ void descriptors_part(void)
 	int pidfd = fetches ? (int)syscall(SYS_pidfd_open, getpid(), 0) : -1;
 	if (pidfd < 0) {
 		log_thread_keeps(copy);
-		return;
+		return true;
 	}
 	if (copy >= 0)
 		syscall(SYS_close, copy);
 	log_thread_fetches(pidfd);
+	return true;
 }
 
 /* 0: not open. */

@@ -3,10 +3,10 @@
  * its close and dup, and not inherited by its forks.
  * Context: call for asking, setup for changes. A fixed table without lock.
  *
- * Our thread has a table of descriptors of its own (close_range(2), CLOSE_RANGE_UNSHARE, or unshare(2), CLONE_FILES, neither of
- * which takes a right): whatever it opens takes no number from the program, is met by no closefrom, counts against no limit
- * of the program's and is in no fork. The one thing that it wants of the program's table is stderr: see log.h. What is below is
- * for filters that refuse both calls, and for what the program's own threads open on our behalf.
+ * Our thread has a table of descriptors of its own (close_range(2), CLOSE_RANGE_UNSHARE, or unshare(2), CLONE_FILES, or
+ * successor.h, none of which takes a right): whatever it opens takes no number from the program, is met by no closefrom, counts
+ * against no limit of the program's and is in no fork. The one thing that it wants of the program's table is stderr: see log.h.
+ * What is below is for what the program's own threads open on our behalf: a report at the end.
  *
  * They lie above DESCRIPTORS_FLOOR where the limit allows, so that the program sees the low numbers it would have had. A
  * program may still close them behind our back (close_range, closefrom) and get a number back for a file of its own:
@@ -20,8 +20,9 @@ enum {
 };
 
 /* The calling thread, which is ours, gets a table of its own, empty but for /dev/null where others expect stdio; lines of
- * log.h go on to the program's stderr. Where that is not to be had nothing changes. */
-void descriptors_part(void);
+ * log.h go on to the program's stderr. False: filters refuse all ways to one, and the thread must not open anything: no check
+ * is quicker than a program that takes a number over. */
+bool descriptors_part(void);
 
 /* Another number for fd's open file, close-on-exec and out of the way, fd being closed; fd itself where there is none. */
 int descriptors_raise(int fd);

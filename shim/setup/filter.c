@@ -32,7 +32,7 @@ static const uint16_t serving_calls[] = {
 
 static const uint16_t spared_calls[] = {
 	SYS_perf_event_open, SYS_pidfd_open, SYS_pidfd_getfd, SYS_close_range, SYS_unshare, SYS_kcmp, SYS_sched_setscheduler, SYS_memfd_create,
-	SYS_mlock2, SYS_munlock, SYS_mkdir,
+	SYS_mlock2, SYS_munlock, SYS_mkdir, SYS_set_tid_address,
 };
 
 /* The beginning of a session, or of a part in it. */

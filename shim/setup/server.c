@@ -251,14 +251,18 @@ static void forget_stack(void)
 	stack_begin = 0;
 }
 
+static void say_no_table(void)
+{
+	thread_count(SEG_COUNTER_FAULT_EXPORTER);
+	log_line(SEG_LOG_WARN, "a thread of profshim's cannot have descriptors of its own (seccomp), process %d serves no reports", (int)getpid());
+}
+
 static void *server_main(void *unused)
 {
-	bool is_done = false;
-
 	(void)unused;
 	self.own_depth = 1; /* for good: this thread is ours */
 	prctl(PR_SET_NAME, "profshim");
-	descriptors_part();
+	bool is_done = !descriptors_part();
 	aside_thread_begins();
 	note_stack();
 	if (start_delay_ms)
@@ -267,6 +271,8 @@ static void *server_main(void *unused)
 	allocator_thread_begin();
 	atomic_store(&is_loading, false);
 	attach();
+	if (is_done)
+		say_no_table();
 	while (!is_done && !is_to_end() && win_election()) {
 		is_done = serve_session() || is_to_end();
 		pthread_mutex_unlock(election());

@@ -11,6 +11,9 @@ from filters import REFUSE, filtered, start_filtered
 from harness import FULL, can_connect, free_ports, own_server, run_tests, test, wait_until
 from real_servers import HttpClient
 
+# Calls by which a thread gets descriptors of its own: without them it goes on as another one (shim/setup/successor.h).
+NO_TABLE = ["unshare", "close_range"]
+
 SERVED = "http_server_request_duration_seconds_count"
 
 # What a request is answered with, over a descriptor and without Python's own sockets.
@@ -175,18 +178,65 @@ def no_number_is_taken_from_the_program(scene):
     scene.equal("what it saw", program.stdout().split("\n")[1], "others: [] rounds: True")
 
 
+# As daemon(3) of old: two forks, every number closed by one way and then by another, files where the lowest are free.
+DAEMON = """
+import ctypes, os, socket, sys
+for _ in range(2):
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+for number in range(1024):
+    try:
+        os.close(number)
+    except OSError:
+        pass
+ctypes.CDLL(None).closefrom(0)
+numbers = [os.open("/dev/null", os.O_RDWR) for _ in range(3)]
+numbers += [os.open(sys.argv[1] + "-" + name, os.O_WRONLY | os.O_CREAT) for name in "ab"]
+numbers += [*os.pipe(), os.dup(0), os.dup2(0, 30)]
+os.write(3, repr(numbers).encode())
+os.write(4, b"the end")
+socket.create_server(("127.0.0.1", 0)).accept()
+"""
+
+
+def in_this_world_and_in_that(scene, refused, name, script, *arguments):
+    """The script without and with the shim, at once, and both under a filter."""
+    path = scene.write(name + ".py", script)
+    return [start_refused(scene, refused, ["python3", path, *(argument % shim for argument in arguments)],
+                          "-".join([name, str(shim), *refused]), shim=shim) for shim in (False, True)]
+
+
 @test
 def a_program_of_few_descriptors_gets_them_all(scene):
-    plain = scene.run_ok(["python3", scene.write("plain.py", LIMITED % "")], shim=False)
-    program = start(scene, "limited", LIMITED % "time.sleep(60)")
-    program.wait_for_output("\n")
-    scene.equal("errno and numbers", program.stdout(), plain)
-    program.get_ok("/report")
-    program.metrics()
+    pairs = [in_this_world_and_in_that(scene, refused, "limited", LIMITED % "time.sleep(60)") for refused in ([], NO_TABLE)]
+    for plain, shown in pairs:
+        for program in (plain, shown):
+            program.wait_for_output("\n")
+        scene.equal("errno and numbers", shown.stdout(), plain.stdout())
+        scene.at_least("bytes of them", len(plain.stdout()), 20)
+        shown.get_ok("/report")
+        shown.metrics()
+
+
+@test
+def a_daemon_that_closes_all_gets_its_numbers_and_is_served(scene):
+    for refused in ([], NO_TABLE):
+        result = scene.path("daemon-%s" % len(refused))
+        plain, shown = in_this_world_and_in_that(scene, refused, "daemon", DAEMON, result + "-%s")
+        told = []
+        for program, shim in ((plain, False), (shown, True)):
+            scene.equal("exit code of the first process", program.wait(), 0)
+            wait_until(lambda: os.path.exists("%s-%s-b" % (result, shim)) and read_text("%s-%s-b" % (result, shim)), 5, "what it writes last")
+            told.append([read_text("%s-%s-%s" % (result, shim, name)) for name in "ab"])
+        scene.equal("its numbers, and nothing besides in its files", told[1], told[0])
+        shown.wait_ready()
+        shown.get_ok("/report")
+        scene.equal("files afterwards", [read_text("%s-True-%s" % (result, name)) for name in "ab"], told[0])
 
 
 # What filters of containers and service managers answer by an error: none of these is a reason to take numbers from the program.
-REFUSED = [["pidfd_getfd"], ["pidfd_open"], ["pidfd_getfd", "unshare"]]
+REFUSED = [["pidfd_getfd"], ["pidfd_open"], ["pidfd_getfd", "unshare"], NO_TABLE, ["pidfd_getfd", *NO_TABLE]]
 
 
 def start_refused(scene, refused, argv, name, **how):
@@ -238,8 +288,9 @@ def so_does_a_walk_where_our_thread_cannot_fetch_the_programs_stderr(scene):
 @test
 def programs_find_nothing_of_ours_however_soon_they_look(scene):
     # Each begins while its thread does, and half of them are forks of one that just began.
+    worlds = (REFUSED[0], ["pidfd_getfd", "close_range"], NO_TABLE)
     script = 'for i in $(seq %d); do "$0" list "$1"; ("$0" list "$1"; true); done' % (100 if FULL else 15)
-    for refused in REFUSED[0], ["pidfd_getfd", "close_range"]:
+    for refused in worlds:
         found = []
         for shim in (False, True):
             log = scene.path("list-%s-%s" % (shim, "-".join(refused)))

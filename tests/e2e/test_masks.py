@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """The program is told exactly what it said of its signals, gets those that it is sent and none of ours, and is sampled all
 the while, whatever it blocks."""
+import signal
 
 from harness import own_server, run_tests, test
 
 MANY = 1000  # Hz
 
-def same_with_and_without(scene, *acts):
+def same_with_and_without(scene, *acts, arguments=(), preexec=None):
     for act in acts:
-        plain = scene.run([own_server("mask_calls"), act], shim=False, timeout=60)
-        shim = scene.run([own_server("mask_calls"), act], timeout=60, hz=MANY, listen="off")
+        argv = [own_server("mask_calls"), act, *arguments]
+        plain = scene.run(argv, shim=False, timeout=60, preexec=preexec)
+        shim = scene.run(argv, timeout=60, hz=MANY, listen="off", preexec=preexec)
         lines, wanted = shim.stdout.splitlines(), plain.stdout.splitlines()
         for line, want in zip(lines, wanted):
             if line != want:
@@ -23,7 +25,15 @@ def masks_are_told_as_they_were_set(scene):
 
 @test
 def handlers_and_their_masks_are_told_as_they_were_set(scene):
-    same_with_and_without(scene, "handlers", "contexts-of-handlers")
+    same_with_and_without(scene, "contexts-of-handlers")
+    # Where one signal cannot stand for SIGPROF, as it is ignored, another one does.
+    for ignored in (None, 50):
+        preexec = ignored and (lambda: signal.signal(ignored, signal.SIG_IGN))
+        of_others = scene.run_ok([own_server("mask_calls"), "handled-by-others"], hz=MANY, listen="off", preexec=preexec).split()
+        scene.equal("signals that stand for SIGPROF", len(of_others), 1)
+        scene.check("it is another one: %s" % of_others, of_others != [str(ignored)])
+        # That one is not blocked while a handler of it runs; all else about it is as it was said, as for the others.
+        same_with_and_without(scene, "handlers", arguments=of_others, preexec=preexec)
 
 @test
 def jumps_and_contexts_bring_masks_back(scene):

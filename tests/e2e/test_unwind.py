@@ -3,6 +3,7 @@
 and by a handler that makes no system call."""
 import collections
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -16,7 +17,6 @@ SAMPLES = 5000 if FULL else 300
 SECONDS_MAX = 300 if FULL else 60  # for so many samples; other programs may have the cores
 RATE = {"hz": 1000 if FULL else 250}
 ROOTS = {"_start", "__libc_start_main", "__libc_start_call_main", "clone3", "__clone3", "clone", "__clone", "start_thread"}
-STEPS = 30000 if FULL else 2000  # millions; a second or so
 
 
 def frame_name(frame):
@@ -213,17 +213,27 @@ def a_library_that_is_opened_has_its_table_within_100_ms(scene):
     scene.at_most("and at worst", max(took.values()), 2)
 
 
+SILENT = {"leaf_plain": "compute;leaf_plain", "leaf_deep": "go_deep;go_deep;leaf_deep", "leaf_library": "walk_tree;.*sort_numbers;.*leaf_library",
+          "leaf_handler": "trap;.*leaf_handler"}
+
+
 @test
-def the_handler_makes_no_system_call(scene):
+def the_handler_makes_no_system_call_from_a_threads_first_sample_on(scene):
+    rounds, steps = (40, 200) if FULL else (3, 60)
     for unwind in ("auto", "tables", "fp"):
-        program = scene.start([own_server("silent_handler"), str(STEPS)], "silent-" + unwind, unwind=unwind, hz=1000, budget=0,
+        program = scene.start([own_server("silent_handler"), str(rounds), str(steps)], "silent-" + unwind, unwind=unwind, hz=1000, budget=0,
                               stdin=subprocess.PIPE)
-        program.wait_ready()
-        program.wait_for_output("silent", 120)
-        before = program.metrics().sum("profshim_samples_total")
+        program.wait_ready()  # a round is over, or nearly, that began before there was any table
+        wait_until(lambda: unwind == "fp" or all_tables_are_made(program), 20, "the unwind tables")
+        program.process.stdin.write(b"x")
+        program.process.stdin.flush()
         program.wait_for_output("computed", 120)
-        samples = program.metrics().sum("profshim_samples_total") - before
-        scene.at_least("samples under the filter, with " + unwind, samples, 100)
+        scene.at_least("samples, with " + unwind, program.metrics().sum("profshim_samples_total"), rounds * 4 * 3)
+        folded = program.get_ok("/folded").text
+        for leaf, chain in SILENT.items():
+            # The program has no frame pointers, by which alone nothing but the leaf is sure.
+            wanted = leaf if unwind == "fp" else chain
+            scene.check("%s is among the stacks, with %s" % (wanted, unwind), re.search(wanted, folded), folded[-2000:])
         program.process.stdin.close()
         scene.equal("exit code with " + unwind, program.wait(), 0)
 

@@ -1,16 +1,19 @@
-/* silent_handler - a thread that computes under a seccomp filter which lets nothing through but rt_sigreturn.
+/* silent_handler - threads that compute, from their first instruction on, under a seccomp filter which lets nothing through but
+ * rt_sigreturn and their end.
  *
- *     silent_handler MILLIONS_OF_STEPS
+ *     silent_handler ROUNDS MILLIONS_OF_STEPS
  *
- * A system call in the handler that samples the thread is the program's end (SIGSYS). Prints "silent" when the filter is there, and
- * "computed" when the thread is through; it cannot end by itself any more, so main ends the process, when its standard input does.
+ * A system call in the handler that samples them is the program's end (SIGSYS). In each round a thread is made for each shape of
+ * stack, which computes so many steps: one round at once, the others when a byte comes by stdin. Prints "computed" when all are
+ * through, and ends when its standard input does.
  */
 #include "burn.h"
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
-#include <stdatomic.h>
+#include <search.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -19,9 +22,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+enum { DEPTH = 700, NUMBERS = 64 };
+
 static uint64_t steps;
-static _Atomic int is_silent, is_through;
 static volatile int sink;
+static void *tree;
 
 /* By the instruction: profshim, which would end sampling here if it saw the filter come, does not see it. */
 static long bare_prctl(long option, long a, const void *b)
@@ -38,7 +43,8 @@ static bool forbid_system_calls(void)
 {
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigreturn, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigreturn, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 	};
@@ -47,67 +53,148 @@ static bool forbid_system_calls(void)
 	return bare_prctl(PR_SET_NO_NEW_PRIVS, 1, NULL) || bare_prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
-static int compare(const void *left, const void *right)
+/* Not by pthread_exit, which asks much of the kernel. */
+static _Noreturn void end_silently(void)
 {
-	burn(200);
-	return *(const int *)left - *(const int *)right;
+	for (;;)
+		__asm__ volatile("syscall" : : "a"(SYS_exit), "D"(0) : "rcx", "r11", "memory");
 }
 
-/* Through the C library's code, which is stripped, and back into ours. */
-static __attribute__((noinline)) void sort_numbers(uint64_t seed)
-{
-	int numbers[64];
+/* --- shapes of stacks, each with a leaf of its own --- */
 
-	for (int i = 0; i < 64; i++)
-		numbers[i] = (int)(seed * 2654435761u >> (i % 16) & 1023);
-	qsort(numbers, 64, sizeof(numbers[0]), compare);
-	sink += numbers[0];
-}
-
-static __attribute__((noinline)) void deep(int depth, uint64_t n)
+static __attribute__((noinline)) void leaf_plain(void)
 {
-	if (depth)
-		deep(depth - 1, n);
-	else
-		burn(n);
+	burn(steps * 1000000);
 	sink++;
 }
 
-static void *compute(void *unused)
+static __attribute__((noinline)) void leaf_deep(uint64_t n)
 {
-	(void)unused;
-	burn(200 * 1000 * 1000); /* some samples before, so that nothing is left to be done for the first time */
-	if (forbid_system_calls()) {
-		perror("seccomp");
+	burn(n);
+	sink++;
+}
+
+/* Most of the time at the lower end, the rest on the way. */
+static __attribute__((noinline)) void go_deep(int depth)
+{
+	burn(steps * 500000 / DEPTH);
+	if (depth)
+		go_deep(depth - 1);
+	else
+		leaf_deep(steps * 500000);
+	sink++;
+}
+
+static void shape_deep(void)
+{
+	go_deep(DEPTH);
+}
+
+/* Through libraries that know nothing of it, and back into ours: lfind, twalk and qsort. */
+static int leaf_library(const void *left, const void *right)
+{
+	burn(steps * 1000000 / (5 * NUMBERS * 8));
+	sink++;
+	return *(const int *)left - *(const int *)right;
+}
+
+static void sort_numbers(const void *node, VISIT visit, int depth)
+{
+	int numbers[NUMBERS];
+
+	(void)node;
+	(void)depth;
+	if (visit != leaf && visit != postorder)
+		return;
+	for (unsigned i = 0; i < NUMBERS; i++)
+		numbers[i] = (int)(i * 2654435761u >> 8 & 1023);
+	qsort(numbers, NUMBERS, sizeof(numbers[0]), leaf_library);
+}
+
+static int walk_tree(const void *left, const void *right)
+{
+	twalk(tree, sort_numbers);
+	return left != right;
+}
+
+/* Nothing that takes a lock, which our thread may want. */
+static void shape_library(void)
+{
+	size_t count = 1;
+
+	lfind(&tree, &tree, &count, sizeof(tree), walk_tree);
+}
+
+/* In handlers, on top of what they interrupted; the signal is made by an instruction. */
+static __attribute__((noinline)) void leaf_handler(int number)
+{
+	(void)number;
+	burn(steps * 1000000 / 16);
+	sink++;
+}
+
+static __attribute__((noinline)) int trap(const void *left, const void *right)
+{
+	__asm__ volatile("int3");
+	return *(const int *)left - *(const int *)right;
+}
+
+static void shape_handler(void)
+{
+	static const int numbers[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 };
+
+	for (int wanted = 0; wanted < 17; wanted += 4)
+		bsearch(&wanted, numbers, sizeof(numbers) / sizeof(numbers[0]), sizeof(numbers[0]), trap);
+}
+
+static void (*const shapes[])(void) = { leaf_plain, shape_deep, shape_library, shape_handler };
+enum { SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
+
+static void *compute(void *shape)
+{
+	if (forbid_system_calls())
 		_exit(2);
-	}
-	atomic_store(&is_silent, 1);
-	for (uint64_t done = 0; done < steps; done += 1000000) {
-		deep((int)(done / 1000000 % 60), 800000);
-		for (int i = 0; i < 3; i++)
-			sort_numbers(done + (uint64_t)i);
-	}
-	atomic_store(&is_through, 1);
-	for (;;)
-		;
-	return NULL;
+	(*(void (*const *)(void))shape)();
+	end_silently();
+}
+
+static int run_round(void)
+{
+	pthread_t threads[SHAPES];
+
+	for (int i = 0; i < SHAPES; i++)
+		if (pthread_create(&threads[i], NULL, compute, (void *)&shapes[i]))
+			return 1;
+	for (int i = 0; i < SHAPES; i++)
+		pthread_join(threads[i], NULL);
+	return 0;
+}
+
+static int compare_addresses(const void *left, const void *right)
+{
+	return (left > right) - (left < right);
 }
 
 int main(int argc, char **argv)
 {
-	pthread_t thread;
+	struct sigaction action = { .sa_handler = leaf_handler };
+	static const char nodes[5];
 
-	steps = (argc > 1 ? strtoull(argv[1], NULL, 10) : 1000) * 1000000;
-	if (pthread_create(&thread, NULL, compute, NULL))
-		return 1;
-	while (!atomic_load(&is_silent))
-		usleep(1000);
-	puts("silent");
-	fflush(stdout);
-	while (!atomic_load(&is_through))
-		usleep(10000);
+	if (argc != 3)
+		return 2;
+	steps = strtoull(argv[2], NULL, 10);
+	for (size_t i = 0; i < sizeof(nodes); i++)
+		if (!tsearch(&nodes[i], &tree, compare_addresses))
+			return 1;
+	sigaction(SIGTRAP, &action, NULL);
+	for (int i = 0; i < atoi(argv[1]); i++) {
+		if (i == 1)
+			getchar();
+		if (run_round())
+			return 1;
+	}
 	puts("computed");
 	fflush(stdout);
 	getchar(); /* somebody may want to ask how it was */
-	_exit(0);
+	return 0;
 }

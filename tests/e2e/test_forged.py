@@ -2,6 +2,7 @@
 """Files that are not what they should be: sessions that are damaged, forged or cut short, things laid where ours are to
 be, directories of others. The command line says one sentence, and a program never feels it."""
 import hashlib
+import http.client
 import os
 import random
 import re
@@ -13,6 +14,7 @@ import subprocess
 import time
 
 from harness import FULL, PROFSHIM, Failure, free_ports, own_server, run_tests, test, wait_until
+from real_servers import HttpClient
 
 NOBODY = 65534
 VERSION_AT = 8   # struct segment
@@ -24,16 +26,21 @@ def as_root(*argv):
     subprocess.run([*([] if os.geteuid() == 0 else ["sudo", "-n"]), *argv], check=True)
 
 
-def made_session(scene):
-    """The file of a session that is over, with requests, samples and a report in it."""
+def made_session(scene, **settings):
+    """The file of a session that is over, with requests, of which one is slow and one was never answered, and samples in it."""
     port = free_ports()
-    program = scene.start([own_server("signal_server"), "none", str(port)])
+    program = scene.start([own_server("slow_server"), str(port), "0"], hz=997, slow="50ms", **settings)
+    program.profiler_port = int(settings.get("listen", ":%d" % program.profiler_port).rpartition(":")[2])
     program.wait_for_port(port)
     program.wait_ready()
-    for path in ("/report", "/metrics", "/nothing"):
-        program.get(path)
-    program.process.kill()
-    program.wait()
+    client = HttpClient(port)
+    for path in ("/burn/150", "/fail/1", "/users/1", "/users/2"):
+        client.ask("GET", path)
+    client.request("GET", "/hang")
+    wait_until(lambda: program.json("/requests/active"), 5, "the request that is not answered")
+    scene.at_least("samples in the session", program.metrics().sum("profshim_samples_total"), 20)
+    program.kill_all()
+    client.close()
     (name,) = [name for name in os.listdir(scene.session_dir) if name.endswith(".seg")]
     os.rename(os.path.join(scene.session_dir, name), scene.path("made"))
     return scene.path("made")
@@ -160,15 +167,39 @@ def check_of_what_is_no_program_is_refused(scene):
         scene.check("check %s tells why" % name, result.stdout + result.stderr, "nothing")
 
 
+VIEWS = ("/", "/metrics", "/report", "/folded", "/requests/slow", "/requests/active", "/endpoints", "/connections", "/self")
+
+
+def readers(made, name):
+    """Arguments of profshim of all that reads a session: its views with their parameters, by path and by name, and the list."""
+    for view in VIEWS:
+        yield "report", "--view", view, made
+    for view in ("/folded", "/requests/slow", "/requests/active"):
+        yield "report", "--view", view, "--endpoint", "GET /burn/{id}", made
+    for by in ("function", "line", "module"):
+        yield "report", "--by", by, "--top", "0", made
+    for sort in ("tottime", "cumtime", "ncalls", "name"):
+        yield "report", "--sort", sort, "--format", "json", made
+    yield "report", "--endpoint", "GET /burn/{id}", made
+    yield "report", "--endpoint", "_background", "--by", "line", made
+    yield "report", name
+    yield "report",
+    yield "ls",
+
+
 @test
 def a_forged_session_gives_a_report_or_a_sentence_and_never_a_crash(scene):
     made, chance = made_session(scene), random.Random(7)
+    os.link(made, os.path.join(scene.session_dir, "forged.1.seg"))  # the same file, for what looks into the directory
+    ways = list(readers(made, "forged.1"))
+    for way in ways:
+        scene.check("before it is forged, %s answers" % (way,), scene.profshim(*way))
     ranges, codes = data_ranges(made), {0: 0, 1: 0, 2: 0}
-    views = ("report", "metrics", "folded", "requests/slow", "requests/active", "endpoints", "connections", "self")
-    for number in range(400 if FULL else 40):
+    for number in range(40 * len(ways) if FULL else 2 * len(ways)):
         undo = forge(made, ranges, chance)
-        result = scene.run([PROFSHIM, "report", "--view", chance.choice(views), made], environment=scene.profshim_environment(), timeout=60)
-        scene.check("forgery %d ends as it should" % number, result.returncode in codes,
+        way = ways[number % len(ways)]
+        result = scene.run([PROFSHIM, *way], environment=scene.profshim_environment(), timeout=60)
+        scene.check("forgery %d, %s ends as it should" % (number, way), result.returncode in codes,
                     "code %d, %s" % (result.returncode, result.stderr[-300:]))
         codes[result.returncode] += 1
         put_back(made, undo)
@@ -191,17 +222,25 @@ def a_session_that_is_cut_while_it_is_read_is_a_sentence(scene):
 
 # --- programs that are given a session
 
-def run_in_session(scene, path, **settings):
-    """A server that is told to join the session at path; it must serve and end as ever."""
+def run_in_session(scene, path, served_at=None, views=(), **settings):
+    """A server that is told to join the session at path; it must serve and end as ever, whatever profshim answers at that port:
+    how many of its views it shows."""
+    shown = 0
     port = free_ports()
-    program = scene.start([own_server("signal_server"), "none", str(port)], session=path, listen="127.0.0.1:%d" % free_ports(), **settings)
+    program = scene.start([own_server("signal_server"), "none", str(port)], session=path, **settings)
     program.wait_for_port(port)
     time.sleep(0.4)  # joined, and its thread has looked around
+    program.profiler_port = served_at
+    for view in views:
+        try:
+            shown += program.get(view + "?by=line&top=0" * (view == "/report")).status == 200
+        except (OSError, http.client.HTTPException):
+            break  # the address that it serves at is in the session, too
     program.need_running()
     scene_code = program.stop()
     if scene_code != 0:
         raise Failure("the program ended with code %d; its stderr: %s" % (scene_code, program.stderr()[-300:]))
-    return program
+    return shown
 
 
 def digest(path):
@@ -238,13 +277,15 @@ def a_session_that_is_no_file_is_not_joined(scene):
 
 @test
 def a_forged_session_of_its_own_user_does_no_harm_to_a_program(scene):
-    made, chance = made_session(scene), random.Random(11)
+    port, chance, shown = free_ports(), random.Random(11), 0
+    made = made_session(scene, listen="127.0.0.1:%d" % port)
     ranges, path = data_ranges(made), scene.path("forged.1.seg")
     for number in range(150 if FULL else 12):
         copy_sparse(made, path)
         forge(path, ranges, chance)
         scene.say("forgery %d" % number)
-        run_in_session(scene, path, hz=997)
+        shown += run_in_session(scene, path, port, VIEWS if FULL else VIEWS[number // 4:number // 4 + 1] if number % 4 == 0 else (), hz=997)
+    scene.at_least("views shown of what was forged", shown, 3)
 
 
 # --- directories, reports and sockets

@@ -144,9 +144,10 @@ bool sampling_start(void)
 		log_line(SEG_LOG_ERROR, "sampling is off: no memory");
 		return false;
 	}
-	if (real.sigaction(SIGPROF, NULL, &program) == 0)
+	if (real.sigaction(SIGPROF, NULL, &program) == 0) { /* else there will be no handler either */
 		disposition_set(SIGPROF, &program, NULL);
-	choose_deputy();
+		choose_deputy();
+	}
 	real.dl_iterate_phdr(note_code, NULL);
 	int error = install();
 	if (error) {

@@ -2,7 +2,7 @@
 import sys
 
 KILL, REFUSE = 0x80000000, 0x00050001  # SECCOMP_RET_KILL_PROCESS; _ERRNO with EPERM
-NUMBERS = dict(getpid=39, sendmsg=46, wait4=61, ftruncate=77, mkdir=83, unlink=87, readlink=89, sysinfo=99, geteuid=107, getppid=110,
+NUMBERS = dict(rt_sigaction=13, getpid=39, sendmsg=46, wait4=61, ftruncate=77, mkdir=83, unlink=87, readlink=89, sysinfo=99, geteuid=107, getppid=110,
                fstatfs=138, rt_sigpending=127, rt_sigtimedwait=128, sched_setscheduler=144, sched_getscheduler=145, tkill=200,
                timer_create=222, fadvise64=221, unshare=272, get_robust_list=274, accept4=288, eventfd2=290, epoll_create1=291,
                perf_event_open=298,

@@ -5,8 +5,11 @@ import os
 import resource
 import shutil
 import struct
+import subprocess
 
-from harness import FULL, Metrics, free_ports, own_server, run_tests, test
+from filters import REFUSE, start_filtered
+from harness import FULL, Metrics, free_ports, own_server, run_tests, test, wait_until
+from real_servers import HttpClient
 
 BUSY = ["/usr/bin/python3", "-c", "print(sum(i * i for i in range(3000000)))"]
 DONE = b"8999995500000500000\n"
@@ -76,6 +79,7 @@ def without_libnghttp2_everything_else_is_counted(scene):
     scene.equal("lines about it", len(lines), 1)
     metrics = metrics_of(scene)
     scene.equal("faults", metrics.by("profshim_faults_total", "part"), {"http2": 1.0})
+    scene.equal("faults in /self", faults_of(scene), {"http2": 1})
     scene.at_least("requests of the other protocols", metrics.sum("db_server_operation_duration_seconds_count"), 300)
 
 
@@ -87,6 +91,81 @@ def without_memory_the_program_runs_as_ever(scene):
                            preexec=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
         scene.equal("with %d MiB" % megabytes, (result.returncode, result.stdout), (0, DONE))
         scene.at_most("lines on stderr", len(result.stderr.splitlines()), 3)
+
+
+# A library goes while nothing can be mapped, so that there is no map of those that stay, until there is room again.
+CRAMPED = """
+import ctypes, resource, sys, time
+libc = ctypes.CDLL(None)
+libc.dlclose.argtypes = [ctypes.c_void_p]
+library = ctypes.CDLL("libcrypt.so.1")._handle
+def burn_known(): return sum(i * i for i in range(2000000))
+def burn_cramped(): return sum(i * i for i in range(2000000))
+print(burn_known(), burn_cramped(), flush=True)
+before = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (1 << 20, before[1]))
+closed = libc.dlclose(library)
+burnt = burn_cramped()
+resource.setrlimit(resource.RLIMIT_AS, before)
+print(closed, burnt, flush=True)
+sys.stdin.read(1)
+end = time.monotonic() + 1.5
+while time.monotonic() < end:
+    burn_known()
+print("done", flush=True)
+sys.stdin.read(1)
+"""
+
+
+def interpreted(program):
+    """Samples whose stack is known to be the interpreter's."""
+    return sum(int(line.split()[-1]) for line in program.get_ok("/folded").text.splitlines() if "_PyEval_EvalFrameDefault" in line)
+
+
+@test
+def without_memory_for_the_map_of_modules_code_is_unknown_until_there_is(scene):
+    script = scene.write("cramped.py", CRAMPED)
+    plain = scene.run_ok(["/usr/bin/python3", script], shim=False)
+    program = scene.start(["/usr/bin/python3", script], "cramped", hz=997, stdin=subprocess.PIPE)
+    wait_until(lambda: program.stdout().count("\n") == 2, 30, "its second line")
+    program.wait_ready()
+    lines = program.stderr().splitlines()
+    scene.equal("lines", [line for line in lines if "no memory for the map of modules" in line], lines)
+    scene.equal("how many", len(lines), 1)
+    faults = program.json("/self")["counters"]["faults"]
+    scene.at_least("faults of modules in /self", faults["modules"], 1)
+    scene.equal("others", {part: count for part, count in faults.items() if count and part != "modules"}, {})
+    scene.equal("faults", program.metrics().sum("profshim_faults_total", part="modules"), faults["modules"])
+    scene.check("code is unknown meanwhile", "unknown" in program.get_ok("/folded").text)
+    known = interpreted(program)
+    program.process.stdin.write(b"x")
+    program.process.stdin.flush()
+    program.wait_for_output("done")
+    scene.at_least("samples in the interpreter since then", interpreted(program) - known, 10)
+    program.process.stdin.close()
+    scene.equal("exit code", program.wait(), 0)
+    scene.equal("output", program.stdout(), plain)
+
+
+@test
+def without_a_handler_requests_are_counted_all_the_same(scene):
+    port = free_ports()
+    program = start_filtered(scene, ["rt_sigaction"], REFUSE, [own_server("http1_server"), str(port), scene.path("log"), "recv"], "server", hz=997)
+    program.wait_for_port(port)
+    client = HttpClient(port)
+    scene.equal("answers", [client.ask("GET", "/counted/9")[0] for _ in range(5)], [200] * 5)
+    client.close()
+    program.wait_ready()
+    lines = program.stderr().splitlines()
+    scene.equal("lines", [line for line in lines if "sampling is off" in line], lines)
+    scene.equal("how many", len(lines), 1)
+    metrics = program.metrics_when(lambda metrics: metrics.sum("http_server_request_duration_seconds_count") == 5)
+    scene.equal("requests", metrics.sum("http_server_request_duration_seconds_count"), 5)
+    scene.equal("faults", metrics.by("profshim_faults_total", "part"), {"sampling": 1.0})
+    faults = program.json("/self")["counters"]["faults"]
+    scene.equal("faults in /self", {part: count for part, count in faults.items() if count}, {"sampling": 1})
+    scene.equal("samples", metrics.sum("profshim_samples_total"), 0)
+    scene.check("it runs on", program.is_running())
 
 
 # --- faults in walks over stacks ---

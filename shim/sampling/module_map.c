@@ -628,6 +628,12 @@ void modules_refresh_if_stale(uint64_t now_ns)
 	draw_while_wanted();
 }
 
+void modules_refresh_if_missing(uint64_t now_ns)
+{
+	if (!atomic_load_explicit(&module_gate.current, memory_order_relaxed))
+		modules_refresh_if_stale(now_ns);
+}
+
 /* By the kernel itself: nanosleep would be a point where the thread may be cancelled. */
 static void pause_shortly(void)
 {

@@ -20,6 +20,10 @@ void modules_start(bool has_just_begun);
  * opens libraries by itself (name services, character sets) where no hook sees it. One load when there is no need. */
 void modules_refresh_if_stale(uint64_t now_ns);
 
+/* The same, if there was no memory for a map: for our thread, since who computes may call no hook for long. While there is a map
+ * it takes no lock, and so not the loader's, which the program may hold for as long as a constructor runs. */
+void modules_refresh_if_missing(uint64_t now_ns);
+
 /* Around the real dlclose and the refresh after it: while a module may vanish, handlers keep to the leaf. Begin waits for
  * walks in progress on other threads; they take microseconds, so what it waits for is a thread that lost its core. */
 void modules_unload_begin(void);

@@ -5,6 +5,7 @@
  */
 #include "sampling.h"
 
+#include "../base/clock.h"
 #include "../base/real.h"
 #include "../base/thread.h"
 #include "../base/log.h"
@@ -340,6 +341,7 @@ void sampling_tick(void)
 		return;
 	ticks++;
 	unwind_tell();
+	modules_refresh_if_missing(clock_now_ns());
 	uint32_t hz_now = pulse_rate();
 	if (hz_now > sampling.tick_hz)
 		perf_measure();

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Connections that come and go by other ways than accept and close."""
+import json
 import os
 import random
 import signal
@@ -243,17 +244,17 @@ def start_refused(scene, refused, argv, name, **how):
     return start_filtered(scene, refused, REFUSE, argv, name, **how) if refused else scene.start(argv, name, **how)
 
 
-def walk(scene, seed, steps, shim, refused=()):
+def walk(scene, seed, steps, shim, refused=(), is_served=True):
     """Every number that the program got on its way, and what was in each of its files."""
     result = scene.path("walk-%d-%s%s" % (seed, "with" if shim else "without", "-".join(["", *refused])))
     os.mkdir(result + ".dir")
     program = start_refused(scene, refused, ["env", "-C", result + ".dir", own_server("descriptor_walk"), str(seed), str(steps), result],
-                            os.path.basename(result), shim=shim, stdin=subprocess.PIPE, **({"hz": 997} if shim else {}))
-    if shim:
+                            os.path.basename(result), shim=shim, stdin=subprocess.PIPE, **({"hz": 997, "log": "error"} if shim else {}))
+    if shim and is_served:
         program.wait_ready()
     program.process.stdin.write(b"x")
     program.process.stdin.close()
-    while shim and program.is_running():
+    while shim and is_served and program.is_running():
         try:
             program.get("/metrics")
             program.get("/report")
@@ -283,6 +284,22 @@ def so_does_a_walk_where_our_thread_cannot_fetch_the_programs_stderr(scene):
         plain, shown = (walk(scene, seed, steps, shim, refused) for shim in (False, True))
         scene.at_least("lines", len(plain.splitlines()), steps)
         scene.equal("numbers and digests", shown, plain)
+
+
+@test
+def where_our_thread_cannot_have_descriptors_of_its_own_it_opens_nothing_and_says_so(scene):
+    refused = [*NO_TABLE, "clone"]  # threads are made by clone3
+    seed, steps = random.randrange(1 << 32), 20000 if FULL else 1500
+    scene.say("seed %d, %d steps" % (seed, steps))
+    plain, shown = (walk(scene, seed, steps, shim, refused, is_served=False) for shim in (False, True))
+    scene.equal("numbers and digests", shown, plain)
+    program = start_refused(scene, refused, [own_server("signal_server"), "none", str(free_ports())], "refused", hz=997)
+    wait_until(lambda: "descriptors of its own" in program.stderr(), 5, "the line about it")
+    scene.equal("lines", len(program.stderr().splitlines()), 1)
+    scene.equal("exit code", program.stop(), 0)
+    scene.check("the session can be read", " samples at 997 Hz" in scene.profshim("report"))
+    faults = json.loads(scene.profshim("report", "--view=self"))["counters"]["faults"]
+    scene.equal("faults in /self", {part: count for part, count in faults.items() if count}, {"exporter": 1})
 
 
 @test

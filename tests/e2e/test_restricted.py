@@ -3,8 +3,12 @@
 import concurrent.futures
 import itertools
 import os
+import re
+import resource
+import signal
+import socket
 
-from filters import KILL, NUMBERS, filtered, start_filtered
+from filters import ALLOW, KILL, NUMBERS, REFUSE, TRAP, filtered, start_filtered
 from harness import FULL, free_ports, own_server, run_tests, test, wait_until
 from real_servers import HttpClient
 
@@ -193,7 +197,7 @@ time.sleep(0.15)
 
 # The one does most things, the other hardly any, so that more of ours are its end.
 VICTIMS = (["/usr/bin/python3", "-c", BUSY], ["/usr/bin/sleep", "0.2"])
-TRYING = 56  # clone: of the child in which filters are tried out
+TRYING = NUMBERS["clone"]  # of the child in which filters are tried out: see below
 
 
 def ends_of(scene, number, victim, shim):
@@ -205,7 +209,7 @@ def ends_of(scene, number, victim, shim):
 
 @test
 def whatever_single_call_a_filter_forbids_the_program_ends_as_it_would(scene):
-    numbers = [number for number in range(450) if number != TRYING] if FULL else sorted(NUMBERS.values())
+    numbers = sorted({*(range(450) if FULL else NUMBERS.values())} - {TRYING})
     cases = list(itertools.product(numbers, VICTIMS))
     # Most of the time each of them waits.
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -215,6 +219,101 @@ def whatever_single_call_a_filter_forbids_the_program_ends_as_it_would(scene):
     differing = {(case[0], case[1][0]): got for (case, wanted), got in zip(unhurt, shown) if got != wanted}
     scene.at_least("calls that the programs do without", len(unhurt), 20)
     scene.equal("calls for which it ends otherwise", differing, {})
+
+
+# --- lists of what is allowed
+
+# What libc does now and then, by how threads meet and what memory was left: a list that a person makes has it.
+NOW_AND_THEN = ("brk", "mmap", "munmap", "mprotect", "madvise", "futex", "restart_syscall")
+LIBC_NUMBERS = dict(brk=12, mmap=9, munmap=11, mprotect=10, madvise=28, futex=202, restart_syscall=219)
+SHELL = ["/bin/sh", "-c", "grep -c : /etc/passwd | wc -l; (exit 3)"]
+SHA256SUM = ["/usr/bin/sha256sum", "/etc/passwd"]
+OTHERWISE = {"killed": KILL, "refused": REFUSE, "trapped": TRAP}
+
+
+def converse(program):
+    """Two connections to the walled server, one after another; all that it answers."""
+    program.wait_for_output("\n")
+    answers = []
+    for lines in ((b"one", b"two"), (b"three", b"end")):
+        with socket.create_connection(("127.0.0.1", int(program.stdout().split()[1])), timeout=20) as connection:
+            for line in lines:
+                connection.sendall(line)
+                answers.append(connection.recv(100))
+    return answers
+
+
+def run_walled(scene, argv, name, shim):
+    """Everything that may be seen of such a program; argv of scene.start."""
+    program = scene.start(argv, name, shim=shim, is_preloaded="LD_PRELOAD" not in argv, **({"hz": 997, "log": "error"} if shim else {}))
+    answers = converse(program) if "serve" in argv else []
+    return answers, program.wait(20), program.stdout().split("\n")[1 if "serve" in argv else 0:], program.stderr()
+
+
+def calls_of(scene, argv, name):
+    """Numbers of the system calls that a program makes without us: (all, those from PR_SET_NO_NEW_PRIVS on)."""
+    trace = scene.path(name + ".trace")
+    run_walled(scene, ["strace", "-f", "-n", "-qq", "-e", "signal=none", "-o", trace, *argv], name, False)
+    with open(trace) as file:
+        lines = file.read().splitlines()
+    numbers = [(line, int(found.group(1))) for line in lines for found in [re.search(r"^\d+ +\[ *(\d+)\]", line)] if found]
+    marked = [at for at, (line, _) in enumerate(numbers) if "PR_SET_NO_NEW_PRIVS" in line]
+    of_libc = {LIBC_NUMBERS[call] for call in NOW_AND_THEN}
+    every, behind = ({number for _, number in part} for part in (numbers, numbers[marked[0] + 1 if marked else 0:]))
+    scene.at_least("calls of " + name, len(every), 10)
+    return sorted(every | of_libc), sorted(behind | of_libc)
+
+
+@test
+def what_allows_itself_only_what_it_needs_works_on(scene):
+    for work in ("serve", "sum"):
+        argv = [own_server("walled"), work]
+        _, behind = calls_of(scene, [*argv, "none", "0"], work)
+        for end, action in OTHERWISE.items():
+            for way in ("prctl", "seccomp", "all") if FULL else ("prctl", "all"):
+                walled = [*argv, way, str(action), *map(str, behind)]
+                name = "-".join([work, end, way])
+                plain, shown = (run_walled(scene, walled, "%s-%s" % (name, shim), shim) for shim in (False, True))
+                scene.equal("exit code of " + name, plain[1], 7 if work == "serve" else 5)
+                scene.equal(name, shown, plain)
+
+
+def walled_from_before(scene, argv, name):
+    """{what happens to other calls: (all that is seen without the shim, and with it)}; the list is what the program needs."""
+    every, _ = calls_of(scene, argv, name)
+    seen = {}
+    for end, action in OTHERWISE.items():
+        seen[end] = [run_walled(scene, filtered(every, ALLOW, scene.library if shim else "", argv, action), "%s-%s-%s" % (name, end, shim), shim)
+                     for shim in (False, True)]
+    return seen
+
+
+@test
+def what_is_allowed_only_what_it_needs_from_before_its_start_works_on(scene):
+    resource.setrlimit(resource.RLIMIT_CORE, resource.getrlimit(resource.RLIMIT_CORE)[1:] * 2)  # what is tried leaves none
+    for name, argv, code in (("serve", [own_server("walled"), "serve", "none", "0"], 7), ("shell", SHELL, 3)):
+        for end, (plain, shown) in walled_from_before(scene, argv, name).items():
+            scene.equal("exit code of %s without the shim" % name, plain[1], code)
+            scene.equal("%s, other calls being %s" % (name, end), shown, plain)
+    scene.equal("cores", [file for file in os.listdir(scene.dir) if file.startswith("core")], [])
+
+
+@test
+def who_makes_threads_and_no_processes_is_profiled_where_clone_is_its_end(scene):
+    program = start_filtered(scene, ["clone"], KILL, [own_server("walled"), "serve", "none", "0"], "threads", hz=997)
+    scene.equal("answers", converse(program), [b"one", b"two", b"three", b"end"])
+    scene.equal("exit code", program.wait(), 7)
+    scene.check("what serves no reports is told: " + program.stderr(), "serves no reports" in program.stderr())
+    scene.check("samples", "0 samples" not in scene.profshim("report").splitlines()[0])
+
+
+@test
+def what_may_not_even_make_a_child_ends_at_its_start_where_that_is_its_end(scene):
+    # What it may do is tried in a child: there is no other way to learn it. A filter that answers by an error does no harm.
+    scene.equal("sleep where clone is its end", [ends_of(scene, TRYING, VICTIMS[1], shim) for shim in (False, True)], [(0, b""), (-signal.SIGSYS, b"")])
+    for end, (plain, shown) in walled_from_before(scene, SHA256SUM, "sha256sum").items():
+        scene.equal("exit code without the shim", plain[1], 0)
+        scene.equal("sha256sum, other calls being %s" % end, shown, plain if end == "refused" else ([], -signal.SIGSYS, [""], ""))
 
 
 if __name__ == "__main__":

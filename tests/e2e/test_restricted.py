@@ -264,37 +264,41 @@ def calls_of(scene, argv, name):
     return sorted(every | of_libc), sorted(behind | of_libc)
 
 
+def seen_of(scene, cases):
+    """{name: (all that is seen without the shim, and with it)} of {name: arguments, given whether with the shim}."""
+    runs = [(argv_of(shim), "%s-%s" % (name, shim), shim) for name, argv_of in cases.items() for shim in (False, True)]
+    # Most of the time each of them waits.
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        seen = list(pool.map(lambda run: run_walled(scene, *run), runs))
+    return dict(zip(cases, zip(seen[::2], seen[1::2])))
+
+
 @test
 def what_allows_itself_only_what_it_needs_works_on(scene):
-    for work in ("serve", "sum"):
+    for work, code in (("serve", 7), ("sum", 5)):
         argv = [own_server("walled"), work]
         _, behind = calls_of(scene, [*argv, "none", "0"], work)
-        for end, action in OTHERWISE.items():
-            for way in ("prctl", "seccomp", "all") if FULL else ("prctl", "all"):
-                walled = [*argv, way, str(action), *map(str, behind)]
-                name = "-".join([work, end, way])
-                plain, shown = (run_walled(scene, walled, "%s-%s" % (name, shim), shim) for shim in (False, True))
-                scene.equal("exit code of " + name, plain[1], 7 if work == "serve" else 5)
-                scene.equal(name, shown, plain)
+        ways = itertools.product(OTHERWISE, ("prctl", "seccomp", "all") if FULL else ("prctl", "all"))
+        cases = {"-".join((work, end, way)): [*argv, way, str(OTHERWISE[end]), *map(str, behind)] for end, way in ways}
+        for name, (plain, shown) in seen_of(scene, {name: lambda shim, case=case: case for name, case in cases.items()}).items():
+            scene.equal("exit code of %s without the shim" % name, plain[1], code)
+            scene.equal(name, shown, plain)
 
 
 def walled_from_before(scene, argv, name):
-    """{what happens to other calls: (all that is seen without the shim, and with it)}; the list is what the program needs."""
+    """The same, by what happens to other calls than those that the program needs."""
     every, _ = calls_of(scene, argv, name)
-    seen = {}
-    for end, action in OTHERWISE.items():
-        seen[end] = [run_walled(scene, filtered(every, ALLOW, scene.library if shim else "", argv, action), "%s-%s-%s" % (name, end, shim), shim)
-                     for shim in (False, True)]
-    return seen
+    return seen_of(scene, {"%s-%s" % (name, end): lambda shim, action=action: filtered(every, ALLOW, scene.library if shim else "", argv, action)
+                           for end, action in OTHERWISE.items()})
 
 
 @test
 def what_is_allowed_only_what_it_needs_from_before_its_start_works_on(scene):
     resource.setrlimit(resource.RLIMIT_CORE, resource.getrlimit(resource.RLIMIT_CORE)[1:] * 2)  # what is tried leaves none
     for name, argv, code in (("serve", [own_server("walled"), "serve", "none", "0"], 7), ("shell", SHELL, 3)):
-        for end, (plain, shown) in walled_from_before(scene, argv, name).items():
-            scene.equal("exit code of %s without the shim" % name, plain[1], code)
-            scene.equal("%s, other calls being %s" % (name, end), shown, plain)
+        for case, (plain, shown) in walled_from_before(scene, argv, name).items():
+            scene.equal("exit code of %s without the shim" % case, plain[1], code)
+            scene.equal(case, shown, plain)
     scene.equal("cores", [file for file in os.listdir(scene.dir) if file.startswith("core")], [])
 
 
@@ -311,9 +315,9 @@ def who_makes_threads_and_no_processes_is_profiled_where_clone_is_its_end(scene)
 def what_may_not_even_make_a_child_ends_at_its_start_where_that_is_its_end(scene):
     # What it may do is tried in a child: there is no other way to learn it. A filter that answers by an error does no harm.
     scene.equal("sleep where clone is its end", [ends_of(scene, TRYING, VICTIMS[1], shim) for shim in (False, True)], [(0, b""), (-signal.SIGSYS, b"")])
-    for end, (plain, shown) in walled_from_before(scene, SHA256SUM, "sha256sum").items():
-        scene.equal("exit code without the shim", plain[1], 0)
-        scene.equal("sha256sum, other calls being %s" % end, shown, plain if end == "refused" else ([], -signal.SIGSYS, [""], ""))
+    for case, (plain, shown) in walled_from_before(scene, SHA256SUM, "sum").items():
+        scene.equal("exit code of %s without the shim" % case, plain[1], 0)
+        scene.equal(case, shown, plain if case == "sum-refused" else ([], -signal.SIGSYS, [""], ""))
 
 
 if __name__ == "__main__":

@@ -291,8 +291,8 @@ def whoever_serves_may_be_killed_over_and_over(scene):
 
 
 @test
-def so_may_who_serves_where_our_thread_cannot_have_descriptors_of_its_own(scene):
-    # As in containers of old: then its sockets are in the program's table, and must be in no fork.
+def so_may_who_serves_where_our_thread_goes_on_as_another_to_have_descriptors_of_its_own(scene):
+    # As in containers of old.
     kill_whoever_serves(scene, 10 if FULL else 2, ["unshare", "close_range", "pidfd_getfd", "kcmp", "process_vm_readv", "perf_event_open"])
 
 

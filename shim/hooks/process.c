@@ -4,7 +4,6 @@
  */
 #include "hook.h"
 
-#include "../sampling/sampling.h"
 #include "execution.h"
 #include "rights.h"
 
@@ -83,7 +82,7 @@ void execution_begin(struct execution *execution, enum seg_call call)
 		return;
 	/* A child of vfork: its parent, whose memory this is, will not come back from this call. */
 	self.call = execution->hook.outer_call;
-	sampling_vfork_pause();
+	shim_lend();
 }
 
 int execution_failed(struct execution *execution, int result)
@@ -91,7 +90,7 @@ int execution_failed(struct execution *execution, int result)
 	if (execution->is_begun)
 		shim_exec_failed();
 	else if (execution->is_counted)
-		sampling_vfork_resume();
+		shim_take_back();
 	if (execution->is_counted)
 		hook_done(&execution->hook);
 	return result;

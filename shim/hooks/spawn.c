@@ -1,7 +1,6 @@
 /* spawn - programs that are executed in a child which libc makes by inner functions: posix_spawn, system, popen; and daemon,
  * whose parent ends by an inner _exit. Not counted as calls: only so that what comes out of them stays in the session.
  */
-#include "../sampling/sampling.h"
 #include "execution.h"
 #include "rights.h"
 
@@ -23,7 +22,7 @@ static bool lend_mask(void)
 	bool is_ours = atomic_load_explicit(&shim_state, memory_order_relaxed) == SHIM_ACTIVE && !self.own_depth;
 
 	if (is_ours)
-		sampling_vfork_pause();
+		shim_lend();
 	errno = saved_errno;
 	return is_ours;
 }
@@ -33,7 +32,7 @@ static void take_back_mask(bool is_lent)
 	int saved_errno = errno;
 
 	if (is_lent)
-		sampling_vfork_resume();
+		shim_take_back();
 	errno = saved_errno;
 }
 
@@ -142,11 +141,11 @@ long execution_by_number(long number, const long *arguments)
 	a[is_at ? 3 : 2] = (long)WITH_SESSION(environment);
 	execution.is_begun = execution.is_counted && shim_exec_begin();
 	if (execution.is_counted && !execution.is_begun)
-		sampling_vfork_pause();
+		shim_lend();
 	long result = real.syscall(number, a[0], a[1], a[2], a[3], a[4]);
 	if (execution.is_begun)
 		shim_exec_failed();
 	else if (execution.is_counted)
-		sampling_vfork_resume();
+		shim_take_back();
 	return result;
 }

@@ -32,7 +32,7 @@ struct kept {
 	_Atomic uint32_t current;
 };
 
-static struct kept kept_prof = { .next = 1 }, kept_deputy = { .next = 1 };
+static struct kept kept_prof = { .next = 1 }, kept_deputy = { .next = 1 }, kept_report = { .next = 1 };
 
 HOT_DATA _Atomic bool disposition_is_shared;
 
@@ -96,7 +96,7 @@ void disposition_mask_pause(void)
 
 static struct kept *kept_of(int number)
 {
-	return number == SIGPROF ? &kept_prof : &kept_deputy;
+	return number == SIGPROF ? &kept_prof : number == deputy_signal ? &kept_deputy : &kept_report;
 }
 
 struct sigaction sig_disposition(int number)

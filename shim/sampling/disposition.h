@@ -1,8 +1,8 @@
 #pragma once
-/* disposition - what the program has said shall be done with its SIGPROF, and with the deputy (deputy.h), while the kernel
- * knows only of our handlers.
+/* disposition - what the program has said shall be done with its SIGPROF, with the deputy (deputy.h), and with the signal that
+ * asks for a report, while the kernel knows only of our handlers.
  * Context: call; sig_*: signal.
- * Overlap: any calls with each other. number: SIGPROF or deputy_signal.
+ * Overlap: any calls with each other. number: SIGPROF, deputy_signal, or the one other.
  */
 #include <signal.h>
 #include <stdatomic.h>
@@ -27,8 +27,9 @@ void disposition_exec(void);
  * shield is lowered. False: its stack is still in use. */
 bool disposition_end_shield(void);
 
-/* A SIGPROF that is not ours has come to some thread. Sent to the process, such a one may wake a thread that would not have
- * been woken by it, because it blocks or ignores it, and then be taken by another: its call ends, and no handler runs. */
+/* A SIGPROF that is not ours, or a request of a report, has come to some thread. Sent to the process, such a one may wake a
+ * thread that would not have been woken by it, because it blocks or ignores it, or because the program would have ended, and
+ * then be taken by another: its call ends, and no handler runs. */
 extern _Atomic bool disposition_is_shared __attribute__((visibility("hidden")));
 
 /* Does with a SIGPROF that is not ours what would have been done with it without us. False: that is nothing. */

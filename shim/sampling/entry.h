@@ -22,7 +22,7 @@
 extern _Atomic uint64_t entry_guarded __attribute__((visibility("hidden")));
 
 /* action as the kernel shall have it: its handler entered by us, its mask without SIGPROF (deputy.h) but for the shield. SIG_DFL
- * but for guarded signals, SIG_IGN, and what is one handler too many stay as they are. */
+ * but for guarded signals, SIG_IGN, and what is one handler too many stay as they are. In a handler, too. */
 struct sigaction entry_kernel_action(int number, const struct sigaction *action);
 
 /* The same of what the kernel has when we begin. */

@@ -607,6 +607,18 @@ void shim_stops_serving(void)
 	self.own_depth--;
 }
 
+void shim_lend(void)
+{
+	report_signal_lend();
+	sampling_vfork_pause();
+}
+
+void shim_take_back(void)
+{
+	report_signal_take_back();
+	sampling_vfork_resume();
+}
+
 bool shim_exec_begin(void)
 {
 	if (atomic_load_explicit(&shim_state, memory_order_relaxed) != SHIM_ACTIVE || !process_is_self())
@@ -614,6 +626,7 @@ bool shim_exec_begin(void)
 	self.own_depth++;
 	work_set((struct work){ SEG_ENDPOINT_BACKGROUND, 0 });
 	sampling_pause();
+	report_signal_lend();
 	process_leave(SEG_COUNTER_EXIT_EXEC);
 	thread_detach();
 	self.own_depth--;
@@ -629,6 +642,7 @@ void shim_exec_failed(void)
 	thread_attach();
 	count_place(has_place);
 	conn_rejoined();
+	report_signal_take_back();
 	sampling_resume();
 	self.own_depth--;
 	errno = saved_errno;

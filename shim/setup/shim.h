@@ -72,3 +72,8 @@ void shim_fork_child(void);
  * child of vfork, nothing was done and shim_exec_failed must not be called. Context: call. */
 bool shim_exec_begin(void);
 void shim_exec_failed(void);
+
+/* Around what begins another program in a child of vfork, or in one that libc makes by itself: the thread's mask and what the
+ * process ignores, which that program inherits, are the program's own meanwhile. Errno is kept. Context: call. */
+void shim_lend(void);
+void shim_take_back(void);

@@ -121,24 +121,50 @@ static bool is_ours_alone(int result, uint64_t end_ns, int fd)
 	return errno == EINTR || ((errno == EAGAIN || errno == EINPROGRESS || errno == EALREADY) && left_until(end_ns) && again_waits(fd, 0));
 }
 
+/* The last moments, which no time-out of a socket could measure: a place that comes free in them is found at their end. */
+static int connect_at(const struct hook *hook, int fd, const struct sockaddr *address, socklen_t bytes, uint64_t end_ns)
+{
+	if (wait_until_ready(-1, 0, end_ns) < 0) {
+		errno = EINTR;
+		return -1;
+	}
+	int flags = real.fcntl(fd, F_GETFL);
+	real.fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	int result = connect_once(hook, fd, address, bytes), error = errno;
+	real.fcntl(fd, F_SETFL, flags);
+	errno = error;
+	return result;
+}
+
+/* The kernel counts time-outs of sockets in these, and each lasts up to one more (schedule_timeout, kernel/time/timer.c). */
+static uint64_t jiffy_us(void)
+{
+	struct timespec jiffy = { 0, 10000000 };
+
+	clock_getres(CLOCK_MONOTONIC_COARSE, &jiffy);
+	return (uint64_t)jiffy.tv_nsec / NS_PER_US;
+}
+
 /* A Unix socket that could not get in line has nothing to wait for: its time-out is made what is left meanwhile. */
 static int connect_in_line(const struct hook *hook, int fd, const struct sockaddr *address, socklen_t bytes,
 			   const struct timeval *timeout)
 {
-	uint64_t end_ns = hook->start_ns + ns_of(timeout), left_us;
+	uint64_t end_ns = hook->start_ns + ns_of(timeout), unit_us = jiffy_us(), left_us;
 	int result = -1, error = EINTR;
 
-	while ((left_us = left_until(end_ns) / NS_PER_US)) {
+	while ((left_us = left_until(end_ns) / NS_PER_US) >= unit_us) {
+		left_us -= left_us % unit_us;
 		struct timeval left = { (time_t)(left_us / 1000000), (suseconds_t)(left_us % 1000000) };
 		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &left, sizeof(left));
 		result = connect_once(hook, fd, address, bytes);
 		error = errno;
-		if (!is_ours_alone(result, end_ns, fd))
+		bool is_early = result < 0 && errno == EAGAIN && left_until(end_ns) && again_waits(fd, 0);
+		if (!is_early && !is_ours_alone(result, end_ns, fd))
 			break;
 	}
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, timeout, sizeof(*timeout));
-	errno = left_us ? error : EAGAIN;
-	return result;
+	errno = error;
+	return left_us >= unit_us ? result : connect_at(hook, fd, address, bytes, end_ns);
 }
 
 /* The connection is on its way. Once it is there, or has failed, the second call says what the first would have. */

@@ -79,6 +79,14 @@ static inline uint64_t again_end(uint64_t start_ns, const struct timespec *timeo
 	return start_ns + (uint64_t)timeout->tv_sec * 1000000000 + (uint64_t)timeout->tv_nsec;
 }
 
+/* Of a pause: 0 where the kernel keeps its end, or where its clock is none that goes on whatever anybody does (clock_nanosleep(2)). */
+static inline uint64_t again_end_of_pause(uint64_t start_ns, clockid_t clock, int flags, const struct timespec *time)
+{
+	bool is_steady = clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME || clock == CLOCK_TAI;
+
+	return is_steady && !(flags & TIMER_ABSTIME) ? again_end(start_ns, time) : 0;
+}
+
 /* The call that began at start_ns (0: it was not thought to wait, hook.h) failed with errno. True: for our signal's sake, and
  * it is to be made again. False: errno is what it shall be. */
 __attribute__((cold)) bool again_is_wanted(uint64_t start_ns, int fd, short events, int flags);

@@ -203,6 +203,11 @@ static uint64_t end_of(long number, const long *a)
 	case SYS_epoll_wait:
 	case SYS_epoll_pwait:
 		return again_end_ms(now_ns, (int)a[3]);
+	/* What the kernel says is left of them is more than that, by what it may sleep longer (prctl(2), PR_SET_TIMERSLACK). */
+	case SYS_nanosleep:
+		return again_end(now_ns, (const struct timespec *)a[0]);
+	case SYS_clock_nanosleep:
+		return again_end_of_pause(now_ns, (clockid_t)a[0], (int)a[1], (const struct timespec *)a[2]);
 	default:
 		return 0;
 	}

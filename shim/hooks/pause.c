@@ -27,18 +27,13 @@ HOOK int nanosleep(const struct timespec *time, struct timespec *ret_left)
 	return result;
 }
 
-static bool is_wall_time(clockid_t clock)
-{
-	return clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME || clock == CLOCK_TAI;
-}
-
 HOOK int clock_nanosleep(clockid_t clock, int flags, const struct timespec *time, struct timespec *ret_left)
 {
 	bool is_relative = !(flags & TIMER_ABSTIME);
 	struct timespec left;
 
 	real_need();
-	again_expect(&left, SYS_clock_nanosleep, is_relative && is_wall_time(clock) ? end_of(time) : 0);
+	again_expect(&left, SYS_clock_nanosleep, again_end_of_pause(clock_now_ns(), clock, flags, time));
 	int result = real.clock_nanosleep(clock, flags, time, ret_left || !is_relative ? ret_left : &left);
 	again_done();
 	return result;

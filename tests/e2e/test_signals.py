@@ -90,6 +90,96 @@ def a_disposition_that_the_program_asks_for_is_its_own(scene):
                 scene.run(direct).stdout, scene.run(direct, shim=False).stdout)
 
 
+# --- what the program does with SIGUSR1, step by step, as without the shim; but for reports ---
+
+# What a program does (tests/e2e/servers/signal_server.c), and how many reports come of it: by the default PROFSHIM_SIGNAL, and
+# with USR1 asked for. Without the shim it ends where a signal finds no handler.
+STEPS = {
+    "no handler": ("query send query send", 2, 2),
+    "a handler that is set later": ("send handler=r query send send query", 1, 3),
+    "one that is taken away again": ("handler=r send default query send handler=i send ignore send query default send", 2, 5),
+    "one with a mask": ("handler=im query send block unblock send", 0, 2),
+    "one that may interrupt itself": ("handler=inr query send query", 0, 1),
+    "one on a stack of its own": ("handler=is query send send query", 0, 2),
+    "one that runs once": ("handler=or query send query handler=o send query send query", 1, 3),
+    "one of System V, set again each time": ("sysv query send query sysv send sysv query default send", 1, 3),
+    "one that runs once, and a signal that waits": ("handler=omi block send pending unblock query block send unblock", 1, 2),
+    "one that waits": ("block send pending handler=i unblock pending send", 0, 2),
+    "blocked, and taken by sigwait": ("block send sigwait pending unblock query", 0, 0),
+    "blocked, and taken by sigwaitinfo": ("block send pending sigwaitinfo send sigwaitinfo unblock", 0, 0),
+    "blocked, and taken by sigtimedwait": ("block sigtimedwait send sigtimedwait sigtimedwait unblock pending", 0, 0),
+    "blocked, and read from a descriptor": ("block signalfd send signalfd signalfd unblock pending", 0, 0),
+    "blocked, taken, and let in": ("block send sigwait handler=r send sigwait unblock send default send", 1, 2),
+    "ignored": ("ignore query send send query", 0, 2),
+    "ignored while it waits": ("block send pending ignore pending unblock query", 0, 0),
+    "ignored, and back": ("ignore send default query send", 1, 2),
+    "a child of vfork that does as it likes": ("handler=r vfork query send ignore vfork query default vfork query send", 1, 2),
+    "ignored by what is executed in its place": ("ignore exec query send default query", 0, 1),
+    "handled, and something executed in its place": ("handler=r exec query send", 1, 1),
+    "ignored by a child": ("ignore spawn query send default query send back query send", 0, 1),
+    "ignored by a child of vfork": ("ignore vforkexec query send handler=r query send back query", 0, 0),
+    "ignored by a child of system": ("ignore system query send back handler=r send", 0, 1),
+    "ignored by a child that turns out to be a server": ("ignore spawn query listen query send default query send back query", 1, 2),
+    "handled by a child that turns out to be a server": ("spawn handler=ri listen query send default query send back query", 1, 2),
+    "handled, and nothing of that in a child": ("handler=r spawn query send back send query", 0, 1),
+}
+
+
+# The same, of one that ignores it from the start.
+STEPS_IGNORED = {
+    "inherited": ("query send query", 0, 1),
+    "inherited, and given up": ("query send default query send send", 2, 3),
+    "inherited, and handled": ("query handler=r query send ignore send", 0, 2),
+    "inherited, and left to others": ("query spawn query send back query send", 0, 1),
+}
+
+
+def ignore_usr1():
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+class Steps:
+    """A program that takes them under the shim, each in a folder of its own, where its reports are files."""
+
+    def __init__(self, scene, name, steps, preexec, reports_wanted, **settings):
+        self.name, self.steps, self.preexec, self.reports_wanted = name, steps, preexec, reports_wanted
+        self.folder = scene.path(name.replace(" ", "-"))
+        os.mkdir(self.folder)
+        self.program = scene.start([own_server("signal_server"), "steps", "threads=2", *steps.split(), "end"], preexec=preexec,
+                                   name=os.path.basename(self.folder) + "/program", listen="off",
+                                   report=os.path.join(self.folder, "report-%n"), **settings)
+
+    def reports(self):
+        return len(glob.glob(os.path.join(self.folder, "report-*")))
+
+    def check(self, scene):
+        """What plain says is what it says; or begins with, where the signal that ended it asked for a report."""
+        plain = scene.run([own_server("signal_server"), "steps", *self.steps.split()], shim=False, preexec=self.preexec)
+        told, output = plain.stdout.decode(), self.program.stdout()
+        if "listen" in self.steps:  # which gives a child a report, too
+            told = told.replace("ended with %x\n" % signal.SIGUSR1, "ended with 0\n")
+        scene.check(self.name + ": how plain ends", plain.returncode in (0, -signal.SIGUSR1), plain.returncode)
+        if not output.startswith(told) or (plain.returncode == 0 and output != told + "ready\n"):
+            raise Failure("%s: it says\n%s\nand plain, which ends with code %d\n%s" % (self.name, output, plain.returncode, told))
+        scene.check(self.name + ": stderr", self.program.stderr() == "", self.program.stderr())
+        scene.check(self.name + ": exit code", self.program.stop() == 0, self.program.process.returncode)
+
+
+@test
+def what_a_program_does_with_sigusr1_is_its_own_and_what_it_leaves_is_a_report(scene):
+    begun = [Steps(scene, name + mode, steps, preexec, count, **settings)
+             for table, preexec in ((STEPS, None), (STEPS_IGNORED, ignore_usr1))
+             for name, (steps, *counts) in table.items()
+             for mode, settings, count in zip(("", ", asked for"), ({}, {"signal": "USR1"}), counts)]
+    for one in begun:
+        one.program.wait_for_output("ready\n")
+        wait_until(lambda: one.reports() >= one.reports_wanted, 20, "%s: %d reports" % (one.name, one.reports_wanted))
+    time.sleep(QUIET_SECONDS)
+    scene.equal("reports", {one.name: one.reports() for one in begun}, {one.name: one.reports_wanted for one in begun})
+    for one in begun:
+        one.check(scene)
+
+
 # --- programs that use SIGPROF themselves ---
 
 def samples_of(scene):

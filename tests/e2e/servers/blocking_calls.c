@@ -1,17 +1,31 @@
 /* blocking_calls - does nothing but blocking calls, of every kind, and says what became of them.
  *
- *     blocking_calls quiet SECONDS     no signal that the program is to see: no call may end with EINTR, none may be short;
- *                                      with a third word only the kinds whose names contain it
- *     blocking_calls shared MS         the same, each kind for so long on the first thread, which each SIGPROF is sent to
- *                                      the process for: it wakes, and another thread has taken the signal meanwhile
+ *     blocking_calls quiet SECONDS     no signal that the program is to see: no call may end with EINTR, none may be short
+ *     blocking_calls shared MS         the same, each kind for so long on the first thread, which each signal is sent to the
+ *                                      process for: it wakes, and another thread has taken the signal meanwhile
+ *     blocking_calls pressed CALLS     so many calls of each kind that ends by its time-out, on few threads
  *     blocking_calls own ROUNDS        so many signals of the program's own in each kind of call, one at a time: each has
  *                                      to end the call with EINTR, or, with SA_RESTART where that counts, not to
  *
- * In all modes another thread keeps sending SIGPROF to all threads, which the program ignores: without a profiler nothing
- * of that reaches anybody; with one, each of them interrupts a call for a handler of the profiler's.
+ * and then any of
  *
- * One line of JSON for each kind: {"call", "calls", "eintr", "wrong", "short", "late_us"}; late_us: by how much the
- * time-out came too late, the median. In mode own: {"call", "sent", "eintr", "lost"}.
+ *     kind=NAME       only calls of this kind; may be said again
+ *     signal=NUMBER   quiet, shared, pressed: what is sent; else SIGPROF. own: what the program handles; else three others
+ *     timeout=MS      of each call
+ *     period=US       between two signals
+ *     slack=US        the kernel may sleep longer by so much (prctl(2), PR_SET_TIMERSLACK)
+ *
+ * In all modes another thread keeps sending SIGPROF, which the program ignores: without a profiler nothing of that reaches
+ * anybody; with one, each of them interrupts a call for a handler of the profiler's.
+ *
+ *	quiet     one thread after the other, so that with sixty of them a call of 12 ms gets one or two, anywhere in it
+ *	shared    the process, and so the first thread, that waits: some thirty a call
+ *	pressed   every thread that waits, with every period: some thirty a call, where a period is what it is here
+ *
+ * One line of JSON for each kind: {"call", "calls", "sent", "eintr", "wrong", "short", "late_us"}; late_us: by how much the
+ * time-out came too late, the median; in the modes shared and pressed "lates_us": all of them, rising. In mode own: {"call", "signal", "mask",
+ * "sent", "eintr", "lost", "rests"}: how many were sent, how many calls ended by them, how many of those did so only when the
+ * signal came again, and how many told wrongly what was left of their time.
  */
 #include "burn.h"
 
@@ -36,6 +50,7 @@
 #include <sys/inotify.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
+#include <sys/prctl.h>
 #include <sys/select.h>
 #include <sys/sem.h>
 #include <sys/socket.h>
@@ -50,19 +65,37 @@
 #include <unistd.h>
 
 enum {
-	TIMEOUT_MS = 12,
 	COMPLETED_AFTER_US = 3000,
-	PRESSURE_US = 150, /* between two SIGPROFs */
 	LATES_MAX = 4096,
 	BUSY_THREADS = 2,
+	LANES = 4, /* threads of mode pressed */
+	WORDS_MAX = 16,
 };
 
 #define NS_PER_S 1000000000LL
+#define NS_PER_MS 1000000LL
+#define NS_PER_DAY (86400 * NS_PER_S)
 #define MESSAGE_TYPE 1
 
-static const struct timespec timeout = { 0, TIMEOUT_MS * 1000000L };
-static const struct timeval timeout_of_socket = { 0, TIMEOUT_MS * 1000L };
+/* What the command line says. */
+static struct {
+	const char *kinds[WORDS_MAX];
+	int kind_count; /* 0 = all */
+	int signal;     /* 0 = not said */
+	int timeout_ms;
+	int period_us;
+	int slack_us; /* 0 = as it is */
+} options = { .timeout_ms = 12, .period_us = 150 };
+
+static struct timespec timeout;
+static struct timeval timeout_of_socket;
 static _Atomic bool has_ended;
+
+static void set_timeouts(void)
+{
+	timeout = (struct timespec){ options.timeout_ms / 1000, options.timeout_ms % 1000 * NS_PER_MS };
+	timeout_of_socket = (struct timeval){ timeout.tv_sec, timeout.tv_nsec / 1000 };
+}
 
 static long long now_ns(clockid_t clock)
 {
@@ -72,11 +105,27 @@ static long long now_ns(clockid_t clock)
 	return now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
+static bool is_wanted(const char *kind)
+{
+	for (int i = 0; i < options.kind_count; i++)
+		if (strcmp(kind, options.kinds[i]) == 0)
+			return true;
+	return options.kind_count == 0;
+}
+
+static struct timespec timespec_of(long long ns)
+{
+	return (struct timespec){ (time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S) };
+}
+
 static struct timespec in_time(clockid_t clock)
 {
-	long long end = now_ns(clock) + TIMEOUT_MS * 1000000LL;
+	return timespec_of(now_ns(clock) + options.timeout_ms * NS_PER_MS);
+}
 
-	return (struct timespec){ (time_t)(end / NS_PER_S), (long)(end % NS_PER_S) };
+static struct timespec tomorrow(clockid_t clock)
+{
+	return timespec_of(now_ns(clock) + NS_PER_DAY);
 }
 
 static void die(const char *what)
@@ -103,6 +152,8 @@ struct place {
 	pthread_cond_t condition;
 	struct sockaddr_storage address;
 	socklen_t address_bytes;
+	long long rest_ns; /* of a day, as the call says; -1 = it says nothing */
+	_Atomic bool is_connected;
 };
 
 struct message {
@@ -187,13 +238,14 @@ static void make_impatient_listener(struct place *p)
 	setsockopt(p->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout_of_socket, sizeof(timeout_of_socket));
 }
 
-/* So many wait to be accepted that nobody else gets in line. */
+/* So many wait to be accepted that nobody else gets in line; who has got in stays there, closed or not. */
 static void fill_line(struct place *p, int domain)
 {
 	for (int i = 0; i < 3; i++) {
 		int fd = socket(domain, SOCK_STREAM | SOCK_NONBLOCK, 0);
 		if (connect(fd, (struct sockaddr *)&p->address, p->address_bytes) != 0 && errno != EINPROGRESS && errno != EAGAIN)
 			die("connect");
+		close(fd);
 	}
 	usleep(10000);
 }
@@ -337,7 +389,7 @@ static int time_epoll_wait(struct place *p)
 {
 	struct epoll_event event;
 
-	return by_zero(epoll_wait(p->epoll, &event, 1, TIMEOUT_MS));
+	return by_zero(epoll_wait(p->epoll, &event, 1, options.timeout_ms));
 }
 
 static int time_epoll_pwait(struct place *p)
@@ -346,7 +398,7 @@ static int time_epoll_pwait(struct place *p)
 	sigset_t none;
 
 	sigemptyset(&none);
-	return by_zero(epoll_pwait(p->epoll, &event, 1, TIMEOUT_MS, &none));
+	return by_zero(epoll_pwait(p->epoll, &event, 1, options.timeout_ms, &none));
 }
 
 static int time_epoll_pwait2(struct place *p)
@@ -360,7 +412,7 @@ static int time_poll(struct place *p)
 {
 	struct pollfd fd = { .fd = p->fd, .events = POLLIN };
 
-	return by_zero(poll(&fd, 1, TIMEOUT_MS));
+	return by_zero(poll(&fd, 1, options.timeout_ms));
 }
 
 static int time_ppoll(struct place *p)
@@ -428,7 +480,7 @@ static int time_clock_nanosleep_until(struct place *p)
 static int time_usleep(struct place *p)
 {
 	(void)p;
-	return by_zero(usleep(TIMEOUT_MS * 1000));
+	return by_zero(usleep(options.timeout_ms * 1000));
 }
 
 static int time_thrd_sleep(struct place *p)
@@ -542,7 +594,7 @@ static int time_raw_poll(struct place *p)
 {
 	struct pollfd fd = { .fd = p->fd, .events = POLLIN };
 
-	return by_zero(syscall(SYS_poll, &fd, 1, TIMEOUT_MS));
+	return by_zero(syscall(SYS_poll, &fd, 1, options.timeout_ms));
 }
 
 static int time_raw_nanosleep(struct place *p)
@@ -663,15 +715,58 @@ static int wait_select(struct place *p)
 }
 
 /* As many connections of others are before it as get in line. */
-static int wait_connect(struct place *p)
+static int wait_connect_within(struct place *p, int domain, time_t seconds)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	int fd = socket(domain, SOCK_STREAM, 0);
+	struct timeval time = { .tv_sec = seconds };
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof(time));
 	int result = by_zero(connect(fd, (struct sockaddr *)&p->address, p->address_bytes));
 	int error = errno;
-
 	close(fd);
 	errno = error;
 	return result;
+}
+
+static int wait_connect(struct place *p)
+{
+	return wait_connect_within(p, AF_UNIX, 0);
+}
+
+static int wait_connect_a_day(struct place *p)
+{
+	return wait_connect_within(p, AF_INET, 86400);
+}
+
+static int wait_connect_unix_a_day(struct place *p)
+{
+	return wait_connect_within(p, AF_UNIX, 86400);
+}
+
+static int wait_connect_inet(struct place *p)
+{
+	int result = wait_connect_within(p, AF_INET, 0);
+	int error = errno;
+
+	atomic_store(&p->is_connected, true);
+	errno = error;
+	return result;
+}
+
+/* Whoever finds no place is dropped, and asks again a second later. */
+static void prepare_connect_inet(struct place *p)
+{
+	atomic_store(&p->is_connected, false);
+	fill_line(p, AF_INET);
+}
+
+static void complete_connect_inet(struct place *p)
+{
+	while (!atomic_load(&p->is_connected)) {
+		struct pollfd fd = { .fd = p->fd, .events = POLLIN };
+		if (poll(&fd, 1, 10) > 0)
+			close(accept(p->fd, NULL, NULL));
+	}
 }
 
 static void accept_one(struct place *p)
@@ -1030,20 +1125,132 @@ static int wait_ppoll_letting_in(struct place *p)
 	return ppoll(&fd, 1, NULL, &none);
 }
 
+/* --- calls that last a day --- */
+
+static const struct timespec day = { 86400, 0 };
+enum { DAY_MS = 86400 * 1000 };
+
+static void take_rest(struct place *p, const struct timespec *rest)
+{
+	p->rest_ns = rest->tv_sec * NS_PER_S + rest->tv_nsec;
+}
+
 static int wait_long(struct place *p)
 {
-	struct timespec day = { 86400, 0 };
+	struct timespec rest = day;
+	int result = nanosleep(&rest, &rest);
+
+	take_rest(p, &rest);
+	return result;
+}
+
+static int wait_long_by_clock(struct place *p)
+{
+	struct timespec rest = { 0 };
+	int result = clock_result(clock_nanosleep(CLOCK_MONOTONIC, 0, &day, &rest));
+
+	take_rest(p, &rest);
+	return result;
+}
+
+static int wait_until_tomorrow(struct place *p)
+{
+	struct timespec end = tomorrow(CLOCK_REALTIME);
 
 	(void)p;
-	return nanosleep(&day, NULL);
+	return clock_result(clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &end, NULL));
+}
+
+static int wait_thrd(struct place *p)
+{
+	struct timespec rest = { 0 };
+	int result = thrd_sleep(&day, &rest);
+
+	take_rest(p, &rest);
+	errno = result == -1 ? EINTR : 0; /* as it says it */
+	return result;
+}
+
+static int wait_long_epoll(struct place *p)
+{
+	struct epoll_event event;
+
+	return epoll_wait(p->epoll, &event, 1, DAY_MS);
+}
+
+static int wait_long_epoll_pwait2(struct place *p)
+{
+	struct epoll_event event;
+
+	return epoll_pwait2(p->epoll, &event, 1, &day, NULL);
+}
+
+static int wait_long_poll(struct place *p)
+{
+	struct pollfd fd = { .fd = p->fd, .events = POLLIN };
+
+	return poll(&fd, 1, DAY_MS);
+}
+
+static int wait_long_ppoll(struct place *p)
+{
+	struct pollfd fd = { .fd = p->fd, .events = POLLIN };
+
+	return ppoll(&fd, 1, &day, NULL);
+}
+
+/* Which tells what is left, as Linux has it. */
+static int wait_long_select(struct place *p)
+{
+	struct timeval left = { 86400, 0 };
+	fd_set set;
+
+	FD_ZERO(&set);
+	FD_SET(p->fd, &set);
+	int result = select(p->fd + 1, &set, NULL, NULL, &left);
+	p->rest_ns = left.tv_sec * NS_PER_S + left.tv_usec * 1000;
+	return result;
+}
+
+static int wait_long_pselect(struct place *p)
+{
+	fd_set set;
+
+	FD_ZERO(&set);
+	FD_SET(p->fd, &set);
+	return pselect(p->fd + 1, &set, NULL, NULL, &day, NULL);
+}
+
+static int wait_long_semaphore(struct place *p)
+{
+	struct timespec end = tomorrow(CLOCK_REALTIME);
+
+	return sem_timedwait(&p->semaphore, &end);
+}
+
+static int wait_long_semtimedop(struct place *p)
+{
+	struct sembuf take = { .sem_op = -1 };
+
+	return semtimedop(p->set, &take, 1, &day);
+}
+
+static int wait_long_sigtimedwait(struct place *p)
+{
+	sigset_t set;
+
+	(void)p;
+	sigemptyset(&set);
+	sigaddset(&set, SIGURG);
+	return sigtimedwait(&set, NULL, &day);
 }
 
 static int wait_long_recv(struct place *p)
 {
-	struct timeval day = { 86400, 0 };
+	struct timeval time = { 86400, 0 };
 	char byte;
 
-	setsockopt(p->fd, SOL_SOCKET, SO_RCVTIMEO, &day, sizeof(day));
+	setsockopt(p->fd, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof(time));
 	return (int)recv(p->fd, &byte, 1, 0);
 }
 
@@ -1112,6 +1319,7 @@ static const struct kind kinds[] = {
 	{ "mq_receive", make_mq, NULL, wait_mq, complete_mq },
 	{ "write of a megabyte", make_pipe, NULL, wait_write, complete_write },
 	{ "connect of AF_UNIX, no end", make_full_unix_listener, NULL, wait_connect, accept_one },
+	{ "connect, no end", make_listener, prepare_connect_inet, wait_connect_inet, complete_connect_inet },
 	{ "msgsnd", make_full_queue, NULL, wait_msgsnd, complete_msgsnd },
 	{ "readv of a pipe", make_pipe, NULL, wait_readv, write_byte },
 	{ "recvmsg, no end", make_pair_without_timeout, NULL, wait_recvmsg, write_byte },
@@ -1122,13 +1330,26 @@ static const struct kind kinds[] = {
 	{ "sendmsg of a megabyte", make_pair_patient, NULL, wait_sendmsg, complete_send },
 };
 
+static const struct kind *kind_after(const struct kind *kind)
+{
+	const struct kind *end = kinds + sizeof(kinds) / sizeof(kinds[0]);
+
+	for (kind = kind ? kind + 1 : kinds; kind < end; kind++)
+		if (is_wanted(kind->name))
+			return kind;
+	return NULL;
+}
+
 /* --- mode quiet --- */
 
 struct worker {
 	const struct kind *kind;
 	struct place place;
 	_Atomic pid_t tid;
+	_Atomic long sent;
+	_Atomic long long began_ns; /* the call that is on */
 	long calls, eintr, wrong, shorts;
+	long calls_wanted; /* 0 = until all has ended */
 	int late_us[LATES_MAX];
 	sem_t go, gone;
 	_Atomic bool is_done; /* makes no more calls */
@@ -1136,7 +1357,7 @@ struct worker {
 
 static void note(struct worker *w, int result, long long took_ns)
 {
-	long long late_us = (took_ns - TIMEOUT_MS * 1000000LL) / 1000;
+	long long late_us = (took_ns - options.timeout_ms * 1000000LL) / 1000;
 
 	if (result < 0 && errno == EINTR)
 		w->eintr++;
@@ -1178,12 +1399,13 @@ static void *make_calls(void *argument)
 	w->place.thread = pthread_self();
 	w->kind->make(&w->place);
 	atomic_store(&w->tid, (pid_t)syscall(SYS_gettid));
-	while (!atomic_load(&has_ended)) {
+	while (!atomic_load(&has_ended) && (!w->calls_wanted || w->calls < w->calls_wanted)) {
 		if (w->kind->prepare)
 			w->kind->prepare(&w->place);
 		if (w->kind->complete)
 			sem_post(&w->go);
 		long long begin = now_ns(CLOCK_MONOTONIC);
+		atomic_store(&w->began_ns, begin);
 		errno = 0;
 		int result = w->kind->call(&w->place);
 		int error = errno;
@@ -1200,9 +1422,11 @@ static void *make_calls(void *argument)
 	return NULL;
 }
 
+/* Not in real time, even where the program is. */
 static void *be_busy(void *unused)
 {
 	(void)unused;
+	sched_setscheduler(0, SCHED_OTHER, &(struct sched_param){ 0 });
 	for (;;)
 		burn(1000000);
 	return NULL;
@@ -1235,17 +1459,27 @@ static void remove_place(struct place *p)
 static struct worker *workers;
 static size_t worker_count;
 
-/* So many SIGPROFs that every call is interrupted several times. */
+static int signal_sent(void)
+{
+	return options.signal ? options.signal : SIGPROF;
+}
+
+static void press_one(struct worker *w)
+{
+	pid_t tid = atomic_load(&w->tid);
+
+	if (tid && syscall(SYS_tgkill, getpid(), tid, signal_sent()) == 0)
+		atomic_fetch_add(&w->sent, 1);
+}
+
+/* One thread after the other. */
 static void *press(void *unused)
 {
-	struct timespec pause = { 0, PRESSURE_US * 1000 };
-	pid_t pid = getpid();
+	struct timespec pause = timespec_of(options.period_us * 1000LL);
 
 	(void)unused;
 	for (size_t i = 0; !atomic_load(&has_ended); i++) {
-		pid_t tid = atomic_load(&workers[i % worker_count].tid);
-		if (tid)
-			syscall(SYS_tgkill, pid, tid, SIGPROF);
+		press_one(&workers[i % worker_count]);
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 	}
 	return NULL;
@@ -1256,23 +1490,34 @@ static int compare(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
-static void print_worker(struct worker *w)
+static void print_worker(struct worker *w, bool tells_all)
 {
 	size_t count = (size_t)(w->calls < LATES_MAX ? w->calls : LATES_MAX);
 
+	count = w->kind->complete ? 0 : count;
 	qsort(w->late_us, count, sizeof(w->late_us[0]), compare);
-	printf("{\"call\": \"%s\", \"calls\": %ld, \"eintr\": %ld, \"wrong\": %ld, \"short\": %ld, \"late_us\": %d}\n", w->kind->name,
-	       w->calls, w->eintr, w->wrong, w->shorts, w->kind->complete || !count ? 0 : w->late_us[count / 2]);
+	printf("{\"call\": \"%s\", \"calls\": %ld, \"sent\": %ld, \"eintr\": %ld, \"wrong\": %ld, \"short\": %ld, \"late_us\": %d", w->kind->name,
+	       w->calls, atomic_load(&w->sent), w->eintr, w->wrong, w->shorts, count ? w->late_us[count / 2] : 0);
+	for (size_t i = 0; tells_all && i < count; i++)
+		printf("%s%d%s", i ? ", " : ", \"lates_us\": [", w->late_us[i], i + 1 == count ? "]" : "");
+	printf("}\n");
 }
 
-static int quiet(int seconds, const char *only)
+static void make_workers(bool has_untimed)
+{
+	workers = calloc(sizeof(kinds) / sizeof(kinds[0]), sizeof(*workers));
+	for (const struct kind *kind = kind_after(NULL); kind; kind = kind_after(kind))
+		if (has_untimed || !kind->complete)
+			workers[worker_count++].kind = kind;
+	if (!worker_count)
+		die("no such kind");
+}
+
+static int quiet(int seconds)
 {
 	pthread_t thread, presser;
 
-	workers = calloc(sizeof(kinds) / sizeof(kinds[0]), sizeof(*workers));
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if (!only || strstr(kinds[i].name, only))
-			workers[worker_count++].kind = &kinds[i];
+	make_workers(true);
 	pthread_t *threads = calloc(worker_count, sizeof(*threads));
 	for (size_t i = 0; i < worker_count; i++) {
 		begin_completer(&workers[i], &thread);
@@ -1287,7 +1532,62 @@ static int quiet(int seconds, const char *only)
 	atomic_store(&has_ended, true);
 	for (size_t i = 0; i < worker_count; i++) {
 		pthread_join(threads[i], NULL);
-		print_worker(&workers[i]);
+		print_worker(&workers[i], false);
+		remove_place(&workers[i].place);
+	}
+	return 0;
+}
+
+/* --- mode pressed --- */
+
+/* One that begins anew with each signal must end, too. */
+static bool is_overdue(struct worker *w)
+{
+	return now_ns(CLOCK_MONOTONIC) - atomic_load(&w->began_ns) > 3 * options.timeout_ms * NS_PER_MS;
+}
+
+static void *press_all(void *unused)
+{
+	(void)unused;
+	prctl(PR_SET_TIMERSLACK, 1);
+	while (!atomic_load(&has_ended)) {
+		/* Half as long to half as long again, so that signals come at any moment of a call. */
+		struct timespec pause = timespec_of(options.period_us * (500LL + rand() % 1000));
+		for (size_t i = 0; i < worker_count; i++)
+			if (!is_overdue(&workers[i]))
+				press_one(&workers[i]);
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	}
+	return NULL;
+}
+
+static void *make_calls_of_lane(void *lane)
+{
+	pthread_t none;
+
+	for (size_t i = (size_t)(uintptr_t)lane; i < worker_count; i += LANES) {
+		begin_completer(&workers[i], &none);
+		make_calls(&workers[i]);
+	}
+	return NULL;
+}
+
+static int pressed(int calls)
+{
+	pthread_t lanes[LANES], presser;
+
+	make_workers(false);
+	for (size_t i = 0; i < worker_count; i++)
+		workers[i].calls_wanted = calls;
+	for (size_t i = 0; i < LANES; i++)
+		pthread_create(&lanes[i], NULL, make_calls_of_lane, (void *)i);
+	pthread_create(&presser, NULL, press_all, NULL);
+	for (size_t i = 0; i < LANES; i++)
+		pthread_join(lanes[i], NULL);
+	atomic_store(&has_ended, true);
+	pthread_join(presser, NULL);
+	for (size_t i = 0; i < worker_count; i++) {
+		print_worker(&workers[i], true);
 		remove_place(&workers[i].place);
 	}
 	return 0;
@@ -1299,27 +1599,30 @@ static int quiet(int seconds, const char *only)
  * has one of its own meanwhile takes that, too: this thread itself does. */
 static void *press_process(void *ms)
 {
-	struct timespec pause = { 0, PRESSURE_US * 1000 };
+	struct timespec pause = timespec_of(options.period_us * 1000LL);
 	pid_t pid = getpid(), tid = (pid_t)syscall(SYS_gettid);
 
-	for (long long end = now_ns(CLOCK_MONOTONIC) + *(int *)ms * 1000000LL; now_ns(CLOCK_MONOTONIC) < end;) {
-		syscall(SYS_kill, pid, SIGPROF);
-		syscall(SYS_tgkill, pid, tid, SIGPROF);
+	for (long long end = now_ns(CLOCK_MONOTONIC) + *(int *)ms * NS_PER_MS; now_ns(CLOCK_MONOTONIC) < end;) {
+		syscall(SYS_kill, pid, signal_sent());
+		syscall(SYS_tgkill, pid, tid, signal_sent());
+		atomic_fetch_add(&workers->sent, 1);
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 	}
 	atomic_store(&has_ended, true);
 	return NULL;
 }
 
-static int shared(int ms, const char *only)
+static int shared(int ms)
 {
+	static struct worker worker;
+
+	workers = &worker;
 	begin_busy_threads();
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		static struct worker worker;
+	for (const struct kind *kind = kind_after(NULL); kind; kind = kind_after(kind)) {
 		pthread_t presser, completer;
-		if (kinds[i].call == wait_bare_epoll || (only && !strstr(kinds[i].name, only)))
-			continue; /* the former ends with EINTR, and nobody of ours is behind it */
-		worker = (struct worker){ .kind = &kinds[i] };
+		if (kind->call == wait_bare_epoll)
+			continue; /* it ends with EINTR, and nobody of ours is behind it */
+		worker = (struct worker){ .kind = kind };
 		atomic_store(&has_ended, false);
 		begin_completer(&worker, &completer);
 		pthread_create(&presser, NULL, press_process, &ms);
@@ -1327,7 +1630,7 @@ static int shared(int ms, const char *only)
 		pthread_join(presser, NULL);
 		if (worker.kind->complete)
 			pthread_join(completer, NULL);
-		print_worker(&worker);
+		print_worker(&worker, true);
 		remove_place(&worker.place);
 	}
 	return 0;
@@ -1342,31 +1645,50 @@ struct interruption {
 	int (*call)(struct place *p);
 	void (*complete)(struct place *p); /* not NULL: SA_RESTART is set, so that only this ends the call */
 	bool is_blocked;                   /* but for the call, which lets the signal in */
+	bool is_slow;                      /* to be completed takes a second */
 };
 
 static const struct interruption interruptions[] = {
-	{ "epoll_wait", make_epoll, NULL, wait_epoll, NULL, false },
-	{ "epoll_wait, bare", make_epoll, NULL, wait_bare_epoll, NULL, false },
-	{ "poll", make_eventfd, NULL, wait_poll, NULL, false },
-	{ "select", make_eventfd, NULL, wait_select, NULL, false },
-	{ "ppoll with a mask", make_eventfd, NULL, wait_ppoll_letting_in, NULL, true },
-	{ "sigsuspend", make_nothing, NULL, wait_suspended, NULL, true },
-	{ "pause", make_nothing, NULL, wait_pause, NULL, false },
-	{ "nanosleep", make_nothing, NULL, wait_long, NULL, false },
-	{ "sem_wait", make_semaphore, NULL, wait_semaphore, NULL, false },
-	{ "futex", make_nothing, NULL, wait_futex, NULL, false },
-	{ "read of a pipe", make_pipe, NULL, wait_read, NULL, false },
-	{ "recv", make_pair_without_timeout, NULL, wait_recv, NULL, false },
-	{ "recv, SO_RCVTIMEO", make_pair, NULL, wait_long_recv, NULL, false },
-	{ "accept", make_listener, NULL, wait_accept, NULL, false },
-	{ "msgrcv", make_queue, NULL, wait_msgrcv, NULL, false },
-	{ "semop", make_set, NULL, wait_semop, NULL, false },
-	{ "flock", make_lock_file, prepare_flock, wait_flock, NULL, false },
-	{ "sigwaitinfo", make_nothing, NULL, wait_sigwaitinfo, NULL, false },
-	{ "mq_receive", make_mq, NULL, wait_mq, NULL, false },
-	{ "read of a pipe, SA_RESTART", make_pipe, NULL, wait_read, write_byte, false },
-	{ "accept, SA_RESTART", make_listener, NULL, wait_accept, connect_there, false },
-	{ "flock, SA_RESTART", make_lock_file, prepare_flock, wait_flock, complete_flock, false },
+	{ "epoll_wait", make_epoll, NULL, wait_epoll, NULL, false, false },
+	{ "epoll_wait, bare", make_epoll, NULL, wait_bare_epoll, NULL, false, false },
+	{ "poll", make_eventfd, NULL, wait_poll, NULL, false, false },
+	{ "select", make_eventfd, NULL, wait_select, NULL, false, false },
+	{ "ppoll with a mask", make_eventfd, NULL, wait_ppoll_letting_in, NULL, true, false },
+	{ "sigsuspend", make_nothing, NULL, wait_suspended, NULL, true, false },
+	{ "pause", make_nothing, NULL, wait_pause, NULL, false, false },
+	{ "nanosleep", make_nothing, NULL, wait_long, NULL, false, false },
+	{ "clock_nanosleep", make_nothing, NULL, wait_long_by_clock, NULL, false, false },
+	{ "clock_nanosleep until", make_nothing, NULL, wait_until_tomorrow, NULL, false, false },
+	{ "thrd_sleep", make_nothing, NULL, wait_thrd, NULL, false, false },
+	{ "epoll_wait for a day", make_epoll, NULL, wait_long_epoll, NULL, false, false },
+	{ "epoll_pwait2 for a day", make_epoll, NULL, wait_long_epoll_pwait2, NULL, false, false },
+	{ "poll for a day", make_eventfd, NULL, wait_long_poll, NULL, false, false },
+	{ "ppoll for a day", make_eventfd, NULL, wait_long_ppoll, NULL, false, false },
+	{ "select for a day", make_eventfd, NULL, wait_long_select, NULL, false, false },
+	{ "pselect for a day", make_eventfd, NULL, wait_long_pselect, NULL, false, false },
+	{ "sem_timedwait", make_semaphore, NULL, wait_long_semaphore, NULL, false, false },
+	{ "semtimedop", make_set, NULL, wait_long_semtimedop, NULL, false, false },
+	{ "sigtimedwait", make_nothing, NULL, wait_long_sigtimedwait, NULL, false, false },
+	{ "connect", make_full_listener, NULL, wait_connect_inet, NULL, false, false },
+	{ "connect, SO_SNDTIMEO", make_full_listener, NULL, wait_connect_a_day, NULL, false, false },
+	{ "connect of AF_UNIX", make_full_unix_listener, NULL, wait_connect, NULL, false, false },
+	{ "connect of AF_UNIX, SO_SNDTIMEO", make_full_unix_listener, NULL, wait_connect_unix_a_day, NULL, false, false },
+	{ "sem_wait", make_semaphore, NULL, wait_semaphore, NULL, false, false },
+	{ "futex", make_nothing, NULL, wait_futex, NULL, false, false },
+	{ "read of a pipe", make_pipe, NULL, wait_read, NULL, false, false },
+	{ "recv", make_pair_without_timeout, NULL, wait_recv, NULL, false, false },
+	{ "recv, SO_RCVTIMEO", make_pair, NULL, wait_long_recv, NULL, false, false },
+	{ "accept", make_listener, NULL, wait_accept, NULL, false, false },
+	{ "msgrcv", make_queue, NULL, wait_msgrcv, NULL, false, false },
+	{ "semop", make_set, NULL, wait_semop, NULL, false, false },
+	{ "flock", make_lock_file, prepare_flock, wait_flock, NULL, false, false },
+	{ "sigwaitinfo", make_nothing, NULL, wait_sigwaitinfo, NULL, false, false },
+	{ "mq_receive", make_mq, NULL, wait_mq, NULL, false, false },
+	{ "read of a pipe, SA_RESTART", make_pipe, NULL, wait_read, write_byte, false, false },
+	{ "accept, SA_RESTART", make_listener, NULL, wait_accept, connect_there, false, false },
+	{ "connect of AF_UNIX, SA_RESTART", make_full_unix_listener, NULL, wait_connect, accept_one, false, false },
+	{ "connect, SA_RESTART", make_listener, prepare_connect_inet, wait_connect_inet, complete_connect_inet, false, true },
+	{ "flock, SA_RESTART", make_lock_file, prepare_flock, wait_flock, complete_flock, false, false },
 };
 
 static _Atomic int handled;
@@ -1374,12 +1696,24 @@ static _Atomic int entered, returned;
 static _Atomic bool may_go_on;
 static const struct interruption *current;
 static struct worker subject;
-static long eintr_count, other_count;
+static long eintr_count, rest_count;
+static _Atomic long long asleep_ns, sent_ns;
 
 static void on_own(int number)
 {
 	(void)number;
 	atomic_fetch_add(&handled, 1);
+}
+
+/* Of a day, when the call that began and ended then was interrupted: slept from some moment before asleep_ns to some moment after
+ * sent_ns. The kernel may sleep longer by 50 us (prctl(2), PR_SET_TIMERSLACK), and tells that with what is left; so may
+ * clocks differ that are read at different moments. */
+static bool is_rest(long long rest_ns, long long began_ns, long long ended_ns)
+{
+	const long long slack_ns = 100000;
+
+	return rest_ns >= NS_PER_DAY - (ended_ns - began_ns) - slack_ns &&
+	       rest_ns <= NS_PER_DAY - (atomic_load(&sent_ns) - atomic_load(&asleep_ns)) + slack_ns;
 }
 
 static void *be_interrupted(void *unused)
@@ -1398,13 +1732,15 @@ static void *be_interrupted(void *unused)
 		current->prepare(p);
 	atomic_store(&subject.tid, (pid_t)syscall(SYS_gettid));
 	while (!atomic_load(&has_ended)) {
+		p->rest_ns = -1;
+		long long began_ns = now_ns(CLOCK_MONOTONIC);
 		atomic_fetch_add(&entered, 1);
 		errno = 0;
 		int result = current->call(p);
 		if (result < 0 && errno == EINTR)
 			eintr_count++;
-		else
-			other_count++;
+		if (p->rest_ns >= 0 && !is_rest(p->rest_ns, began_ns, now_ns(CLOCK_MONOTONIC)))
+			rest_count++;
 		atomic_fetch_add(&returned, 1);
 		while (!atomic_exchange(&may_go_on, false))
 			sched_yield();
@@ -1442,36 +1778,47 @@ static bool wait_for(_Atomic int *word, int value)
 	return false;
 }
 
-static int interrupt_kind(int rounds, int number)
+/* Some calls have lasted a while, so that less is left of them. */
+static void interrupt(int round, int number)
 {
-	pid_t pid = getpid();
+	pid_t pid = getpid(), tid = atomic_load(&subject.tid);
+
+	if (round % 4 == 3)
+		usleep(1000);
+	atomic_store(&sent_ns, now_ns(CLOCK_MONOTONIC));
+	/* Before it, after it, or both; the thread is woken by the first. */
+	if (round % 3 != 1)
+		syscall(SYS_tgkill, pid, tid, SIGPROF);
+	syscall(SYS_tgkill, pid, tid, number);
+	if (round % 3 != 2)
+		syscall(SYS_tgkill, pid, tid, SIGPROF);
+}
+
+static int interrupt_kind(int rounds, int number, bool has_mask)
+{
 	pthread_t thread;
 	long lost = 0;
 
+	rounds = current->is_slow ? (rounds + 29) / 30 : rounds;
 	subject = (struct worker){ 0 };
 	atomic_store(&handled, 0);
 	atomic_store(&entered, 0);
 	atomic_store(&returned, 0);
 	atomic_store(&has_ended, false);
 	atomic_store(&may_go_on, false);
-	eintr_count = other_count = 0;
+	eintr_count = rest_count = 0;
 	pthread_create(&thread, NULL, be_interrupted, NULL);
 	for (int round = 1; round <= rounds; round++) {
 		wait_until_asleep(round);
-		pid_t tid = atomic_load(&subject.tid);
-		/* Before it, after it, or both; the thread is woken by the first. */
-		if (round % 3 != 1)
-			syscall(SYS_tgkill, pid, tid, SIGPROF);
-		syscall(SYS_tgkill, pid, tid, number);
-		if (round % 3 != 2)
-			syscall(SYS_tgkill, pid, tid, SIGPROF);
+		atomic_store(&asleep_ns, now_ns(CLOCK_MONOTONIC));
+		interrupt(round, number);
 		if (!wait_for(&handled, round))
 			die("a signal of the program's own was not handled");
 		if (current->complete)
 			current->complete(&subject.place);
 		while (!wait_for(&returned, round)) {
 			lost++;
-			syscall(SYS_tgkill, pid, tid, number);
+			syscall(SYS_tgkill, getpid(), atomic_load(&subject.tid), number);
 			atomic_fetch_sub(&handled, 1);
 		}
 		if (round == rounds)
@@ -1479,10 +1826,22 @@ static int interrupt_kind(int rounds, int number)
 		atomic_store(&may_go_on, true);
 	}
 	pthread_join(thread, NULL);
-	printf("{\"call\": \"%s\", \"signal\": %d, \"sent\": %d, \"wanted\": %d, \"eintr\": %ld, \"lost\": %ld}\n", current->name, number, rounds,
-	       current->complete ? 0 : rounds, eintr_count, lost);
+	printf("{\"call\": \"%s\", \"signal\": %d, \"mask\": %d, \"sent\": %d, \"eintr\": %ld, \"lost\": %ld, \"rests\": %ld}\n", current->name, number,
+	       has_mask, rounds, eintr_count, lost, rest_count);
 	fflush(stdout);
+	remove_place(&subject.place);
 	return 0;
+}
+
+static void interrupt_by(int number, int rounds, bool has_mask)
+{
+	struct sigaction action = { .sa_handler = on_own, .sa_flags = current->complete ? SA_RESTART : 0 };
+
+	/* Keeps our signal off while it runs. */
+	if (has_mask)
+		sigfillset(&action.sa_mask);
+	sigaction(number, &action, NULL);
+	interrupt_kind(rounds, number, has_mask);
 }
 
 static int own(int rounds)
@@ -1490,27 +1849,50 @@ static int own(int rounds)
 	/* Below SIGPROF's number, so that the kernel takes it first; above it, and one of those that queue. */
 	const int numbers[] = { SIGUSR2, SIGWINCH, SIGRTMIN + 3 };
 
-	for (size_t i = 0; i < sizeof(interruptions) / sizeof(interruptions[0]); i++)
-		for (size_t n = 0; n < sizeof(numbers) / sizeof(numbers[0]); n++) {
-			current = &interruptions[i];
-			struct sigaction action = { .sa_handler = on_own, .sa_flags = current->complete ? SA_RESTART : 0 };
-			/* Every other one keeps our signal off while it runs. */
-			if (n == 1)
-				sigfillset(&action.sa_mask);
-			sigaction(numbers[n], &action, NULL);
-			interrupt_kind(rounds, numbers[n]);
-		}
+	for (size_t i = 0; i < sizeof(interruptions) / sizeof(interruptions[0]); i++) {
+		current = &interruptions[i];
+		if (!is_wanted(current->name))
+			continue;
+		for (int n = 0; n < (current->is_slow ? 1 : options.signal ? 2 : 3); n++)
+			interrupt_by(options.signal ? options.signal : numbers[n], rounds, n == 1);
+	}
 	return 0;
+}
+
+static void take_option(const char *word)
+{
+	int number = atoi(strchr(word, '=') ? strchr(word, '=') + 1 : "");
+
+	if (strncmp(word, "kind=", 5) == 0 && options.kind_count < WORDS_MAX)
+		options.kinds[options.kind_count++] = word + 5;
+	else if (strncmp(word, "signal=", 7) == 0)
+		options.signal = number;
+	else if (strncmp(word, "timeout=", 8) == 0)
+		options.timeout_ms = number;
+	else if (strncmp(word, "period=", 7) == 0)
+		options.period_us = number;
+	else if (strncmp(word, "slack=", 6) == 0)
+		options.slack_us = number;
+	else
+		die(word);
 }
 
 int main(int argc, char **argv)
 {
-	if (argc < 3) {
-		fprintf(stderr, "usage: blocking_calls quiet SECONDS [WORD]|shared MS [WORD]|own ROUNDS\n");
-		return 2;
-	}
+	static const struct {
+		const char *name;
+		int (*run)(int number);
+	} modes[] = { { "quiet", quiet }, { "shared", shared }, { "pressed", pressed }, { "own", own } };
+
+	for (int i = 3; i < argc; i++)
+		take_option(argv[i]);
+	set_timeouts();
+	if (options.slack_us)
+		prctl(PR_SET_TIMERSLACK, options.slack_us * 1000UL);
 	signal(SIGPROF, SIG_IGN);
-	if (strcmp(argv[1], "shared") == 0)
-		return shared(atoi(argv[2]), argv[3]);
-	return strcmp(argv[1], "own") == 0 ? own(atoi(argv[2])) : quiet(atoi(argv[2]), argv[3]);
+	for (size_t i = 0; argc > 2 && i < sizeof(modes) / sizeof(modes[0]); i++)
+		if (strcmp(argv[1], modes[i].name) == 0)
+			return modes[i].run(atoi(argv[2]));
+	fprintf(stderr, "usage: blocking_calls quiet SECONDS|shared MS|pressed CALLS|own ROUNDS [kind=NAME|signal=NUMBER|timeout=MS|period=US|slack=US]...\n");
+	return 2;
 }

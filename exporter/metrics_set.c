@@ -1,5 +1,7 @@
 #include "metrics_set.h"
 
+#include "../symbolizer/sort.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,7 +69,7 @@ bool metrics_set_finish(struct metrics_set *set)
 	if (set->texts.error)
 		return false;
 	if (set->count)
-		qsort_r(set->rows, set->count, sizeof(*set->rows), by_labels, set);
+		sort_items_with(set->rows, set->count, sizeof(*set->rows), by_labels, set);
 	for (size_t i = 0; i < set->count; i++) {
 		bool is_same = kept && !by_labels(&set->rows[kept - 1], &set->rows[i], set);
 		if (!is_same)

@@ -3,6 +3,7 @@
  */
 #include "model.h"
 
+#include "../symbolizer/sort.h"
 #include "strbuf.h"
 
 #include <stdio.h>
@@ -348,7 +349,7 @@ static int endpoints_sort(struct model *model)
 		goto out;
 	for (uint32_t i = 0; i < model->endpoint_count; i++)
 		order[i] = (struct sorting){ i, model };
-	qsort(order, model->endpoint_count, sizeof(*order), by_name);
+	sort_items(order, model->endpoint_count, sizeof(*order), by_name);
 	for (uint32_t i = 0; i < model->endpoint_count; i++) {
 		uint32_t index = order[i].index, first = i ? merged_into[order[i - 1].index] : index;
 		bool is_same = i && !compare_names(&model->endpoints[first], &model->endpoints[index]);
@@ -360,7 +361,7 @@ static int endpoints_sort(struct model *model)
 	for (uint32_t i = 0; i < model->endpoint_count; i++)
 		if (merged_into[i] == i)
 			order[kept++] = (struct sorting){ i, model };
-	qsort(order, kept, sizeof(*order), by_cpu);
+	sort_items(order, kept, sizeof(*order), by_cpu);
 	for (uint32_t i = 0; i < model->endpoint_count; i++)
 		if (merged_into[i] != i)
 			order[kept++] = (struct sorting){ i, model };

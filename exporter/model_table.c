@@ -6,6 +6,7 @@
  * further down does: recursion counts once. Cost: frames * log(frames) + nodes + cells; no recursion.
  */
 #include "model.h"
+#include "../symbolizer/sort.h"
 #include "pace.h"
 
 #include <errno.h>
@@ -50,7 +51,7 @@ static struct ordered_frame *frames_in_order(const struct snapshot *snapshot)
 	for (uint32_t i = 0; order && i < snapshot->frame_count; i++)
 		order[i] = (struct ordered_frame){ .frame = i, .at = &snapshot->frames[i] };
 	if (order)
-		qsort(order, snapshot->frame_count, sizeof(*order), by_address);
+		sort_items(order, snapshot->frame_count, sizeof(*order), by_address);
 	return order;
 }
 
@@ -186,7 +187,7 @@ static int groups_make(struct tabulation *tab)
 		goto out;
 	for (uint32_t i = 0; i < snapshot->frame_count; i++)
 		order[i].symbol = tab->symbols ? &tab->symbols[order[i].frame] : NULL;
-	qsort(order, snapshot->frame_count, sizeof(*order), compare[tab->by]);
+	sort_items(order, snapshot->frame_count, sizeof(*order), compare[tab->by]);
 	for (uint32_t i = 0; i < snapshot->frame_count; i++) {
 		if (i == 0 || compare[tab->by](&order[i - 1], &order[i])) {
 			struct model_row row = row_of(tab, order[i].at, order[i].symbol);
@@ -417,7 +418,7 @@ void model_table_sort(struct model_table *table, enum seg_sort sort)
 	};
 
 	if (table->count)
-		qsort(table->rows, table->count, sizeof(*table->rows), compare[sort]);
+		sort_items(table->rows, table->count, sizeof(*table->rows), compare[sort]);
 }
 
 void model_table_free(struct model_table *table)

@@ -2,16 +2,33 @@
 
 #include "../symbolizer/step.h"
 #include "pace.h"
+#include "room.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* Of the memory that is left a quarter may be taken for names and lines, for it is the profiled program that would be killed;
+ * and one table among those read for names, of which several are in use in a form of their own, a sixteenth. */
+enum { ROOM_SHARE = 4, TABLES_SHARE = 16 };
+
 /* Frames come in runs of one module, so the last one is at hand. */
 struct source {
 	struct symbolizer *symbolizer;
+	bool has_limit; /* that of the memory which there is now */
+	bool is_tight;  /* it is less than what is usually allowed: what was read of a module goes before another one is read */
 	struct snapshot_module last;
 	struct module *module; /* of last */
 };
+
+static void set_limits(struct source *source)
+{
+	uint64_t room = room_bytes();
+
+	source->has_limit = true;
+	source->is_tight = room / ROOM_SHARE < SYMBOLIZER_MEMORY_LIMIT;
+	symbolizer_set_memory_limit(source->symbolizer, source->is_tight ? room / ROOM_SHARE : SYMBOLIZER_MEMORY_LIMIT);
+	symbolizer_set_tables_limit(source->symbolizer, source->is_tight ? room / TABLES_SHARE : UINT64_MAX);
+}
 
 static struct module *module_of(struct source *source, const struct snapshot_module *module)
 {
@@ -19,8 +36,12 @@ static struct module *module_of(struct source *source, const struct snapshot_mod
 		       !memcmp(module->build_id, source->last.build_id, sizeof(module->build_id)) &&
 		       !strcmp(module->path, source->last.path);
 
+	if (!source->has_limit)
+		set_limits(source);
 	if (is_last)
 		return source->module;
+	if (source->is_tight)
+		symbolizer_trim(source->symbolizer);
 	source->module = symbolizer_module(source->symbolizer, module->path, module->build_id, module->build_id_bytes);
 	source->last = *module;
 	return source->module;
@@ -49,6 +70,7 @@ static void trim(void *context)
 	struct source *source = context;
 
 	symbolizer_trim(source->symbolizer);
+	source->has_limit = false;
 }
 
 bool names_init(struct names *ret_names)

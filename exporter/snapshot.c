@@ -453,6 +453,13 @@ void snapshot_subtract(struct snapshot *later, const struct snapshot *earlier)
 	later->duration_ns = since(later->taken_mono_ns, earlier->taken_mono_ns);
 }
 
+size_t snapshot_bytes(const struct snapshot *snapshot)
+{
+	return sizeof(*snapshot) + snapshot->node_count * sizeof(*snapshot->nodes) + snapshot->cell_count * sizeof(*snapshot->cells) +
+	       snapshot->frame_count * sizeof(*snapshot->frames) + snapshot->slow_count * sizeof(*snapshot->slow) +
+	       snapshot->series_count * sizeof(*snapshot->series) + snapshot->connection_count * sizeof(*snapshot->connections);
+}
+
 void snapshot_free(struct snapshot *snapshot)
 {
 	if (!snapshot)

@@ -212,4 +212,6 @@ struct snapshot *snapshot_take_slow(const struct seg_view *seg, const struct seg
 /* later minus earlier of the same session, in place in later: what came between them. Gauges and what is open stay
  * later's. Of two different sessions, or with a reset between them, later stays as it is: all of it came after. */
 void snapshot_subtract(struct snapshot *later, const struct snapshot *earlier);
+/* What it takes of memory, as far as that grows with what was counted. */
+size_t snapshot_bytes(const struct snapshot *snapshot);
 void snapshot_free(struct snapshot *snapshot);

@@ -8,6 +8,7 @@
  */
 #include "snapshot_requests.h"
 
+#include "../symbolizer/sort.h"
 #include "pace.h"
 
 #include <errno.h>
@@ -166,7 +167,7 @@ static void slow_stacks_read(struct snapshot_slow *slow, const struct seg_slow *
 	for (uint32_t i = 0; i < slow->stack_count; i++)
 		slow->stacks[i] = (struct snapshot_slow_stack){ from->stacks[i].node, from->stacks[i].samples,
 			                                        from->stacks[i].weight_ns };
-	qsort(slow->stacks, slow->stack_count, sizeof(slow->stacks[0]), by_falling_weight);
+	sort_items(slow->stacks, slow->stack_count, sizeof(slow->stacks[0]), by_falling_weight);
 }
 
 bool snapshot_slow_read(struct snapshot_slow *ret_slow, const struct seg_slow *from, uint32_t endpoint_count)
@@ -256,7 +257,7 @@ static int all_slow_copy(struct snapshot *snapshot, const struct seg_view *seg)
 			return -ENOMEM;
 	}
 	if (snapshot->slow_count)
-		qsort(snapshot->slow, snapshot->slow_count, sizeof(*snapshot->slow), by_falling_duration);
+		sort_items(snapshot->slow, snapshot->slow_count, sizeof(*snapshot->slow), by_falling_duration);
 	return 0;
 }
 
@@ -365,7 +366,7 @@ static void streams_assign(struct snapshot *snapshot)
 	struct snapshot_connection *connection = NULL;
 
 	if (snapshot->connection_count)
-		qsort(snapshot->connections, snapshot->connection_count, sizeof(*snapshot->connections), by_place);
+		sort_items(snapshot->connections, snapshot->connection_count, sizeof(*snapshot->connections), by_place);
 	for (uint32_t i = 0; i < snapshot->connection_count; i++) {
 		struct snapshot_connection *at = &snapshot->connections[i];
 		if (at->kind != SEG_CONNECTION_STREAM) {

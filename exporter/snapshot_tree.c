@@ -16,14 +16,18 @@
 
 #define VISITING UINT32_MAX
 
-/* Arrays by the segment's ids; entry 0 is the root above all. */
+/* Ids in use are scattered over a table that is much larger as a rule. So they are numbered in their order from 1 on, by a
+ * map of bits, and arrays are as large as what is used; entry 0 is the root above all. */
 struct raw_tree {
 	uint32_t node_count, frame_count; /* of the segment's tables */
-	uint32_t *parent, *frame;         /* of nodes; frame 0 = free or damaged */
+	uint64_t *map;       /* a bit for each id of a node */
+	uint32_t *before;    /* by word of it: how many bits there are before */
+	uint32_t count;      /* numbers given */
+	uint32_t *parent, *frame;         /* frame 0 = damaged meanwhile */
 	uint32_t *depth;
 	uint32_t *first_child, *next_sibling;
 	uint32_t *new_node;  /* id in the snapshot */
-	uint32_t *new_frame; /* index in the snapshot + 1 */
+	uint32_t *new_frame; /* by the segment's id: index in the snapshot + 1 */
 	uint32_t used;
 };
 
@@ -34,6 +38,8 @@ static uint64_t load(const _Atomic uint64_t *counter)
 
 static void raw_free(struct raw_tree *raw)
 {
+	free(raw->map);
+	free(raw->before);
 	free(raw->parent);
 	free(raw->frame);
 	free(raw->depth);
@@ -43,21 +49,50 @@ static void raw_free(struct raw_tree *raw)
 	free(raw->new_frame);
 }
 
-static bool raw_init(struct raw_tree *raw, const struct seg_view *seg)
+static uint32_t word_count(const struct raw_tree *raw)
 {
-	size_t nodes = (size_t)seg->slots[SEG_TABLE_NODES].count + 1;
-	size_t frames = (size_t)seg->slots[SEG_TABLE_FRAMES].count + 1;
+	return raw->node_count / 64 + 1;
+}
 
-	*raw = (struct raw_tree){ .node_count = (uint32_t)nodes - 1, .frame_count = (uint32_t)frames - 1 };
+static bool map_init(struct raw_tree *raw, const struct seg_view *seg)
+{
+	*raw = (struct raw_tree){ .node_count = seg->slots[SEG_TABLE_NODES].count, .frame_count = seg->slots[SEG_TABLE_FRAMES].count };
+	raw->map = calloc(word_count(raw), sizeof(*raw->map));
+	raw->before = calloc(word_count(raw), sizeof(*raw->before));
+	return raw->map && raw->before;
+}
+
+/* Once the map is drawn. */
+static bool arrays_init(struct raw_tree *raw)
+{
+	for (uint32_t word = 0; word < word_count(raw); word++) {
+		raw->before[word] = raw->count;
+		raw->count += (uint32_t)__builtin_popcountll(raw->map[word]);
+	}
+	size_t nodes = (size_t)raw->count + 1;
 	raw->parent = calloc(nodes, sizeof(*raw->parent));
 	raw->frame = calloc(nodes, sizeof(*raw->frame));
 	raw->depth = calloc(nodes, sizeof(*raw->depth));
 	raw->first_child = calloc(nodes, sizeof(*raw->first_child));
 	raw->next_sibling = calloc(nodes, sizeof(*raw->next_sibling));
 	raw->new_node = calloc(nodes, sizeof(*raw->new_node));
-	raw->new_frame = calloc(frames, sizeof(*raw->new_frame));
+	raw->new_frame = calloc((size_t)raw->frame_count + 1, sizeof(*raw->new_frame));
 	return raw->parent && raw->frame && raw->depth && raw->first_child && raw->next_sibling && raw->new_node &&
 	       raw->new_frame;
+}
+
+static bool map_has(const struct raw_tree *raw, uint32_t id)
+{
+	return id <= raw->node_count && raw->map[id / 64] >> id % 64 & 1;
+}
+
+/* 0: it has none. */
+static uint32_t number_of(const struct raw_tree *raw, uint32_t id)
+{
+	if (!id || !map_has(raw, id))
+		return 0;
+	uint64_t below = raw->map[id / 64] & ((1ULL << id % 64) - 1);
+	return raw->before[id / 64] + (uint32_t)__builtin_popcountll(below) + 1;
 }
 
 static bool frame_is_sound(uint64_t key, uint32_t module_count)
@@ -74,9 +109,8 @@ static bool frame_is_sound(uint64_t key, uint32_t module_count)
 
 enum node_state { NODE_FREE, NODE_DAMAGED, NODE_USED };
 
-static enum node_state node_read(struct raw_tree *raw, const struct seg_view *seg, uint32_t id)
+static enum node_state node_state(const struct raw_tree *raw, const struct seg_view *seg, uint64_t key)
 {
-	uint64_t key = load(&seg->nodes[id - 1].key);
 	uint32_t parent = seg_node_parent(key), frame = seg_node_frame(key);
 
 	if (!key)
@@ -85,10 +119,17 @@ static enum node_state node_read(struct raw_tree *raw, const struct seg_view *se
 		return NODE_DAMAGED;
 	if (!frame_is_sound(load(&seg->frames[frame - 1].key), seg->slots[SEG_TABLE_MODULES].count))
 		return NODE_DAMAGED;
-	raw->parent[id] = parent;
-	raw->frame[id] = frame;
-	raw->used++;
 	return NODE_USED;
+}
+
+/* The node's state, which is noted in the map. */
+static enum node_state node_find(struct raw_tree *raw, const struct seg_view *seg, uint32_t id)
+{
+	enum node_state state = node_state(raw, seg, load(&seg->nodes[id - 1].key));
+
+	if (state == NODE_USED)
+		raw->map[id / 64] |= 1ULL << id % 64;
+	return state;
 }
 
 /* The next node id from id on that may be in use. */
@@ -98,30 +139,53 @@ static uint32_t node_next(const struct seg_view *seg, uint32_t id)
 }
 
 /* All nodes, then those parents that came while we were passing by. */
-static void nodes_read(struct snapshot *snapshot, struct raw_tree *raw, const struct seg_view *seg)
+static void nodes_find(struct snapshot *snapshot, struct raw_tree *raw, const struct seg_view *seg)
 {
 	for (uint32_t id = 1; (id = node_next(seg, id)) <= raw->node_count; id++) {
 		pace_step(1);
-		snapshot->damaged_entries += node_read(raw, seg, id) == NODE_DAMAGED;
+		snapshot->damaged_entries += node_find(raw, seg, id) == NODE_DAMAGED;
 	}
 	atomic_thread_fence(memory_order_acquire);
 	for (uint32_t id = 1; (id = node_next(seg, id)) <= raw->node_count; id++) {
-		uint32_t child = id;
-		while (raw->frame[child] && raw->parent[child] && !raw->frame[raw->parent[child]]) {
-			if (node_read(raw, seg, raw->parent[child]) != NODE_USED) {
-				raw->parent[child] = 0;
-				snapshot->damaged_entries++;
-				break;
-			}
-			child = raw->parent[child];
+		uint32_t at = map_has(raw, id) ? seg_node_parent(load(&seg->nodes[id - 1].key)) : 0;
+		while (at && at <= raw->node_count && !map_has(raw, at) && node_find(raw, seg, at) == NODE_USED)
+			at = seg_node_parent(load(&seg->nodes[at - 1].key));
+	}
+}
+
+/* Each is read once more, so checked once more: the file is others'. */
+static void nodes_read(struct snapshot *snapshot, struct raw_tree *raw, const struct seg_view *seg)
+{
+	uint32_t number = 0;
+
+	for (uint32_t id = 1; id <= raw->node_count; id++) {
+		if (!raw->map[id / 64]) {
+			id |= 63;
+			continue;
 		}
+		if (!map_has(raw, id))
+			continue;
+		uint64_t key = load(&seg->nodes[id - 1].key);
+		number++;
+		if (node_state(raw, seg, key) != NODE_USED)
+			continue;
+		raw->parent[number] = number_of(raw, seg_node_parent(key));
+		raw->frame[number] = seg_node_frame(key);
+		raw->used++;
+		snapshot->damaged_entries += seg_node_parent(key) && !raw->parent[number];
+	}
+	for (number = 1; number <= raw->count; number++) {
+		if (!raw->frame[number] || !raw->parent[number] || raw->frame[raw->parent[number]])
+			continue;
+		raw->parent[number] = 0;
+		snapshot->damaged_entries++;
 	}
 }
 
 /* Gives every node its depth; cuts rings, and chains deeper than any sampled stack. path: room for all nodes. */
 static void depths_find(struct snapshot *snapshot, struct raw_tree *raw, uint32_t *path)
 {
-	for (uint32_t id = 1; id <= raw->node_count; id++) {
+	for (uint32_t id = 1; id <= raw->count; id++) {
 		uint32_t length = 0, at = id, depth;
 		if (!raw->frame[id])
 			continue;
@@ -151,7 +215,7 @@ static void depths_find(struct snapshot *snapshot, struct raw_tree *raw, uint32_
 /* Backwards, so that siblings stand in the order of the table. */
 static void children_link(struct raw_tree *raw)
 {
-	for (uint32_t id = raw->node_count; id; id--) {
+	for (uint32_t id = raw->count; id; id--) {
 		if (!raw->frame[id])
 			continue;
 		raw->next_sibling[id] = raw->first_child[raw->parent[id]];
@@ -245,7 +309,7 @@ static void cells_renumber(struct snapshot *snapshot, const struct raw_tree *raw
 
 	for (uint32_t i = 0; i < snapshot->cell_count; i++) {
 		struct snapshot_cell cell = snapshot->cells[i];
-		cell.node = raw->new_node[cell.node];
+		cell.node = raw->new_node[number_of(raw, cell.node)];
 		if (cell.node)
 			snapshot->cells[kept++] = cell;
 		else
@@ -261,7 +325,7 @@ static void slow_renumber(struct snapshot *snapshot, const struct raw_tree *raw)
 		struct snapshot_slow *slow = &snapshot->slow[i];
 		for (uint32_t j = 0; j < slow->stack_count; j++) {
 			uint32_t *node = &slow->stacks[j].node, id = *node;
-			*node = id && id <= raw->node_count ? raw->new_node[id] : 0;
+			*node = raw->new_node[number_of(raw, id)];
 			snapshot->damaged_entries += id && !*node;
 		}
 	}
@@ -287,7 +351,10 @@ int snapshot_tree_copy(struct snapshot *snapshot, const struct seg_view *seg)
 		return error;
 	atomic_thread_fence(memory_order_acquire);
 	error = -ENOMEM;
-	if (!raw_init(&raw, seg))
+	if (!map_init(&raw, seg))
+		goto out;
+	nodes_find(snapshot, &raw, seg);
+	if (!arrays_init(&raw))
 		goto out;
 	nodes_read(snapshot, &raw, seg);
 	snapshot->tables[SEG_TABLE_NODES].used = raw.used;

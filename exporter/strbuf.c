@@ -44,7 +44,7 @@ const char *strbuf_text(const struct strbuf *buf)
 	return buf->text ? buf->text : "";
 }
 
-/* Makes room for n more bytes and the NUL. False: no memory, or no longer wanted. */
+/* Makes room for n more bytes and the NUL. False: no memory, or too much, or no longer wanted. */
 static bool reserve(struct strbuf *buf, size_t n)
 {
 	size_t capacity = buf->capacity ? buf->capacity : 256;
@@ -54,6 +54,10 @@ static bool reserve(struct strbuf *buf, size_t n)
 		return false;
 	if (n < buf->capacity - buf->length)
 		return true;
+	if (buf->bytes_max && n >= buf->bytes_max - buf->length) {
+		buf->error = -EFBIG;
+		return false;
+	}
 	while (capacity - buf->length <= n) {
 		if (capacity > SIZE_MAX / 2) {
 			buf->error = -ENOMEM;
@@ -61,6 +65,8 @@ static bool reserve(struct strbuf *buf, size_t n)
 		}
 		capacity *= 2;
 	}
+	if (buf->bytes_max && capacity > buf->bytes_max)
+		capacity = buf->bytes_max;
 	char *text = realloc(buf->text, capacity);
 	if (!text) {
 		buf->error = -ENOMEM;

@@ -11,7 +11,8 @@
 struct strbuf {
 	char *text; /* ended by a NUL; NULL while nothing was ever added */
 	size_t length, capacity;
-	int error; /* 0 or -ENOMEM; once set, nothing is added any more */
+	size_t bytes_max; /* of text, its NUL included; 0 = any number */
+	int error; /* 0, -ENOMEM, or -EFBIG: bytes_max; once set, nothing is added any more */
 };
 #define STRBUF_EMPTY ((struct strbuf){ 0 })
 

@@ -5,6 +5,8 @@
  */
 #include "view_parts.h"
 
+#include "../symbolizer/sort.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +57,7 @@ static const struct snapshot_connection **in_order(const struct snapshot *snapsh
 		return NULL;
 	for (uint32_t i = 0; i < snapshot->connection_count; i++)
 		order[i] = &snapshot->connections[i];
-	qsort(order, snapshot->connection_count, sizeof(struct snapshot_connection *), compare);
+	sort_items(order, snapshot->connection_count, sizeof(struct snapshot_connection *), compare);
 	return order;
 }
 

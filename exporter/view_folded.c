@@ -8,6 +8,8 @@
  */
 #include "view_parts.h"
 
+#include "../symbolizer/sort.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,7 +97,7 @@ static int names_make(struct folding *fold)
 		if (!named[made].name)
 			goto out;
 	}
-	qsort(named, made, sizeof(*named), by_text);
+	sort_items(named, made, sizeof(*named), by_text);
 	for (uint32_t i = 0; i < made; i++) {
 		if (!fold->name_count || strcmp(fold->names[fold->name_count - 1], named[i].name)) {
 			fold->names[fold->name_count++] = named[i].name;
@@ -148,7 +150,7 @@ static uint32_t *nodes_by_depth(const struct snapshot *snapshot, uint32_t level[
 
 static void level_merge(struct folding *fold, struct level_node *nodes, uint32_t count)
 {
-	qsort(nodes, count, sizeof(*nodes), by_parent_and_name);
+	sort_items(nodes, count, sizeof(*nodes), by_parent_and_name);
 	for (uint32_t i = 0; i < count; i++) {
 		if (i == 0 || by_parent_and_name(&nodes[i - 1], &nodes[i]))
 			fold->nodes[fold->node_count++] = (struct merged_node){ nodes[i].parent, nodes[i].name };
@@ -236,7 +238,7 @@ static void stacks_merge(struct folding *fold)
 {
 	uint32_t kept = 0;
 
-	qsort(fold->stacks, fold->stack_count, sizeof(*fold->stacks), by_endpoint_and_node);
+	sort_items(fold->stacks, fold->stack_count, sizeof(*fold->stacks), by_endpoint_and_node);
 	for (uint32_t i = 0; i < fold->stack_count; i++) {
 		if (kept && !by_endpoint_and_node(&fold->stacks[kept - 1], &fold->stacks[i]))
 			fold->stacks[kept - 1].samples += fold->stacks[i].samples;
@@ -270,7 +272,7 @@ static int endpoints_rank(struct folding *fold, const char *endpoint)
 	}
 	for (uint32_t i = 0; i < count; i++)
 		named[i] = (struct named_endpoint){ fold->model->endpoints[i].name, i };
-	qsort(named, count, sizeof(*named), by_endpoint_name);
+	sort_items(named, count, sizeof(*named), by_endpoint_name);
 	for (uint32_t i = 0; i < count; i++) {
 		if (i == 0 || by_endpoint_name(&named[i - 1], &named[i]))
 			fold->first_of[fold->rank_count++] = named[i].index;
@@ -321,8 +323,8 @@ static void write_all(const struct folding *fold, struct strbuf *out)
 {
 	uint32_t next = 0;
 
-	for (uint32_t rank = 0; rank < fold->rank_count; rank++) {
-		for (; next < fold->stack_count && fold->stacks[next].endpoint == rank; next++)
+	for (uint32_t rank = 0; rank < fold->rank_count && !out->error; rank++) {
+		for (; !out->error && next < fold->stack_count && fold->stacks[next].endpoint == rank; next++)
 			add_stack(fold, &fold->stacks[next], out);
 		if (!fold->lost_of[rank])
 			continue;

@@ -1,5 +1,6 @@
 /* All families, in one order, each once; those of requests are in view_metrics_requests.c. */
 #include "metrics_set.h"
+#include "../symbolizer/sort.h"
 #include "view_parts.h"
 
 #include <errno.h>
@@ -75,7 +76,7 @@ static bool largest_choose(struct metrics_set *set, int value)
 		return false;
 	for (size_t i = 0; i < set->count; i++)
 		ranked[i] = (struct ranked){ set->rows[i].values[value], i };
-	qsort(ranked, set->count, sizeof(*ranked), by_falling_ns);
+	sort_items(ranked, set->count, sizeof(*ranked), by_falling_ns);
 	for (size_t i = 0; i < set->count && i < FUNCTIONS_SHOWN && ranked[i].ns; i++)
 		set->rows[ranked[i].row].values[IS_SHOWN] = 1;
 	free(ranked);

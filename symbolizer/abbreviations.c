@@ -1,6 +1,7 @@
 /* DWARF 5, 7.5.3. Compilers number abbreviations 1, 2, 3..., so that most are found at their place; others by halving. */
 #include "abbreviations.h"
 
+#include "sort.h"
 #include "step.h"
 
 #include <errno.h>
@@ -74,7 +75,7 @@ int abbreviations_read(struct bytes section, uint64_t offset, struct abbreviatio
 	}
 	table.bytes = (uint64_t)(cursor.at - start);
 	if (!is_rising)
-		qsort(table.items, table.count, sizeof(*table.items), by_code);
+		sort_items(table.items, table.count, sizeof(*table.items), by_code);
 	if (failed)
 		abbreviations_free(&table);
 	else

@@ -7,6 +7,7 @@
 #include "frames.h"
 
 #include "rangelist.h"
+#include "sort.h"
 #include "step.h"
 
 #include <errno.h>
@@ -237,7 +238,7 @@ static int find_places(struct reading *reading, struct places *places)
 		if (!is_cie(reading, &record) && read_fde(reading, &record, &frame))
 			failed = add_place(places, (struct place){ frame.start, record.at });
 	if (places->count)
-		qsort(places->items, places->count, sizeof(*places->items), by_start);
+		sort_items(places->items, places->count, sizeof(*places->items), by_start);
 	return failed;
 }
 

@@ -27,7 +27,19 @@ struct image {
 	uint64_t section_count;
 	struct image_section names; /* of sections; without bytes = they have none */
 	struct image_identity identity;
+	uint64_t symbols_max;  /* bytes of one table of symbols or names */
+	bool was_limited;
 };
+
+void image_set_limit(struct image *image, uint64_t bytes_max)
+{
+	image->symbols_max = bytes_max;
+}
+
+bool image_was_limited(const struct image *image)
+{
+	return image->was_limited;
+}
 
 const struct image_identity *image_identity(const struct image *image)
 {
@@ -234,7 +246,7 @@ static void free_symbols(struct symbols *symbols)
 }
 
 /* 0 or -ENOENT: there is no such table that could be read. */
-static int read_symbols(const struct image *image, const Elf64_Shdr *header, struct symbols *ret_symbols)
+static int read_symbols(struct image *image, const Elf64_Shdr *header, struct symbols *ret_symbols)
 {
 	struct symbols symbols = { 0 };
 	const Elf64_Shdr *names = header->sh_link < image->section_count ? &image->sections[header->sh_link] : NULL;
@@ -242,7 +254,8 @@ static int read_symbols(const struct image *image, const Elf64_Shdr *header, str
 	if (!names || names->sh_type != SHT_STRTAB || !has_contents(image, names) || (header->sh_flags & SHF_COMPRESSED) ||
 	    (names->sh_flags & SHF_COMPRESSED))
 		return -ENOENT;
-	if (read_plain(image, header, UINT64_MAX, &symbols.table) || read_plain(image, names, UINT64_MAX, &symbols.names)) {
+	image->was_limited |= header->sh_size > image->symbols_max || names->sh_size > image->symbols_max;
+	if (read_plain(image, header, image->symbols_max, &symbols.table) || read_plain(image, names, image->symbols_max, &symbols.names)) {
 		free_symbols(&symbols);
 		return -ENOENT;
 	}
@@ -303,7 +316,7 @@ int image_read_symbols(struct image *image, bool is_dynamic, int (*found)(void *
 }
 
 /* One table of relocations with addends, the only kind x86-64 has. */
-static int read_import_table(const struct image *image, const Elf64_Shdr *header,
+static int read_import_table(struct image *image, const Elf64_Shdr *header,
                              int (*found)(void *context, uint64_t address, const char *symbol), void *context)
 {
 	const Elf64_Shdr *table = header->sh_link < image->section_count ? &image->sections[header->sh_link] : NULL;
@@ -313,7 +326,7 @@ static int read_import_table(const struct image *image, const Elf64_Shdr *header
 
 	if (!table || table->sh_type != SHT_DYNSYM || !has_contents(image, table) || read_symbols(image, table, &symbols) != 0)
 		return 0;
-	if ((header->sh_flags & SHF_COMPRESSED) || read_plain(image, header, UINT64_MAX, &relocations) != 0) {
+	if ((header->sh_flags & SHF_COMPRESSED) || read_plain(image, header, image->symbols_max, &relocations) != 0) {
 		free_symbols(&symbols);
 		return 0;
 	}
@@ -489,6 +502,7 @@ int image_open(const char *path, struct image **ret_image)
 
 	if (!image)
 		return -ENOMEM;
+	image->symbols_max = UINT64_MAX;
 	failed = open_file(path, image);
 	if (failed) {
 		image_close(image);
@@ -506,6 +520,7 @@ int image_open_memory(const uint8_t *bytes, size_t n, struct image **ret_image)
 	if (!image)
 		return -ENOMEM;
 	image->descriptor = -1;
+	image->symbols_max = UINT64_MAX;
 	image->memory = bytes;
 	image->identity.size_bytes = (int64_t)n;
 	failed = read_headers(image);

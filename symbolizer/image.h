@@ -46,6 +46,10 @@ int image_open(const char *path, struct image **ret_image);
 int image_open_memory(const uint8_t *bytes, size_t n, struct image **ret_image); /* borrows bytes until image_close */
 void image_close(struct image *image);
 
+/* Tables of symbols and their names are not read if one takes more; UINT64_MAX before. */
+void image_set_limit(struct image *image, uint64_t bytes_max);
+bool image_was_limited(const struct image *image); /* one was not, for that reason */
+
 const struct image_identity *image_identity(const struct image *image);
 bool image_is_x86_64(const struct image *image);
 bool image_has_section(const struct image *image, const char *name); /* with contents in this file */

@@ -46,6 +46,7 @@ static int open_again(const struct module *module, bool is_debug_file, struct im
 		image_close(image);
 		return -ESTALE;
 	}
+	image_set_limit(image, module->symbolizer->tables_limit_bytes);
 	*ret_image = image;
 	return 0;
 }
@@ -175,9 +176,11 @@ static void read_symbols(struct module *module)
 	symtab_add_image(&module->symtab, image, true);
 	symtab_add_image(&module->symtab, image, false);
 	symtab_add_stubs(&module->symtab, image);
+	module->lacks_room = image_was_limited(image);
 	image_close(image);
 	if (!module->has_symtab && module->debug_has_symtab && open_again(module, true, &image) == 0) {
 		symtab_add_image(&module->symtab, image, false);
+		module->lacks_room |= image_was_limited(image);
 		image_close(image);
 	}
 	if (symtab_finish(&module->symtab) != 0)
@@ -194,7 +197,9 @@ static void read_frames(struct module *module)
 	module->has_frames = true;
 	if (open_again(module, false, &image) != 0)
 		return;
-	failed = image_read_section(image, ".eh_frame", FRAMES_BYTES_MAX, &section);
+	uint64_t limit = module->symbolizer->tables_limit_bytes;
+	failed = image_read_section(image, ".eh_frame", limit < FRAMES_BYTES_MAX ? limit : FRAMES_BYTES_MAX, &section);
+	module->lacks_room |= failed == -EFBIG;
 	image_close(image);
 	if (failed)
 		return;

@@ -27,6 +27,7 @@ struct module {
 
 	bool has_symbols, has_frames, has_debuginfo; /* reading was tried */
 	int debuginfo_failed;                        /* -errno of that, 0 = could be read */
+	bool lacks_room;          /* symbols or frame descriptions were not read, as they would have taken too much */
 	struct symtab symtab;
 	struct spans frames;
 	struct debuginfo *debuginfo;
@@ -41,6 +42,7 @@ struct symbolizer {
 	struct module *modules; /* owned */
 	const char *debug_root;
 	uint64_t memory_limit_bytes;
+	uint64_t tables_limit_bytes; /* of one table of symbols, of their names, of frame descriptions */
 };
 
 /* Looks at the file and writes the note. 0 or -ENOMEM. */

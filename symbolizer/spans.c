@@ -3,6 +3,7 @@
  */
 #include "spans.h"
 
+#include "sort.h"
 #include "step.h"
 
 #include <errno.h>
@@ -47,7 +48,7 @@ void spans_sort(struct spans *spans)
 	uint64_t reach = 0;
 
 	if (spans->count)
-		qsort(spans->items, spans->count, sizeof(*spans->items), compare);
+		sort_items(spans->items, spans->count, sizeof(*spans->items), compare);
 	for (uint32_t i = 0; i < spans->count; i++) {
 		if (spans->items[i].end > reach)
 			reach = spans->items[i].end;

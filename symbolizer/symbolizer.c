@@ -8,9 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* 512 MiB: the debug information of a program of some million lines. A million answers is more addresses than a
- * session's segment can hold. */
-#define MEMORY_LIMIT_BYTES ((uint64_t)512 * 1024 * 1024)
+/* A million answers is more addresses than a session's segment can hold. */
 enum { ANSWERS_FIRST = 32, ANSWERS_MAX = 1024 * 1024 };
 
 struct symbolizer *symbolizer_new(void)
@@ -20,7 +18,8 @@ struct symbolizer *symbolizer_new(void)
 	if (!symbolizer)
 		return NULL;
 	symbolizer->debug_root = "/usr/lib/debug";
-	symbolizer->memory_limit_bytes = MEMORY_LIMIT_BYTES;
+	symbolizer->memory_limit_bytes = SYMBOLIZER_MEMORY_LIMIT;
+	symbolizer->tables_limit_bytes = UINT64_MAX;
 	return symbolizer;
 }
 
@@ -49,6 +48,11 @@ void symbolizer_set_debug_root(struct symbolizer *symbolizer, const char *root)
 void symbolizer_set_memory_limit(struct symbolizer *symbolizer, uint64_t limit_bytes)
 {
 	symbolizer->memory_limit_bytes = limit_bytes;
+}
+
+void symbolizer_set_tables_limit(struct symbolizer *symbolizer, uint64_t limit_bytes)
+{
+	symbolizer->tables_limit_bytes = limit_bytes;
 }
 
 static bool is_asked(const struct module *module, const char *path, const uint8_t *build_id, uint32_t build_id_bytes)
@@ -159,7 +163,7 @@ void symbolizer_lookup(struct module *module, uint64_t address, struct symbol *r
 	module_find_function(module, address, ret_symbol);
 	held = held_bytes(symbolizer);
 	module_find_source(module, address, held < sections_max ? sections_max - held : 0, ret_symbol);
-	if (module->debuginfo_failed != -EFBIG) /* there may be room for its lines later */
+	if (module->debuginfo_failed != -EFBIG && !module->lacks_room) /* there may be room later */
 		keep_answer(module, address, ret_symbol);
 	if (held_bytes(symbolizer) > symbolizer->memory_limit_bytes)
 		symbolizer_trim(symbolizer);

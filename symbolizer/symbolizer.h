@@ -30,9 +30,15 @@ void symbolizer_free(struct symbolizer *symbolizer);
 /* Where separate debug files lie, /usr/lib/debug by default. For modules opened from now on. */
 void symbolizer_set_debug_root(struct symbolizer *symbolizer, const char *root);
 
-/* How much memory debug information may take at one time, 512 MiB by default: at most half of it raw sections, the rest
- * what was decoded from them. A module for which there is no room left has names, but no lines. */
+/* How much memory debug information may take at one time: at most half of it raw sections, the rest what was decoded from them.
+ * A module for which there is no room left has names, but no lines. */
+#define SYMBOLIZER_MEMORY_LIMIT ((uint64_t)512 << 20) /* by default: of a program of some million lines */
 void symbolizer_set_memory_limit(struct symbolizer *symbolizer, uint64_t limit_bytes);
+
+/* What one table of a file may take that is read for names: of symbols, their names, frame descriptions. Of a larger one
+ * nothing is read, and answers are not kept, as there may be room later. What is made of such a table takes some four times as
+ * much while it is in use. UINT64_MAX by default. */
+void symbolizer_set_tables_limit(struct symbolizer *symbolizer, uint64_t limit_bytes);
 
 /* The module of a file; opened once, cached by path and build_id. build_id (may be of 0 bytes) must match the file's, or
  * the file has been replaced since and its names would lie: then the module knows nothing but addresses. Never NULL

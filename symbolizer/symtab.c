@@ -6,6 +6,7 @@
 #include "symtab.h"
 
 #include "demangle.h"
+#include "sort.h"
 #include "step.h"
 
 #include <errno.h>
@@ -224,7 +225,7 @@ int symtab_finish(struct symtab *symtab)
 {
 	if (symtab->count == 0)
 		return 0;
-	qsort(symtab->entries, symtab->count, sizeof(*symtab->entries), compare_entries);
+	sort_items(symtab->entries, symtab->count, sizeof(*symtab->entries), compare_entries);
 	keep_best_names(symtab);
 	for (uint32_t i = 0; i < symtab->count; i++) {
 		struct symtab_entry *entry = &symtab->entries[i];

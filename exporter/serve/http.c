@@ -11,7 +11,7 @@
  * connections; when all are taken and somebody waits, the one that has been idle, or has been dribbling its request, for
  * longest is closed. libmicrohttpd ends connections on which nothing moves; requests that take for ever to arrive, and
  * answers that take for ever to be read, have deadlines here. Answers that wait to be read take ANSWERS_BYTES_MAX and one
- * more at most. A body is read only if it says that it is small, and then thrown away.
+ * more at most, snapshots of requests that wait WAITERS_BYTES_MAX and one more. A body is read only if it says that it is small, and then thrown away.
  *
  * Whatever is refused is counted by reason. What libmicrohttpd refuses by itself, since it cannot even be read as HTTP, is
  * known from the line that it logs of it.
@@ -53,6 +53,8 @@ enum {
 	PLAIN_BYTES_MAX = 512,       /* an answer that fits into one packet anyway is not worth compressing */
 	BODY_BYTES_MAX = 4096,       /* of a request: none is wanted, but a form or an empty object does no harm */
 	ANSWERS_BYTES_MAX = 32 << 20, /* held for clients that have not read them yet */
+	ANSWER_BYTES_MAX = 32 << 20, /* of one, before it is packed: of deep stacks with many ends /folded could take gigabytes */
+	WAITERS_BYTES_MAX = 32 << 20, /* of snapshots that are held already when another one is taken */
 	LOSSES_MAX = 3,              /* times that we begin anew after our descriptors were closed */
 };
 
@@ -92,6 +94,7 @@ struct http {
 	struct client *clients;
 	unsigned client_count, waiter_count, loss_count;
 	size_t answer_bytes;         /* of all exchanges */
+	size_t waiter_bytes;         /* of their snapshots */
 	bool is_turn_taken;          /* a request was answered that takes time, the next one has to wait for another turn */
 	bool has_line;               /* somebody is in line */
 	bool is_accept_paused;       /* accepting failed for want of descriptors or memory: until the next tick */
@@ -114,8 +117,9 @@ static void free_exchange(struct http *http, struct exchange *exchange)
 	if (!exchange)
 		return;
 	if (exchange->earlier) {
-		snapshot_free(exchange->earlier);
+		http->waiter_bytes -= snapshot_bytes(exchange->earlier);
 		http->waiter_count--;
+		snapshot_free(exchange->earlier);
 	}
 	http->answer_bytes -= exchange->answer_bytes;
 	free(exchange);
@@ -203,7 +207,7 @@ static enum MHD_Result queue_view(struct http *http, struct MHD_Connection *conn
 static enum MHD_Result render(struct http *http, struct MHD_Connection *connection, struct exchange *exchange)
 {
 	struct route *route = &exchange->route;
-	struct strbuf text = STRBUF_EMPTY;
+	struct strbuf text = { .bytes_max = ANSWER_BYTES_MAX };
 	char problem[VIEW_PROBLEM_BYTES];
 
 	if (http->answer_bytes > ANSWERS_BYTES_MAX)
@@ -215,6 +219,10 @@ static enum MHD_Result render(struct http *http, struct MHD_Connection *connecti
 		strbuf_free(&text);
 		route_refuse(route, SEG_COUNTER_HTTP_PARAMETER, 400, problem);
 		return queue_refusal(http, connection, route);
+	case READING_TOO_LARGE:
+		strbuf_free(&text);
+		return queue_busy(http, connection, route, "This answer would be larger than 32 MiB; ask for one endpoint, or for what "
+		                  "comes in some seconds, or read the session by `profshim report`.");
 	case READING_NO_MEMORY:
 		break;
 	}
@@ -233,12 +241,13 @@ static enum MHD_Result suspend(struct MHD_Connection *connection, struct exchang
 /* Begins the wait of a request with seconds=N. */
 static enum MHD_Result begin_wait(struct http *http, struct MHD_Connection *connection, struct exchange *exchange)
 {
-	if (http->waiter_count >= WAITERS_MAX)
+	if (http->waiter_count >= WAITERS_MAX || http->waiter_bytes > WAITERS_BYTES_MAX)
 		return queue_busy(http, connection, &exchange->route, "Too many requests with seconds= are waiting already.");
 	exchange->earlier = reading_snapshot(http->reading);
 	if (!exchange->earlier)
 		return queue_busy(http, connection, &exchange->route, "There is not enough memory for this answer.");
 	http->waiter_count++;
+	http->waiter_bytes += snapshot_bytes(exchange->earlier);
 	return suspend(connection, exchange, kernel_clock_ns(CLOCK_MONOTONIC) + seconds_ns(exchange->route.params.seconds));
 }
 

@@ -47,7 +47,7 @@ static enum reading_result render(struct reading *reading, const struct snapshot
 		result = READING_BAD_PARAMETER;
 	} else {
 		view->render(model, &remembering, out);
-		result = out->error ? READING_NO_MEMORY : READING_OK;
+		result = !out->error ? READING_OK : out->error == -EFBIG ? READING_TOO_LARGE : READING_NO_MEMORY;
 	}
 	model_free(model);
 	/* The debug information of a large program would be many times what we may take of its memory. */

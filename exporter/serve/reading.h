@@ -21,7 +21,12 @@ void reading_deinit(struct reading *reading);
 /* The session now. NULL: no memory. */
 struct snapshot *reading_snapshot(const struct reading *reading);
 
-enum reading_result { READING_OK, READING_NO_MEMORY, READING_BAD_PARAMETER /* one sentence is in problem */ };
+enum reading_result {
+	READING_OK,
+	READING_NO_MEMORY,
+	READING_TOO_LARGE,     /* for out's bytes_max */
+	READING_BAD_PARAMETER, /* one sentence is in problem */
+};
 
 /* Renders a view of the session now, or of what came since the snapshot earlier (borrowed, may be NULL), into out. */
 enum reading_result reading_render(struct reading *reading, const struct view *view, const struct view_params *params,

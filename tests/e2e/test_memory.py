@@ -2,6 +2,7 @@
 """What profshim takes of a program's memory is bounded, and stays what it is however much comes and goes."""
 import os
 import re
+import threading
 import urllib.request
 
 from harness import FULL, Failure, own_server, run_tests, test, wait_until
@@ -11,7 +12,11 @@ MIB = 1 << 20
 PRIVATE_BYTES = 1 * MIB     # over what the program has without us
 THREAD_BYTES = 16 * 1024    # and for each thread
 LOOKS = ("/metrics", "/report", "/self", "/folded", "/endpoints", "/connections")
+EVERY_VIEW = LOOKS + ("/", "/report?by=line&top=0", "/report?format=json&top=0&by=function", "/report?seconds=1", "/folded?seconds=1",
+                      "/requests/slow", "/requests/active")
 DECAY_SECONDS = 30  # jemalloc gives back what is free bit by bit, over ten seconds in which it is called
+VIEW_SHARE = 1              # of PROFSHIM_MEMORY: what a view may take while it is made, beside its answer
+ANSWER_MIB = WAITERS_MIB = 32  # http.c: of one answer, and of what requests that wait hold already when one more is taken
 FLAT_BYTES = 512 * 1024     # what stays flat may move by so much, as the C library's own memory does
 
 
@@ -179,6 +184,8 @@ def a_thread_takes_less_than_16_kib_more(scene):
     check_threads(scene, 100, 5000, "fp")
     check_threads(scene, 100, 5000, "auto")
     check_threads(scene, 600, 2000, "auto")
+    if FULL:
+        check_threads(scene, 10000, 2000, "auto")
 
 
 @test
@@ -253,22 +260,145 @@ def connections_and_urls_that_come_and_go_leave_memory_flat(scene):
     server.end()
 
 
+def sample_stacks(server, count):
+    """So many stacks, each another one, with a sample each."""
+    taken = server.do("samples %d" % count)
+    if taken != count:
+        raise Failure("%d samples were asked for, %s taken" % (count, taken))
+
+
 @test
 def stacks_of_every_kind_stay_within_the_segment(scene):
-    memory = "1M"
-    server = Commanded(scene, hz=10000, memory=memory)
+    first, count = 10000, 1000000 if FULL else 30000
+    server = Commanded(scene, hz=997, memory="1M")
     server.program.wait_ready()
-    server.do("stacks %d" % (60000 if FULL else 3000))
+    sample_stacks(server, first)
+    look(server.program, 1)
+    private = server.memory()
+    sample_stacks(server, count)
     metrics = server.program.metrics()
+    grown = server.memory() - private
     blocks, size = segment_bytes(scene)
-    scene.say("%d samples, %d nodes of %d" % (metrics.sum("profshim_samples_total"), tables(server.program)["nodes"]["used"],
-                                              tables(server.program)["nodes"]["capacity"]))
+    nodes = tables(server.program)["nodes"]
+    scene.say("%d samples of %d stacks, %d nodes of %d"
+              % (metrics.sum("profshim_samples_total"), first + count, nodes["used"], nodes["capacity"]))
     scene.at_most("MiB of the segment's file", size / MIB, 1)
     scene.at_most("MiB that it takes", blocks / MIB, 1)
+    scene.at_most("private KiB more than after %d stacks" % first, grown / 1024, FLAT_BYTES / 1024)
+    scene.at_least("samples", metrics.sum("profshim_samples_total"), first + count)
     dropped = metrics.by("profshim_samples_dropped_total", "reason")
-    scene.check("what found no place is counted", dropped.get("nodes_full", 0) > 0, dropped)
+    # A stack has 80 frames.
+    scene.at_least("those that found no place, counted", dropped.get("nodes_full", 0), first + count - nodes["capacity"] / 4)
     counters = str(server.program.json("/self")["counters"])
     scene.check("and shown in /self", "nodes_full" in counters, counters[:300])
+    server.end()
+
+
+def status_bytes(pid, name):
+    """VmRSS or VmHWM, by proc(5)."""
+    with open("/proc/%d/status" % pid) as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name + ":"))
+
+
+def peak_while(pid, do):
+    """Bytes that it had at most in memory while this was done, over what it had before."""
+    with open("/proc/%d/clear_refs" % pid, "w") as file:
+        file.write("5")  # the highest so far is what there is now
+    before = status_bytes(pid, "VmRSS")
+    do()
+    return status_bytes(pid, "VmHWM") - before
+
+
+def look_everywhere(program):
+    """Bytes of the answers, by path."""
+    return {path: len(program.get_ok(path).body) for path in EVERY_VIEW}
+
+
+@test
+def of_a_full_call_tree_nothing_is_left_when_its_views_are_answered(scene):
+    """In the long form with PROFSHIM_MEMORY as it is by default, so that views and snapshots are as large as they can be."""
+    memory, count = (32, 1000000) if FULL else (2, 12000)
+    plain, server = Commanded(scene, shim=False), Commanded(scene, hz=997, **({} if FULL else {"memory": "%dM" % memory}))
+    server.program.wait_ready()
+    for each in (plain, server):
+        each.do("requests 500 10")
+        each.do("threads 4 100000")
+        each.do("end")
+    sample_stacks(server, count)
+    threads = thread_count(server.program.pid)
+    bound = PRIVATE_BYTES + threads * THREAD_BYTES
+    more, peaks, answers = [server.memory() - plain.memory()], [], {}
+    for _ in range(3 if FULL else 2):
+        peaks.append(peak_while(server.program.pid, lambda: answers.update(look_everywhere(server.program))))
+        more.append(server.memory() - plain.memory())
+    nodes = tables(server.program)["nodes"]
+    scene.say("answers: %s" % ", ".join("%s %d KiB" % (path, size / 1024) for path, size in answers.items()))
+    scene.say("private memory over the plain program's: %s; at most while views were made: %s" % (kib(more), kib(peaks)))
+    scene.at_least("nodes used, of %d" % nodes["capacity"], nodes["used"], 0.9 * nodes["capacity"])
+    scene.check("not all found a place", server.program.metrics().sum("profshim_samples_dropped_total") > 0)
+    blocks, size = segment_bytes(scene)
+    scene.at_most("MiB of the segment's file", size / MIB, memory)
+    scene.at_most("MiB that it takes", blocks / MIB, memory)
+    scene.at_most("what the serving process has more with %d threads, in KiB" % threads, max(more) / 1024, bound / 1024)
+    # The first look reads pages of files that nobody had, too.
+    scene.at_most("MiB that it had more at most, while views were made", max(peaks[1:]) / MIB,
+                  VIEW_SHARE * memory + max(answers.values()) / MIB)
+    server.end()
+    plain.end()
+
+
+@test
+def who_waits_for_a_difference_holds_what_was_but_not_without_bound(scene):
+    """Each request with seconds= has a copy of the call tree meanwhile."""
+    memory, at_once = (32, 16) if FULL else (8, 16)
+    server = Commanded(scene, hz=997, memory="%dM" % memory)
+    server.program.wait_ready()
+    sample_stacks(server, 1000000 if FULL else 20000)
+    look(server.program, 1)
+    before, statuses = server.memory(), []
+
+    def ask():
+        statuses.append(server.program.get("/report?seconds=%d" % (20 if FULL else 2)).status)
+
+    def ask_all():
+        threads = [threading.Thread(target=ask) for _ in range(at_once)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    peak = peak_while(server.program.pid, ask_all)
+    counts = {status: statuses.count(status) for status in set(statuses)}
+    scene.say("answers: %s; at most %s more" % (counts, kib([peak])))
+    scene.check("all were answered or refused", set(counts) <= {200, 503} and sum(counts.values()) == at_once, counts)
+    scene.at_least("answered", counts.get(200, 0), 3)
+    scene.at_most("MiB that it had more at most", peak / MIB, WAITERS_MIB + 2 * VIEW_SHARE * memory)
+    if FULL:
+        scene.check("some were refused", counts.get(503, 0) > 0, counts)
+    wait_until(lambda: server.memory() - before <= FLAT_BYTES, 5, "all of it being given back")
+    server.end()
+
+
+@test
+def an_answer_that_would_be_huge_is_refused_and_the_command_line_gives_it(scene):
+    """The same few nodes stand in many lines of /folded, where stacks are deep."""
+    server = Commanded(scene, hz=997, memory="8M")
+    server.program.wait_ready()
+    server.do("deep 1024")
+    look_at = ("/metrics", "/report", "/self")
+    for path in look_at:
+        server.program.get_ok(path)
+    before, answers = server.memory(), []
+    peak = peak_while(server.program.pid, lambda: answers.append(server.program.get("/folded")))
+    scene.equal("status", answers[0].status, 503)
+    scene.check("one sentence that says what else", answers[0].text.count("\n") == 1 and "profshim report" in answers[0].text, answers[0].text)
+    scene.at_most("MiB that it had more at most", peak / MIB, ANSWER_MIB + 8 * VIEW_SHARE)
+    wait_until(lambda: server.memory() - before <= FLAT_BYTES, 5, "all of it being given back")
+    for path in look_at:
+        server.program.get_ok(path)
+    folded = scene.profshim("report", "--view=folded")
+    scene.at_least("MiB that the command line writes", len(folded) / MIB, ANSWER_MIB)
+    # The timer's own may be more.
+    scene.at_least("stacks in it", sum(line.count("name_that_is_as_long") > 800 for line in folded.splitlines()), 1024)
     server.end()
 
 

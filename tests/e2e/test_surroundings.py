@@ -3,7 +3,9 @@
 what it does without us, what cannot be had is told in one line, and the rest is counted and served."""
 import os
 import resource
+import shutil
 import signal
+import tempfile
 
 from harness import Failure, children_of, free_ports, own_server, run_tests, test, wait_until
 from real_servers import SERVE_IN_PYTHON, HttpClient
@@ -479,51 +481,121 @@ def our_thread_takes_no_place_of_a_limited_number_of_them(scene):
 
 # --- a limit of the control group
 
-def memory_group(limit_bytes):
-    """Path of a new control group with this limit, of whichever hierarchy has the controller."""
-    for parent, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
-        folder = os.path.join(parent, "profshim-test-%d" % os.getpid())
-        try:
-            os.mkdir(folder)
-        except OSError:
-            continue
-        if os.path.exists(os.path.join(folder, limit)):
-            with open(os.path.join(folder, limit), "w") as file:
-                file.write(str(limit_bytes))
-            return folder
-        os.rmdir(folder)
-    raise Failure("no control group for memory can be made")
+MIB = 1 << 20
+# What profshim may take besides pages of the session: private memory (test_memory.py) with one thread more, and what the
+# kernel keeps for it, as page tables, its thread's stack, sockets and timers; and while one looks, what a view takes of a
+# small call tree.
+PRIVATE_BYTES, KERNEL_BYTES, VIEW_BYTES = MIB + 2 * 16 * 1024, MIB // 2, MIB
+SESSION_MIB = 4  # PROFSHIM_MEMORY
+LOOKS = ("/metrics", "/report", "/self", "/folded", "/report?format=json&top=0")
+
+
+class MemoryGroup:
+    """A control group, of whichever hierarchy has the controller of memory."""
+
+    def __init__(self):
+        for parent, self.limit_file, self.peak_file, self.events_file in (
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control"),
+                ("/sys/fs/cgroup", "memory.max", "memory.peak", "memory.events")):
+            self.folder = os.path.join(parent, "profshim-test-%d" % os.getpid())
+            try:
+                os.mkdir(self.folder)
+            except OSError:
+                continue
+            if os.path.exists(os.path.join(self.folder, self.limit_file)):
+                return
+            os.rmdir(self.folder)
+        raise Failure("no control group for memory can be made")
+
+    def _read(self, name):
+        with open(os.path.join(self.folder, name)) as file:
+            return file.read()
+
+    def limit(self, count):
+        with open(os.path.join(self.folder, self.limit_file), "w") as file:
+            file.write(str(count))
+
+    def peak(self):
+        return int(self._read(self.peak_file))
+
+    def kills(self):
+        return int(next(line.split()[1] for line in self._read(self.events_file).splitlines() if line.startswith("oom_kill ")))
+
+    def forbid_swap(self):
+        for name in ("memory.swappiness", "memory.swap.max"):
+            if os.path.exists(os.path.join(self.folder, name)):
+                with open(os.path.join(self.folder, name), "w") as file:
+                    file.write("0")
+
+    def enter(self):
+        """In a process between fork and exec."""
+        with open(os.path.join(self.folder, "cgroup.procs"), "w") as file:
+            file.write(str(os.getpid()))
+
+    def remove(self):
+        wait_until(lambda: not self._read("cgroup.procs"), 5, "the group being empty")
+        os.rmdir(self.folder)
 
 
 LARGE = """
-import time
-kept = bytearray(b"x") * (40 << 20)
-end = time.monotonic() + 1
+import sys, time
+kept = bytearray(b"x") * int(sys.argv[1])
+end = time.process_time() + 0.5
 rounds = 0
-while time.monotonic() < end:
+while time.process_time() < end:
     for n in range(100):
         exec("def f%d(x): return sum(range(x))" % n)
         eval("f%d(300)" % n)
     rounds += 1
+print("ready", flush=True)
+sys.stdin.read()
 print(len(kept), rounds > 0)
 """
 
 
+def run_in_group(scene, limit_bytes, kept_bytes, directory=None):
+    """((exit code, stdout, stderr), the most that the group had, kills for want of memory), with profshim if directory, where
+    its session is, is given. Then it is looked at, too."""
+    reading_end, writing_end = os.pipe()
+    settings = {"hz": 997, "dir": directory, "memory": "%dM" % SESSION_MIB} if directory else {}
+    group = MemoryGroup()
+    try:
+        group.limit(limit_bytes)
+        group.forbid_swap()
+        program = scene.start(["/usr/bin/python3", "-c", LARGE, str(kept_bytes)], shim=bool(directory), stdin=reading_end,
+                              preexec=group.enter, **settings)
+        os.close(reading_end)
+        wait_until(lambda: "ready" in program.stdout() or not program.is_running(), 60, "its work being done")
+        for path in LOOKS if directory and program.is_running() else ():
+            program.get_ok(path)
+        os.close(writing_end)
+        code = program.wait(30)
+        return (code, program.stdout(), program.stderr()), group.peak(), group.kills()
+    finally:
+        for left in scene.programs:
+            left.kill_all()
+        group.remove()
+
+
 @test
 def under_a_control_groups_limit_of_memory(scene):
-    folder = memory_group(80 << 20)
-
-    def enter():
-        with open(os.path.join(folder, "cgroup.procs"), "w") as file:
-            file.write(str(os.getpid()))
+    """The limit is what the program needs by itself, and what profshim may take besides. The session is where it is by
+    default, in shared memory: its pages are on the account of who touches them first, and cannot be written out."""
+    kept, ample, allowance = 40 * MIB, 400 * MIB, PRIVATE_BYTES + KERNEL_BYTES + VIEW_BYTES + SESSION_MIB * MIB
+    run_in_group(scene, ample, kept)  # what it reads of files is on somebody else's account from then on
+    plain, needed, _ = run_in_group(scene, ample, kept)
+    scene.say("needed without profshim: %d KiB; allowed besides: %d KiB" % (needed / 1024, allowance / 1024))
+    directory = tempfile.mkdtemp(prefix="profshim-test-", dir="/dev/shm")
     try:
-        plain, shown = (scene.run(["/usr/bin/python3", "-c", LARGE], shim=shim, preexec=enter,
-                                  **({"hz": 997, "listen": "127.0.0.1:%d" % free_ports()} if shim else {}))
-                        for shim in (False, True))
-        scene.equal("result", (shown.returncode, shown.stdout, shown.stderr), (plain.returncode, plain.stdout, plain.stderr))
+        shown, peak, kills = run_in_group(scene, needed + allowance, kept, directory)
     finally:
-        wait_until(lambda: not open(os.path.join(folder, "cgroup.procs")).read(), 5, "the group being empty")
-        os.rmdir(folder)
+        shutil.rmtree(directory)
+    scene.say("at most %d KiB of %d KiB" % (peak / 1024, (needed + allowance) / 1024))
+    # Where there is no room for the rules by which code is left, that is said of each module.
+    told = "".join(line for line in shown[2].splitlines(True) if "no room for the unwind table" not in line)
+    scene.equal("result, and kills for want of memory", ((*shown[:2], told), kills), (plain, 0))
+    *_, kills = run_in_group(scene, needed + allowance, kept + allowance + MIB)
+    scene.equal("kills of a program that needs a mebibyte more by itself", kills, 1)
 
 
 if __name__ == "__main__":

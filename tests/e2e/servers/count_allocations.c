@@ -2,6 +2,7 @@
  *
  *     count_allocations ROUNDS
  *     count_allocations life ROUNDS
+ *     count_allocations tls ROUNDS
  *
  * The program defines malloc and its kin itself, so that whatever is loaded into it calls these. It counts those of its
  * one working thread between the first and the last of ROUNDS rounds: connections are made, requests of one protocol after
@@ -9,15 +10,18 @@
  * itself, so that the count printed, "allocations N", is that of what was interposed. Burns some CPU, so that samples are
  * taken, too.
  *
- * By life threads are made and end, processes are forked, libraries opened and closed, and signals sent, ROUNDS times each.
- * For that the C library does allocate, so it prints how often all threads but profshim's own did, "threads N" and so on, to be
- * compared with the same program's figures on its own.
+ * By life threads are made and end, processes are forked, libraries opened and closed, and signals sent, ROUNDS times each; by
+ * tls connections are made with OpenSSL and with GnuTLS (count_allocations_tls.c). For that the libraries do allocate, so it
+ * prints how often all threads but profshim's own did, "threads N" and so on, to be compared with the same program's figures on
+ * its own.
  */
 #include "burn.h"
+#include "count_allocations.h"
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -117,7 +121,7 @@ void free(void *old)
 
 #pragma GCC visibility pop
 
-static void check(const char *what, bool is_well)
+void check(const char *what, bool is_well)
 {
 	if (is_well)
 		return;
@@ -238,8 +242,22 @@ static void speak_fastcgi(const struct pair *pair, unsigned number)
 		 BYTES("\1\6\0\1\0\x15\0\0" "Status: 200 OK\r\n\r\nabc" "\1\3\0\1\0\x08\0\0" "\0\0\0\0\0\0\0\0"));
 }
 
+/* The server's greeting, the client's answer, a query, and a statement that is prepared and executed. */
+static void speak_mysql(const struct pair *pair, unsigned number)
+{
+	(void)number;
+	answer(pair, BYTES("\x4a\0\0\0" "\x0a" "8.0.36\0" "\1\2\3\4saltsalt\0" "\1\2" "\x21" "\2\0" "\x08\0" "\x15"
+			   "\0\0\0\0\0\0\0\0\0\0" "moresaltmore\0" "mysql_native_password\0"));
+	exchange(pair, BYTES("\x28\0\0\1" "\1\2\x08\0" "\0\0\0\1" "\x21" "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+			     "a\0\0\0\0\0\0\0"),
+		 BYTES("\7\0\0\2" "\0\0\0\2\0\0\0"));
+	exchange(pair, BYTES("\x09\0\0\0" "\3SELECT 1"), BYTES("\7\0\0\1" "\0\0\0\2\0\0\0"));
+	exchange(pair, BYTES("\x09\0\0\0" "\x16" "SELECT 1"), BYTES("\x0c\0\0\1" "\0\1\0\0\0\0\0\0\0\0\0\0"));
+	exchange(pair, BYTES("\x0a\0\0\0" "\x17\1\0\0\0\0\1\0\0\0"), BYTES("\7\0\0\1" "\0\0\0\2\0\0\0"));
+}
+
 static void (*const protocols[])(const struct pair *, unsigned) = {
-	speak_redis, speak_http1, speak_http2, speak_memcached, speak_postgres, speak_fastcgi,
+	speak_redis, speak_http1, speak_http2, speak_memcached, speak_postgres, speak_fastcgi, speak_mysql,
 };
 
 static void round_trip(int listener, const struct sockaddr_in *address, unsigned number)
@@ -322,22 +340,42 @@ static void live_by_signals(void)
 	}
 }
 
-static int live(unsigned rounds)
+struct sockets sockets_connect(void)
 {
-	static const struct {
-		const char *name;
-		void (*go)(void);
-	} lives[] = { { "threads", live_by_threads }, { "forks", live_by_forks }, { "libraries", live_by_libraries },
-		      { "signals", live_by_signals } };
+	static const int on = 1;
+	static struct sockaddr_in address;
+	static int listener = -1;
+	struct sockets made = { .client = socket(AF_INET, SOCK_STREAM, 0) };
 
-	for (size_t i = 0; i < sizeof(lives) / sizeof(lives[0]); i++) {
-		lives[i].go(); /* what is allocated once */
+	if (listener < 0)
+		listener = listen_anywhere(&address);
+	check("connect", connect(made.client, (const struct sockaddr *)&address, sizeof(address)) == 0);
+	made.server = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+	check("accept4", made.server >= 0 && fcntl(made.client, F_SETFL, O_NONBLOCK) == 0);
+	setsockopt(made.client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(made.server, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	return made;
+}
+
+struct life {
+	const char *name;
+	void (*go)(void);
+};
+
+static const struct life lives[] = { { "threads", live_by_threads }, { "forks", live_by_forks },
+				     { "libraries", live_by_libraries }, { "signals", live_by_signals }, { NULL, NULL } };
+static const struct life tls_lives[] = { { "openssl", live_by_openssl }, { "gnutls", live_by_gnutls }, { NULL, NULL } };
+
+static int live(const struct life *life, unsigned rounds)
+{
+	for (; life->name; life++) {
+		life->go(); /* what is allocated once */
 		atomic_store(&life_allocations, 0);
 		atomic_store(&is_counting_life, true);
 		for (unsigned round = 0; round < rounds; round++)
-			lives[i].go();
+			life->go();
 		atomic_store(&is_counting_life, false);
-		printf("%s %lu\n", lives[i].name, atomic_load(&life_allocations));
+		printf("%s %lu\n", life->name, atomic_load(&life_allocations));
 	}
 	return 0;
 }
@@ -350,9 +388,11 @@ int main(int argc, char **argv)
 	int listener;
 
 	if (argc == 3 && !strcmp(argv[1], "life"))
-		return live((unsigned)atoi(argv[2]));
+		return live(lives, (unsigned)atoi(argv[2]));
+	if (argc == 3 && !strcmp(argv[1], "tls"))
+		return live(tls_lives, (unsigned)atoi(argv[2]));
 	if (!rounds) {
-		fprintf(stderr, "usage: count_allocations [life] ROUNDS\n");
+		fprintf(stderr, "usage: count_allocations [life|tls] ROUNDS\n");
 		return 2;
 	}
 	listener = listen_anywhere(&address);

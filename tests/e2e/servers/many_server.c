@@ -3,6 +3,7 @@
  *
  *     many_server siblings PORT COUNT        COUNT processes, of which each replaces those that it finds dead
  *     many_server children PORT [PROGRAM]    a process for each connection; every tenth then executes PROGRAM
+ *     many_server parents PORT COUNT [PROGRAM]   COUNT processes that do as children, the first one among them
  *     many_server crowd PORT COUNT           COUNT children at once; each serves what it accepts until it is told to end
  *     many_server doomed PORT                as children, but every tenth child is killed in the midst of fork
  *     many_server cost COUNT                 COUNT forks, one after the other, of which the durations are printed
@@ -32,6 +33,7 @@ enum { SIBLINGS_MAX = 64, LOOK_MS = 10, LOOK_EVERY = 16, EXEC_EVERY = 10, DOOM_E
 
 static struct {
 	_Atomic unsigned long answered;
+	_Atomic unsigned children; /* made so far, by all parents */
 	_Atomic int siblings[SIBLINGS_MAX]; /* pid; negative: that process is about to replace it */
 } *shared;
 
@@ -154,31 +156,66 @@ static void run_child(int fd, const char *program)
 	exit(0);
 }
 
-static void run_children(const char *program)
+static void make_children(const char *program)
 {
 	struct pollfd wanted = { .fd = listener, .events = POLLIN };
 
-	puts("ready");
-	fflush(stdout);
-	for (unsigned i = 1; !is_ending;) {
+	while (!is_ending) {
 		if (poll(&wanted, 1, 100) <= 0)
 			continue;
 		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0)
 			continue;
-		is_doomed = i % DOOM_EVERY == 0;
+		unsigned number = atomic_fetch_add(&shared->children, 1) + 1;
+		is_doomed = number % DOOM_EVERY == 0;
 		pid_t child = fork();
 		if (child < 0)
 			die("many_server: fork");
 		if (child == 0)
-			run_child(fd, i % EXEC_EVERY ? NULL : program);
+			run_child(fd, number % EXEC_EVERY ? NULL : program);
 		close(fd);
-		i++;
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			;
 	}
+}
+
+static void wait_for_all(void)
+{
 	while (wait(NULL) > 0 || errno == EINTR)
 		;
+}
+
+static void run_children(const char *program)
+{
+	puts("ready");
+	fflush(stdout);
+	make_children(program);
+	wait_for_all();
+}
+
+/* A connection of which several are told is one's. */
+static void run_parents(unsigned count, const char *program)
+{
+	pid_t others[SIBLINGS_MAX];
+
+	count = count < SIBLINGS_MAX ? count : SIBLINGS_MAX;
+	fcntl(listener, F_SETFL, O_NONBLOCK);
+	for (unsigned i = 1; i < count; i++) {
+		others[i] = fork();
+		if (others[i] < 0)
+			die("many_server: fork");
+		if (others[i] == 0) {
+			make_children(program);
+			wait_for_all();
+			exit(0);
+		}
+	}
+	puts("ready");
+	fflush(stdout);
+	make_children(program);
+	for (unsigned i = 1; i < count; i++)
+		kill(others[i], SIGTERM);
+	wait_for_all();
 }
 
 static void be_killed(void)
@@ -278,6 +315,8 @@ int main(int argc, char **argv)
 		run_siblings((unsigned)atoi(argv[3]));
 	else if (!strcmp(mode, "crowd") && argc > 3)
 		run_crowd((unsigned)atoi(argv[3]));
+	else if (!strcmp(mode, "parents") && argc > 3)
+		run_parents((unsigned)atoi(argv[3]), argc > 4 ? argv[4] : NULL);
 	else if (!strcmp(mode, "children") || !strcmp(mode, "doomed"))
 		run_children(argc > 3 ? argv[3] : NULL);
 	else

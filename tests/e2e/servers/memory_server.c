@@ -6,22 +6,31 @@
  *     churn N            N threads, one after the other, each of which makes a call that is interposed
  *     requests C R       C connections to itself, one after the other, with R requests each, no path of which comes twice
  *     stacks N           burns CPU for N milliseconds at the ends of call paths of which hardly one comes twice
+ *     samples N          N call paths, none of which comes twice, with one sample at the end of each; N = those samples
+ *     deep N             the same below DEEP frames of a function with a long name, N a power of two
+ *
+ * The kernel makes 250 samples a second of a thread, whatever is asked for. So by "samples" the thread sends itself what
+ * profshim's timer would send: timers and the value that they come with are in /proc/self/timers, proc(5). Without profshim
+ * there is none, and no sample is made.
  */
 #include "burn.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-enum { THREADS_MAX = 20000, STACK_BYTES = 128 * 1024, PATH_DEPTH = 40 };
+enum { THREADS_MAX = 20000, STACK_BYTES = 128 * 1024, PATH_DEPTH = 40, DEEP = 850 };
 
 static pthread_t threads[THREADS_MAX];
 static unsigned thread_count;
@@ -169,13 +178,32 @@ static void serve_requests(unsigned connections, unsigned requests)
 	puts("done");
 }
 
+/* What is sent in place of a tick of the timer; si_signo 0 = nothing: there is no timer. */
+static siginfo_t tick;
+static unsigned long ticks_sent;
+
+/* By no function of the C library's, which would be a frame more. */
+static void send_tick(void)
+{
+	long process = getpid(), thread = gettid(), result = SYS_rt_tgsigqueueinfo;
+	register siginfo_t *info __asm__("r10") = &tick;
+
+	__asm__ volatile("syscall" : "+a"(result) : "D"(process), "S"(thread), "d"((long)SIGPROF), "r"(info) : "rcx", "r11", "memory");
+	errno = (int)-result;
+	if (result)
+		die("memory_server: rt_tgsigqueueinfo");
+	ticks_sent++;
+}
+
 /* Two functions that call one another by the bits of path: 2^PATH_DEPTH ways to their end. Nothing is a tail call. */
 static void left(uint64_t path, unsigned depth);
 static void right(uint64_t path, unsigned depth);
 
 static __attribute__((noinline)) void descend(uint64_t path, unsigned depth)
 {
-	if (!depth)
+	if (!depth && tick.si_signo)
+		send_tick();
+	else if (!depth)
 		burn_us(20);
 	else if (path & 1)
 		left(path >> 1, depth - 1);
@@ -187,13 +215,13 @@ static __attribute__((noinline)) void descend(uint64_t path, unsigned depth)
 static __attribute__((noinline)) void left(uint64_t path, unsigned depth)
 {
 	descend(path, depth);
-	__asm__ volatile("");
+	__asm__ volatile("# left"); /* or the compiler would make one of the two */
 }
 
 static __attribute__((noinline)) void right(uint64_t path, unsigned depth)
 {
 	descend(path, depth);
-	__asm__ volatile("");
+	__asm__ volatile("# right");
 }
 
 static void vary_stacks(unsigned long ms)
@@ -203,6 +231,47 @@ static void vary_stacks(unsigned long ms)
 	while (burn_clock_ns() < end_ns)
 		descend(random_bits(), PATH_DEPTH);
 	puts("done");
+}
+
+static void find_tick(void)
+{
+	FILE *timers = fopen("/proc/self/timers", "r");
+	char line[256];
+	unsigned long value;
+	int number;
+
+	if (!timers)
+		die("memory_server: /proc/self/timers");
+	while (!tick.si_signo && fgets(line, sizeof(line), timers)) {
+		if (sscanf(line, "signal: %d/%lx", &number, &value) != 2 || number != SIGPROF)
+			continue;
+		tick.si_signo = SIGPROF;
+		tick.si_code = SI_TIMER;
+		tick.si_value.sival_ptr = (void *)value;
+	}
+	fclose(timers);
+}
+
+static __attribute__((noinline)) void name_that_is_as_long_as_those_of_many_templates(unsigned frames, uint64_t path, unsigned depth)
+{
+	if (frames)
+		name_that_is_as_long_as_those_of_many_templates(frames - 1, path, depth);
+	else
+		descend(path, depth);
+	__asm__ volatile("");
+}
+
+/* A factor that is odd makes of different numbers different ones, modulo a power of two. */
+static void sample_stacks(unsigned count, unsigned frames, unsigned depth)
+{
+	static uint64_t path;
+
+	find_tick();
+	ticks_sent = 0;
+	for (unsigned i = 0; tick.si_signo && i < count; i++)
+		name_that_is_as_long_as_those_of_many_templates(frames, ++path * 0x9e3779b97f4a7c15, depth);
+	tick = (siginfo_t){ 0 };
+	printf("done %lu\n", ticks_sent);
 }
 
 static bool obey(const char *line)
@@ -219,6 +288,10 @@ static bool obey(const char *line)
 		serve_requests(a, b);
 	else if (sscanf(line, "stacks %u", &a) == 1)
 		vary_stacks(a);
+	else if (sscanf(line, "samples %u", &a) == 1)
+		sample_stacks(a, 0, PATH_DEPTH);
+	else if (sscanf(line, "deep %u", &a) == 1 && a)
+		sample_stacks(a, DEEP, (unsigned)__builtin_ctz(a));
 	else
 		return false;
 	fflush(stdout);

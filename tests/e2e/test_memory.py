@@ -168,6 +168,8 @@ def check_threads(scene, count, burn_us, unwind):
     def measure(**settings):
         server = Commanded(scene, **settings)
         server.do("threads 1 %d" % burn_us)
+        if settings.get("shim", True):
+            server.program.wait_ready()  # what our thread takes is no thread's of the program
         before = server.memory()
         server.do("threads %d %d" % (count, burn_us))
         after = server.memory()

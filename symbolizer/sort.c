@@ -80,7 +80,7 @@ void sort_items_with(void *items, size_t count, size_t item_bytes, int (*compare
 {
 	const struct sorting sorting = { item_bytes, compare, context };
 	size_t bytes = count * item_bytes; /* the items are in memory, so it is not too much */
-	char small[SMALL_BYTES];
+	_Alignas(max_align_t) char small[SMALL_BYTES];
 
 	if (bytes <= sizeof(small)) {
 		merge_all(&sorting, items, count, small);

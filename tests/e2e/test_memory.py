@@ -399,8 +399,8 @@ def an_answer_that_would_be_huge_is_refused_and_the_command_line_gives_it(scene)
         server.program.get_ok(path)
     folded = scene.profshim("report", "--view=folded")
     scene.at_least("MiB that the command line writes", len(folded) / MIB, ANSWER_MIB)
-    # The timer's own may be more.
-    scene.at_least("stacks in it", sum(line.count("name_that_is_as_long") > 800 for line in folded.splitlines()), 1024)
+    # Of 1,024; the timer's own may be more, and one that comes while another waits is none (signal(7)).
+    scene.at_least("stacks in it", sum(line.count("name_that_is_as_long") > 800 for line in folded.splitlines()), 1000)
     server.end()
 
 

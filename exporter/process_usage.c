@@ -6,10 +6,10 @@
 #include "process_usage.h"
 
 #include "../shim/segment/kernel_clock.h"
+#include "text_file.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,29 +26,12 @@ struct stat_fields {
 	int64_t resident_pages;
 };
 
-static bool file_read(const char *path, char *ret_text, size_t bytes)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return false;
-	do
-		n = read(fd, ret_text, bytes - 1);
-	while (n < 0 && errno == EINTR);
-	close(fd);
-	if (n <= 0)
-		return false;
-	ret_text[n] = '\0';
-	return true;
-}
-
 static bool stat_read(struct stat_fields *ret_fields, pid_t pid)
 {
 	char path[64], text[1024];
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	if (!file_read(path, text, sizeof(text)))
+	if (!text_file_read(path, text, sizeof(text)))
 		return false;
 	/* Field 2 is the program's name in parentheses and may itself contain some; fields are counted from 1. */
 	char *next = strrchr(text, ')');

@@ -5,14 +5,13 @@
  */
 #include "room.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include "text_file.h"
+
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { TEXT_BYTES = 8192 }; /* memory.stat has 2 KiB */
 
@@ -22,21 +21,6 @@ struct hierarchy {
 static const struct hierarchy unified = { "/sys/fs/cgroup", "memory.max", "memory.current", "\ninactive_file " };
 static const struct hierarchy legacy = { "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
 					 "\ntotal_inactive_file " };
-
-static bool file_read(const char *path, char ret_text[static TEXT_BYTES])
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return false;
-	do
-		n = read(fd, ret_text, TEXT_BYTES - 1);
-	while (n < 0 && errno == EINTR);
-	close(fd);
-	ret_text[n > 0 ? n : 0] = '\0';
-	return n > 0;
-}
 
 /* The number behind what is found; otherwise if there is none. */
 static uint64_t number_behind(const char *text, const char *what, uint64_t otherwise)
@@ -57,7 +41,7 @@ static uint64_t group_number(const struct hierarchy *hierarchy, const char *grou
 	char path[PATH_MAX], text[TEXT_BYTES];
 	int n = snprintf(path, sizeof(path), "%s%s/%s", hierarchy->mount, group, file);
 
-	return n < (int)sizeof(path) && file_read(path, text) ? number_behind(text, what, otherwise) : otherwise;
+	return n < (int)sizeof(path) && text_file_read(path, text, sizeof(text)) ? number_behind(text, what, otherwise) : otherwise;
 }
 
 static uint64_t room_in_group(const struct hierarchy *hierarchy, const char *group)
@@ -96,11 +80,11 @@ uint64_t room_bytes(void)
 	char text[TEXT_BYTES];
 	uint64_t room = UINT64_MAX, in_groups = UINT64_MAX;
 
-	if (file_read("/proc/meminfo", text)) {
+	if (text_file_read("/proc/meminfo", text, sizeof(text))) {
 		uint64_t kib = number_behind(text, "MemAvailable:", UINT64_MAX);
 		room = kib < UINT64_MAX / 1024 ? kib * 1024 : UINT64_MAX;
 	}
-	if (!file_read("/proc/self/cgroup", text))
+	if (!text_file_read("/proc/self/cgroup", text, sizeof(text)))
 		return room;
 	const char *line = strstr(text, ":memory:");
 	if (line)

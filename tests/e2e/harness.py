@@ -304,6 +304,14 @@ class Program:
         wait_until(self.is_ready, seconds, "/-/ready of %s on port %s (stderr: %s)"
                    % (self.name, self.profiler_port, self.stderr()[-300:] or "nothing"))
 
+    def wait_for_tables(self, seconds=20):
+        """Until stacks are walked by unwind tables everywhere: before that, walks end early in code without frame pointers."""
+        def all_are_made():
+            modules = self.json("/self")["modules"]
+            return modules and all(not module["unwind"]["by"].startswith("frame pointers until") for module in modules)
+        self.wait_ready(seconds)
+        wait_until(all_are_made, seconds, "the unwind tables of " + self.name)
+
     def metrics(self):
         return Metrics(self.get_ok("/metrics").text)
 

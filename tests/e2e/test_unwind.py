@@ -28,14 +28,9 @@ def is_whole(stack):
     return any(frame_name(frame) in ROOTS for frame in stack.split(";")[:5])
 
 
-def all_tables_are_made(program):
-    modules = program.json("/self")["modules"]
-    return modules and all(not module["unwind"]["by"].startswith("frame pointers until") for module in modules)
-
-
 def check_roots(scene, what, program):
     """What is sampled from now on ends at a known root, but for one sample in a thousand."""
-    wait_until(lambda: all_tables_are_made(program), 20, "the unwind tables of " + what)
+    program.wait_for_tables()
     refused = program.metrics().sum("profshim_stack_walks_total", end="refused")
     deadline = time.monotonic() + SECONDS_MAX
     whole, broken = 0, {}
@@ -224,7 +219,8 @@ def the_handler_makes_no_system_call_from_a_threads_first_sample_on(scene):
         program = scene.start([own_server("silent_handler"), str(rounds), str(steps)], "silent-" + unwind, unwind=unwind, hz=1000, budget=0,
                               stdin=subprocess.PIPE)
         program.wait_ready()  # a round is over, or nearly, that began before there was any table
-        wait_until(lambda: unwind == "fp" or all_tables_are_made(program), 20, "the unwind tables")
+        if unwind != "fp":
+            program.wait_for_tables()
         program.process.stdin.write(b"x")
         program.process.stdin.flush()
         program.wait_for_output("computed", 120)
@@ -242,7 +238,7 @@ def the_handler_makes_no_system_call_from_a_threads_first_sample_on(scene):
 def a_table_takes_at_most_8_bytes_a_row(scene):
     program = scene.start(["/usr/bin/python3", "-c", "import ssl, json, sqlite3, time; time.sleep(20)"], "rows")
     program.wait_ready()
-    wait_until(lambda: all_tables_are_made(program), 20, "the tables")
+    program.wait_for_tables()
     answer = program.json("/self")
     rows = sum(module["unwind"].get("rows", 0) for module in answer["modules"])
     pieces = answer["memory"]["tables"]["unwind_pieces"]["used"]
@@ -285,7 +281,7 @@ def a_program_without_unwind_information_is_walked_by_frame_pointers_and_that_is
         program = scene.start([path], os.path.basename(path))
         program.wait_for_output("computing")
         program.wait_ready()
-        wait_until(lambda: all_tables_are_made(program), 20, "the unwind tables")
+        program.wait_for_tables()
         scene.equal("how %s says it is walked" % os.path.basename(path), unwound_by(program, os.path.basename(path)), text)
         before = program.metrics()
         stacks = stacks_of(program, "chain_leaf", 100)
@@ -306,7 +302,7 @@ def where_there_are_no_frame_pointers_either_the_leaf_is_known_and_the_rest_is_c
     program = scene.start([own_server("bare_chain")], "bare_chain")
     program.wait_for_output("computing")
     program.wait_ready()
-    wait_until(lambda: all_tables_are_made(program), 20, "the unwind tables")
+    program.wait_for_tables()
     scene.equal("how it says it is walked", unwound_by(program, "bare_chain"), "frame pointers, as it has unwind information for little of its code")
     before = program.metrics()
     stacks = stacks_of(program, "chain_leaf", 100)
@@ -325,7 +321,7 @@ def coroutines_are_walked_on_their_own_stacks_and_credited(scene):
         program = scene.start([own_server("coroutines"), how], "coroutines-" + how, hz=250)
         program.wait_for_output("computing")
         program.wait_ready()
-        wait_until(lambda: all_tables_are_made(program), 20, "the unwind tables")
+        program.wait_for_tables()
         before = program.metrics()
         stacks = stacks_of(program, "coroutine_work", 400 if FULL else 150)
         after = program.metrics()

@@ -56,7 +56,6 @@ bool conn_init(void)
 	void *memory = own_memory_map(count * sizeof(*conn_table.conns), MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 	if (memory == MAP_FAILED)
 		return false;
-	redis_commands_init();
 	endpoint_init();
 	heads_init();
 	conn_table.conns = memory;

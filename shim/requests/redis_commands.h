@@ -1,6 +1,6 @@
 #pragma once
 /* redis_commands - the closed list of Redis commands that may become a label.
- * Context: call, but for redis_commands_init: setup. Pure.
+ * Context: call. Pure.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,9 +19,6 @@ enum redis_trait {
 	REDIS_REPLIES_OFF = 32,  /* CLIENT REPLY OFF: neither is */
 	REDIS_REPLIES_SKIP = 64, /* CLIENT REPLY SKIP: it and the next one are not */
 };
-
-/* Makes the table; before that every command is _OTHER. Again changes nothing. */
-void redis_commands_init(void);
 
 /* Number of the command called name: upper case, one space before a subcommand, padded with zero. */
 uint32_t redis_command_find(const char name[REDIS_NAME_BYTES]);

@@ -93,7 +93,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size < 2)
 		return 0;
-	redis_commands_init();
 	bool is_reply = data[0] & 1;
 	const char *bytes = (const char *)data + 2;
 	need_same(read_pieces(is_reply, bytes, size - 2, 0),

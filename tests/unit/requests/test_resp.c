@@ -219,7 +219,6 @@ static void assert_everywhere(bool is_reply, const char *text, size_t n, const c
 
 START_TEST(every_exchange_gives_the_same_events_split_anywhere)
 {
-	redis_commands_init();
 	assert_everywhere(exchanges[_i].is_reply, exchanges[_i].text, strlen(exchanges[_i].text), exchanges[_i].events);
 }
 END_TEST
@@ -228,7 +227,6 @@ START_TEST(binary_arguments_are_passed_by_their_length)
 {
 	const char text[] = "*3\r\n$3\r\nSET\r\n$4\r\n\r\n*1\r\n$9\r\n\0\xff$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n";
 
-	redis_commands_init();
 	assert_everywhere(false, text, sizeof(text) - 1, "SET;PING;");
 }
 END_TEST
@@ -237,7 +235,6 @@ START_TEST(an_inline_command_of_64_kib_is_read_and_one_byte_more_is_broken)
 {
 	static char text[RESP_INLINE_BYTES + 3];
 
-	redis_commands_init();
 	for (size_t n = RESP_INLINE_BYTES; n <= RESP_INLINE_BYTES + 1; n++) {
 		memset(text, 'x', n);
 		memcpy(text, "ECHO ", 5);
@@ -254,7 +251,6 @@ START_TEST(a_name_is_known_before_the_value_has_come)
 	struct resp_command command = { 0 };
 	const char *text = "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\nabc";
 
-	redis_commands_init();
 	ck_assert_int_eq(resp_read_command(&command, text, strlen(text)).event, RESP_MORE);
 	ck_assert(resp_command_is_within(&command));
 	ck_assert(command.is_named);
@@ -298,8 +294,6 @@ START_TEST(every_command_is_found_by_its_own_name_alone)
 {
 	uint32_t count = 0;
 
-	redis_commands_init();
-	redis_commands_init();
 	for (uint32_t command = 1; command < REDIS_COMMANDS_MAX; command++) {
 		const char *name = redis_command_name(command);
 		char padded[REDIS_NAME_BYTES] = "";

@@ -1,6 +1,6 @@
 #pragma once
 /* redis_hash - where in its table a Redis command is: the same when that is made, while building, and when it is searched.
- * Context: any. Pure.
+ * Context: call, and the build. Pure.
  */
 #include "redis_commands.h"
 

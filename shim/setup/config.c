@@ -50,11 +50,15 @@ static int parse_choice(const char *value, const char *const *names)
 	return -1;
 }
 
-static bool parse_long_text(const char *value, char ret_text[static CONFIG_TEXT_BYTES])
+/* False: too long, or given more than once and too long in all. */
+static bool keep_text(struct config *config, const char *value, const char **ret_text)
 {
-	if (strlen(value) >= CONFIG_TEXT_BYTES)
+	size_t n = strlen(value) + 1;
+
+	if (n > CONFIG_TEXT_BYTES || n > sizeof(config->texts) - config->texts_bytes)
 		return false;
-	strcpy(ret_text, value);
+	*ret_text = memcpy(config->texts + config->texts_bytes, value, n);
+	config->texts_bytes += n;
 	return true;
 }
 
@@ -194,12 +198,12 @@ static bool parse_sort(struct config *config, const char *value)
 
 static bool parse_exe(struct config *config, const char *value)
 {
-	return parse_long_text(value, config->exe);
+	return keep_text(config, value, &config->exe);
 }
 
 static bool parse_routes(struct config *config, const char *value)
 {
-	return parse_long_text(value, config->routes); /* the templates themselves are checked where they are matched */
+	return keep_text(config, value, &config->routes); /* the templates themselves are checked where they are matched */
 }
 
 static bool parse_max_routes(struct config *config, const char *value)
@@ -244,7 +248,7 @@ static bool parse_slow_log(struct config *config, const char *value)
 
 static bool parse_directory(struct config *config, const char *value)
 {
-	return *value == '/' && parse_long_text(value, config->directory);
+	return *value == '/' && keep_text(config, value, &config->directory);
 }
 
 static bool parse_memory(struct config *config, const char *value)
@@ -299,13 +303,13 @@ static bool parse_service(struct config *config, const char *value)
 
 static bool parse_session(struct config *config, const char *value)
 {
-	return parse_long_text(value, config->session);
+	return keep_text(config, value, &config->session);
 }
 
 static bool parse_runtime_directory(struct config *config, const char *value)
 {
 	if (*value == '/')
-		parse_long_text(value, config->runtime_directory);
+		keep_text(config, value, &config->runtime_directory);
 	return true; /* another tool's variable: what it means by a relative path is not ours to judge */
 }
 
@@ -338,6 +342,7 @@ static void set_defaults(struct config *config, const char *program)
 {
 	struct seg_config *shared = &config->shared;
 
+	config->exe = config->routes = config->directory = config->runtime_directory = config->session = "";
 	config->memory_bytes = 32 << 20;
 	config->report_signal = SIGUSR1;
 

@@ -11,8 +11,7 @@
 
 enum { KEPT_MAX = 32, KEPT_BYTES = 16384 };
 
-static char library[PATH_MAX];                   /* "" = not known, environments pass unchanged */
-static char session_entry[PATH_MAX + 32];        /* PROFSHIM_SESSION=... */
+static const char *library = "";                 /* "" = not known, environments pass unchanged */
 static char kept_text[KEPT_BYTES];               /* copies: the program may change its environment */
 static char *kept[KEPT_MAX];
 static size_t kept_count, kept_bytes;
@@ -34,10 +33,10 @@ static void keep(const char *entry)
 
 void environment_init(const char *session)
 {
+	char session_entry[PATH_MAX + 32];
 	Dl_info own;
 
-	if (!dladdr((void *)&environment_init, &own) || !own.dli_fname || own.dli_fname[0] != '/' ||
-	    strlen(own.dli_fname) >= sizeof(library))
+	if (!dladdr((void *)&environment_init, &own) || !own.dli_fname || own.dli_fname[0] != '/' || strlen(own.dli_fname) >= PATH_MAX)
 		return;
 	kept_count = kept_bytes = 0;
 	for (char **entry = environ; entry && *entry; entry++)
@@ -45,14 +44,14 @@ void environment_init(const char *session)
 			keep(*entry);
 	snprintf(session_entry, sizeof(session_entry), "PROFSHIM_SESSION=%s", *session ? session : "none");
 	keep(session_entry);
-	strcpy(library, own.dli_fname);
+	library = own.dli_fname; /* the loader's, as long as we are loaded */
 }
 
 size_t environment_count(char *const *original)
 {
 	size_t n = 0;
 
-	if (!library[0])
+	if (!*library)
 		return 0;
 	while (original && original[n])
 		n++;

@@ -38,10 +38,9 @@ static void check(const struct config *config)
 	need_ended(shared->token, sizeof(shared->token));
 	need_ended(shared->service, sizeof(shared->service));
 	need_ended(shared->unwind, sizeof(shared->unwind));
-	need_ended(config->exe, sizeof(config->exe));
-	need_ended(config->routes, sizeof(config->routes));
-	need_ended(config->directory, sizeof(config->directory));
-	need_ended(config->session, sizeof(config->session));
+	const char *texts[CONFIG_TEXTS] = { config->exe, config->routes, config->directory, config->runtime_directory, config->session };
+	for (int i = 0; i < CONFIG_TEXTS; i++)
+		need(strlen(texts[i]) < CONFIG_TEXT_BYTES);
 	for (uint32_t i = 0; i < config->problem_count && i < CONFIG_PROBLEMS_MAX; i++)
 		need_ended(config->problems[i], CONFIG_PROBLEM_BYTES);
 }

@@ -42,6 +42,8 @@ struct thread_wait {
 	int number;      /* of the system call */
 };
 
+enum { THREAD_LEAVES_HOOK = 1 << 16 }; /* own_depth at the end of a hook; what our code raises it by besides is far less */
+
 struct thread {
 	struct seg_thread *slot;  /* NULL = nothing of this thread is counted (yet) */
 	uint32_t is_exclusive;    /* slot is its own */

@@ -17,7 +17,8 @@
  *
  * Between hook_enter and hook_returned the program may run (signal handlers, cancellation, longjmp), so nothing is held
  * then; self.call tells the sampler where we are. Between hook_returned and hook_leave own_depth is raised: what profshim
- * itself calls passes through uncounted, and so does a handler of the program that interrupts those nanoseconds.
+ * itself calls passes through uncounted, and so does a handler of the program that interrupts those nanoseconds; but a child
+ * that it forks is a process like others (setup/shim.c).
  *
  * A handler may leave the call for good, by siglongjmp or by ending the thread, at any instruction; a C++ exception may
  * pass through. What was raised then stays so until the next call of the thread finds, from higher up the same stack, that
@@ -129,7 +130,7 @@ static inline void hook_returned(struct hook *hook)
 {
 	hook->saved_errno = errno;
 	hook->end_ns = clock_now_ns();
-	self.own_depth = 1;
+	self.own_depth = THREAD_LEAVES_HOOK;
 	if (hook->weight)
 		thread_add(&self.slot->call_ns[hook->call], (hook->end_ns - hook->start_ns) * hook->weight);
 }

@@ -296,6 +296,9 @@ static void after_fork_in_child(void)
 	restore_state();
 	uint64_t mask = (forking.mask & ~SIGNAL_BIT(SIGPROF)) | (change_mask(SIG_BLOCK, 0) & SIGNAL_BIT(SIGPROF));
 	self.own_depth--;
+	/* A handler of the program's that interrupted the end of a hook has forked, and may never return to it. */
+	if (self.own_depth == THREAD_LEAVES_HOOK)
+		self.own_depth = 0;
 	if (forking.is_held)
 		forking.mask = mask;
 	else

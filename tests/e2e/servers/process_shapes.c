@@ -26,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { THREADS = 8, BUSY = 2, WRITES = 20, WRITES_AT_ONCE = 5000, STACK_BYTES = 256 * 1024 };
+enum { THREADS = 8, BUSY = 2, WRITES = 20, WRITES_AT_ONCE = 5000, WRITES_BETWEEN = 8000, STACK_BYTES = 256 * 1024 };
 
 extern char **environ;
 
@@ -145,10 +145,11 @@ static void on_alarm(int number)
 	errno = saved_errno;
 }
 
+/* Between its forks it calls what is interposed, so that the alarm comes also while that is being counted. */
 static long shape_handler(void)
 {
 	struct sigaction action = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
-	long forks = 0;
+	long forks = 0, own_writes = 0;
 
 	sigaction(SIGALRM, &action, NULL);
 	set_alarm();
@@ -160,7 +161,8 @@ static long shape_handler(void)
 			_exit(failures != 0);
 		}
 		reap(child);
-		burn_ms(1);
+		write_some(WRITES_BETWEEN);
+		own_writes += WRITES_BETWEEN;
 	}
 	has_ended = true;
 	printf("forks in the handler %s\n", handler_children ? "happened" : "did not happen");
@@ -169,7 +171,7 @@ static long shape_handler(void)
 	sigprocmask(SIG_SETMASK, NULL, &mask);
 	printf("SIGPROF blocked %d\n", sigismember(&mask, SIGPROF));
 	burn_ms(300);
-	return (forks + handler_children) * WRITES;
+	return (forks + handler_children) * WRITES + own_writes;
 }
 
 /* --- clone without exec, and without the handlers of pthread_atfork */

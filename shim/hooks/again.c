@@ -145,9 +145,10 @@ static uint64_t jiffy_us(void)
 	return (uint64_t)jiffy.tv_nsec / NS_PER_US;
 }
 
-/* A Unix socket that could not get in line has nothing to wait for: its time-out is made what is left meanwhile. */
+/* A Unix socket that could not get in line has nothing to wait for: its time-out is made what is left meanwhile. handlers_run:
+ * as it was when the program called; a handler that runs between two attempts ends the call, too. */
 static int connect_in_line(const struct hook *hook, int fd, const struct sockaddr *address, socklen_t bytes,
-			   const struct timeval *timeout)
+			   const struct timeval *timeout, uint32_t handlers_run)
 {
 	uint64_t end_ns = hook->start_ns + ns_of(timeout), unit_us = jiffy_us(), left_us;
 	int result = -1, error = EINTR;
@@ -156,15 +157,20 @@ static int connect_in_line(const struct hook *hook, int fd, const struct sockadd
 		left_us -= left_us % unit_us;
 		struct timeval left = { (time_t)(left_us / 1000000), (suseconds_t)(left_us % 1000000) };
 		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &left, sizeof(left));
+		if (self.handlers_run != handlers_run)
+			break;
 		result = connect_once(hook, fd, address, bytes);
 		error = errno;
 		bool is_early = result < 0 && errno == EAGAIN && left_until(end_ns) && again_waits(fd, 0);
 		if (!is_early && !is_ours_alone(result, end_ns, fd))
 			break;
+		error = EINTR;
 	}
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, timeout, sizeof(*timeout));
+	if (left_us < unit_us && self.handlers_run == handlers_run)
+		return connect_at(hook, fd, address, bytes, end_ns);
 	errno = error;
-	return left_us >= unit_us ? result : connect_at(hook, fd, address, bytes, end_ns);
+	return result;
 }
 
 /* The connection is on its way. Once it is there, or has failed, the second call says what the first would have. */
@@ -185,6 +191,7 @@ static int connect_on_its_way(const struct hook *hook, int fd, const struct sock
 
 int again_connect(const struct hook *hook, int fd, const struct sockaddr *address, socklen_t bytes)
 {
+	uint32_t handlers_run = self.handlers_run;
 	int result = connect_once(hook, fd, address, bytes), error = errno;
 	struct timeval timeout;
 
@@ -194,7 +201,7 @@ int again_connect(const struct hook *hook, int fd, const struct sockaddr *addres
 	errno = error;
 	if (!is_ours_alone(result, end_ns, fd))
 		return result;
-	return end_ns && address->sa_family == AF_UNIX ? connect_in_line(hook, fd, address, bytes, &timeout) :
+	return end_ns && address->sa_family == AF_UNIX ? connect_in_line(hook, fd, address, bytes, &timeout, handlers_run) :
 							 connect_on_its_way(hook, fd, address, bytes, end_ns);
 }
 

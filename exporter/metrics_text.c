@@ -6,7 +6,6 @@
  */
 #include "metrics_text.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static const char *suffix(const struct metrics_text *text)
@@ -86,23 +85,26 @@ void metrics_sample(struct metrics_text *text, const char *labels, uint64_t n, u
 /* n / 10^scale as Go's strconv.FormatFloat(x, 'g', -1, 64): with an exponent below 1e-04 and from 1e+06 on. */
 static void add_bound(struct strbuf *out, uint64_t n, unsigned scale, bool is_openmetrics)
 {
-	char digits[24];
-
 	while (n % 10 == 0 && scale) {
 		n /= 10;
 		scale--;
 	}
-	int count = snprintf(digits, sizeof(digits), "%llu", (unsigned long long)n), exponent = count - 1 - (int)scale;
+	int digits = 1, zeros = 0;
+	for (uint64_t rest = n; rest >= 10; rest /= 10) {
+		digits++;
+		zeros += zeros == digits - 2 && rest % 10 == 0; /* those that n ends in */
+	}
+	int exponent = digits - 1 - (int)scale;
 	if (exponent >= -4 && exponent < 6) {
 		strbuf_add_decimal(out, n, scale);
 		if (is_openmetrics && !scale)
 			strbuf_add(out, ".0");
 		return;
 	}
-	while (count > 1 && digits[count - 1] == '0')
-		digits[--count] = '\0';
-	strbuf_printf(out, "%c%s%se%c%02d", digits[0], count > 1 ? "." : "", digits + 1, exponent < 0 ? '-' : '+',
-	              exponent < 0 ? -exponent : exponent);
+	for (int i = 0; i < zeros; i++)
+		n /= 10;
+	strbuf_add_decimal(out, n, (unsigned)(digits - zeros - 1));
+	strbuf_printf(out, "e%c%02d", exponent < 0 ? '-' : '+', exponent < 0 ? -exponent : exponent);
 }
 
 static void add_bucket(struct metrics_text *text, const char *labels, const struct metrics_buckets *buckets, uint32_t i)
@@ -175,7 +177,10 @@ void metrics_label(struct strbuf *buf, size_t begin, const char *key, const char
 	struct strbuf clean = STRBUF_EMPTY;
 
 	strbuf_add_clean(&clean, value);
-	strbuf_printf(buf, "%s%s=\"", buf->length > begin ? "," : "", key);
+	if (buf->length > begin)
+		strbuf_add_char(buf, ',');
+	strbuf_add(buf, key);
+	strbuf_add(buf, "=\"");
 	add_escaped(buf, strbuf_text(&clean), true);
 	strbuf_add_char(buf, '"');
 	strbuf_discard(&clean, buf);

@@ -20,7 +20,17 @@ static struct {
 	bool must_hurry;
 	unsigned steps, pauses;
 	uint64_t began_ns;     /* to work, after the last pause */
+	uint64_t ended_ns;     /* when the work before was done */
 } pace;
+
+/* Short pieces of work that follow one another at once are one stretch. */
+static void begin_stretch(void)
+{
+	uint64_t now_ns = kernel_clock_ns(CLOCK_MONOTONIC);
+
+	if (now_ns - pace.ended_ns >= PAUSE_NS)
+		pace.began_ns = now_ns;
+}
 
 void pace_begin(bool (*is_to_end)(void))
 {
@@ -29,8 +39,9 @@ void pace_begin(bool (*is_to_end)(void))
 	pace.must_hurry = false;
 	pace.steps = 0;
 	pace.pauses = 0;
-	pace.began_ns = kernel_clock_ns(CLOCK_MONOTONIC);
+	begin_stretch();
 	atomic_store_explicit(&pace.is_on, true, memory_order_release);
+	pace_point();
 }
 
 static void pause_work(void)
@@ -67,5 +78,6 @@ void pace_step(unsigned weight)
 uint64_t pace_end(void)
 {
 	atomic_store_explicit(&pace.is_on, false, memory_order_relaxed);
+	pace.ended_ns = kernel_clock_ns(CLOCK_MONOTONIC);
 	return (uint64_t)pace.pauses * PAUSE_NS;
 }

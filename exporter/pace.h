@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The calling thread begins such work. is_to_end: asked now and then; work that is in somebody's way is not drawn out. */
+/* The calling thread begins such work, and rests first if what it did before goes on in it. is_to_end: asked now and then; work that is in somebody's way is not drawn out. */
 void pace_begin(bool (*is_to_end)(void));
 
 /* Here is a good moment, if it is not too early. */

@@ -44,7 +44,7 @@
 enum {
 	CLIENTS_MAX = 64,
 	WAITERS_MAX = 16,            /* requests with seconds=N at once: each holds a snapshot */
-	HEAD_BYTES_MAX = 16384,      /* request line and headers, and libmicrohttpd's state of a connection */
+	HEAD_BYTES_MAX = 8192,       /* request line and headers, and libmicrohttpd's state of a connection */
 	FIRST_SECONDS = 10,          /* from the connection to the end of its first request's head */
 	STALL_SECONDS = 20,          /* nothing moved on the connection */
 	REQUEST_SECONDS = 30,        /* from the end of an answer to the end of the next request's head */
@@ -442,6 +442,7 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
 {
 	struct http *http = context;
 
+	pace_point(); /* connections that come and go are long work, too, and may never ask for anything */
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
 		http->client_count++;
 		add_client(http, connection, socket_context);
@@ -495,7 +496,6 @@ static void accept_all(struct http *http)
 		int fd = accept4(http->listener.fd, (struct sockaddr *)&peer, &bytes, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd >= 0) {
 			accept_one(http, fd, &peer, bytes);
-			pace_point();
 		} else if (errno != EINTR && errno != ECONNABORTED) {
 			/* Left in the backlog it would wake us at once, again and again. */
 			http->is_accept_paused = errno != EAGAIN;

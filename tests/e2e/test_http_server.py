@@ -21,7 +21,7 @@ from real_servers import HttpClient, Nginx
 DURATIONS = "http_server_request_duration_seconds_count"
 REFUSED = "profshim_http_refused_total"
 CLIENTS_MAX = 64  # http.c
-BURST_SECONDS, SHARE = 0.5, 0.1  # serve.c: time that clients may have at once, and in the long run
+BURST_SECONDS, SHARE = 0.5, 0.05  # serve.c: time that clients may have at once, and in the long run
 HEALTHY = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -444,7 +444,7 @@ def threads_by_owner(pids):
 
 
 UNMOVED_MS = 0.5     # some stretches of 0.1 ms (pace.c), one upon another
-RATE_SHARE = 0.8     # a tenth of the core is what clients may have (serve.c), and somewhat more is to do for it
+RATE_SHARE = 0.8     # a twentieth of the core is what clients may have (serve.c), and somewhat more is to do for it
 PAIRS, PAIRS_MAX = (20, 60) if FULL else (3, 12)
 
 

@@ -29,15 +29,22 @@ static uint64_t left_until(uint64_t end_ns)
 	return end_ns > now_ns ? end_ns - now_ns : 0;
 }
 
-/* Negative: interrupted, and maybe by a handler of the program's; 0: it is over. */
-static int wait_until_ready(int fd, short events, uint64_t end_ns)
+/* handlers_run: as it was when the program called. To be asked last before a call that waits. */
+static bool has_run_handler(uint32_t handlers_run)
+{
+	atomic_signal_fence(memory_order_acquire);
+	return self.handlers_run != handlers_run;
+}
+
+/* Negative: interrupted, and maybe by a handler of the program's, or one has run before; 0: it is over. */
+static int wait_until_ready(int fd, short events, uint64_t end_ns, uint32_t handlers_run)
 {
 	struct pollfd ready = { .fd = fd, .events = events };
 	uint64_t left_ns = left_until(end_ns);
 	struct timespec left = { (time_t)(left_ns / NS_PER_S), (long)(left_ns % NS_PER_S) };
 
 	again_expect(&left, SYS_ppoll, end_ns);
-	int result = real.ppoll(&ready, 1, &left, NULL);
+	int result = has_run_handler(handlers_run) ? -1 : real.ppoll(&ready, 1, &left, NULL);
 	again_done();
 	return result;
 }
@@ -74,7 +81,7 @@ static bool ended_early(uint64_t end_ns, int fd, int flags)
 	return errno == EAGAIN && left_until(end_ns) && again_waits(fd, flags);
 }
 
-bool again_is_wanted(uint64_t start_ns, int fd, short events, int flags)
+bool again_is_wanted(uint64_t start_ns, uint32_t handlers_run, int fd, short events, int flags)
 {
 	struct timeval timeout;
 	int error = errno;
@@ -83,20 +90,20 @@ bool again_is_wanted(uint64_t start_ns, int fd, short events, int flags)
 		return false;
 	/* It was known as one that never waits, and waits all the same (ioctl(2), FIONBIO): its time-out begins anew. */
 	if (!start_ns)
-		return error == EINTR;
+		return error == EINTR && !has_run_handler(handlers_run);
 	if (error == EINTR && clock_now_ns() - start_ns < EARLY_NS)
-		return true;
+		return !has_run_handler(handlers_run);
 	bool has_timeout = get_timeout(fd, events == POLLIN ? SO_RCVTIMEO : SO_SNDTIMEO, &timeout);
 	uint64_t end_ns = start_ns + (has_timeout ? ns_of(&timeout) : 0);
 	errno = error;
 	if (error == EAGAIN && (!has_timeout || !ended_early(end_ns, fd, flags)))
 		return false;
-	if (has_timeout && wait_until_ready(fd, events, end_ns) == 0) {
+	if (has_timeout && wait_until_ready(fd, events, end_ns, handlers_run) == 0) {
 		errno = EAGAIN;
 		return false;
 	}
 	errno = EINTR;
-	return self.is_interrupted;
+	return !has_run_handler(handlers_run);
 }
 
 /* --- connect --- */
@@ -122,9 +129,10 @@ static bool is_ours_alone(int result, uint64_t end_ns, int fd)
 }
 
 /* The last moments, which no time-out of a socket could measure: a place that comes free in them is found at their end. */
-static int connect_at(const struct hook *hook, int fd, const struct sockaddr *address, socklen_t bytes, uint64_t end_ns)
+static int connect_at(const struct hook *hook, int fd, const struct sockaddr *address, socklen_t bytes, uint64_t end_ns,
+		      uint32_t handlers_run)
 {
-	if (wait_until_ready(-1, 0, end_ns) < 0) {
+	if (wait_until_ready(-1, 0, end_ns, handlers_run) < 0) {
 		errno = EINTR;
 		return -1;
 	}
@@ -145,8 +153,7 @@ static uint64_t jiffy_us(void)
 	return (uint64_t)jiffy.tv_nsec / NS_PER_US;
 }
 
-/* A Unix socket that could not get in line has nothing to wait for: its time-out is made what is left meanwhile. handlers_run:
- * as it was when the program called; a handler that runs between two attempts ends the call, too. */
+/* A Unix socket that could not get in line has nothing to wait for: its time-out is made what is left meanwhile. */
 static int connect_in_line(const struct hook *hook, int fd, const struct sockaddr *address, socklen_t bytes,
 			   const struct timeval *timeout, uint32_t handlers_run)
 {
@@ -157,7 +164,7 @@ static int connect_in_line(const struct hook *hook, int fd, const struct sockadd
 		left_us -= left_us % unit_us;
 		struct timeval left = { (time_t)(left_us / 1000000), (suseconds_t)(left_us % 1000000) };
 		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &left, sizeof(left));
-		if (self.handlers_run != handlers_run)
+		if (has_run_handler(handlers_run))
 			break;
 		result = connect_once(hook, fd, address, bytes);
 		error = errno;
@@ -167,19 +174,20 @@ static int connect_in_line(const struct hook *hook, int fd, const struct sockadd
 		error = EINTR;
 	}
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, timeout, sizeof(*timeout));
-	if (left_us < unit_us && self.handlers_run == handlers_run)
-		return connect_at(hook, fd, address, bytes, end_ns);
+	if (left_us < unit_us && !has_run_handler(handlers_run))
+		return connect_at(hook, fd, address, bytes, end_ns, handlers_run);
 	errno = error;
 	return result;
 }
 
 /* The connection is on its way. Once it is there, or has failed, the second call says what the first would have. */
-static int connect_on_its_way(const struct hook *hook, int fd, const struct sockaddr *address, socklen_t bytes, uint64_t end_ns)
+static int connect_on_its_way(const struct hook *hook, int fd, const struct sockaddr *address, socklen_t bytes, uint64_t end_ns,
+			      uint32_t handlers_run)
 {
 	int result;
 
 	do {
-		int ready = end_ns ? wait_until_ready(fd, POLLOUT, end_ns) : 1;
+		int ready = end_ns ? wait_until_ready(fd, POLLOUT, end_ns, handlers_run) : has_run_handler(handlers_run) ? -1 : 1;
 		if (ready <= 0) {
 			errno = ready ? EINTR : EINPROGRESS;
 			return -1;
@@ -202,7 +210,7 @@ int again_connect(const struct hook *hook, int fd, const struct sockaddr *addres
 	if (!is_ours_alone(result, end_ns, fd))
 		return result;
 	return end_ns && address->sa_family == AF_UNIX ? connect_in_line(hook, fd, address, bytes, &timeout, handlers_run) :
-							 connect_on_its_way(hook, fd, address, bytes, end_ns);
+							 connect_on_its_way(hook, fd, address, bytes, end_ns, handlers_run);
 }
 
 /* --- the rest of a transfer --- */

@@ -20,8 +20,8 @@
  * AGAIN_IF_NOBODY mends, and time-outs of sockets; nor does it go on with a transfer that is partly done. All others that wait
  * with a time-out keep its end by themselves (futexes, sleeps, poll). What makes its system calls itself has no hook to mend them.
  *
- * A handler of the program's that runs in the midst of that is told of by self.is_interrupted, and ends the call; one that
- * comes in the few instructions between the look at that word and the call is taken to have come before the call.
+ * A handler of the program's that runs in the midst of that is told of by self.handlers_run, and ends the call; one that
+ * comes in the few instructions between the last look at that word and the call is taken to have come before the call.
  */
 #include "hook.h"
 
@@ -87,22 +87,22 @@ static inline uint64_t again_end_of_pause(uint64_t start_ns, clockid_t clock, in
 	return is_steady && !(flags & TIMER_ABSTIME) ? again_end(start_ns, time) : 0;
 }
 
-/* The call that began at start_ns (0: it was not thought to wait, hook.h) failed with errno. True: for our signal's sake, and
- * it is to be made again. False: errno is what it shall be. */
-__attribute__((cold)) bool again_is_wanted(uint64_t start_ns, int fd, short events, int flags);
+/* The call that began at start_ns (0: it was not thought to wait, hook.h), when handlers_run was this, failed with errno. True: for
+ * our signal's sake, and it is to be made again. False: errno is what it shall be. */
+__attribute__((cold)) bool again_is_wanted(uint64_t start_ns, uint32_t handlers_run, int fd, short events, int flags);
 
 #define AGAIN(hook, fd, events, flags, call)                                                                                \
 	__extension__({                                                                                                \
 		__typeof__(call) result_;                                                                              \
+		uint32_t handlers_run_ = self.handlers_run;                                                            \
 		do {                                                                                                   \
-			uint32_t handlers_run_ = self.handlers_run;                                                    \
 			self.is_interrupted = 0;                                                                       \
 			again_expect(hook, THREAD_WAIT_HOOK, 0);                                                       \
 			result_ = (call);                                                                              \
 			again_done();                                                                                  \
 			self.is_interrupted |= again_was_for_nobody(handlers_run_);                                    \
 		} while (__builtin_expect(result_ == -1 && self.is_interrupted, 0) &&                                  \
-			 again_is_wanted((hook)->start_ns, fd, events, flags));                                        \
+			 again_is_wanted((hook)->start_ns, handlers_run_, fd, events, flags));                         \
 		result_;                                                                                               \
 	})
 

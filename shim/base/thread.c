@@ -9,7 +9,7 @@
 __thread struct thread self __attribute__((tls_model("initial-exec"))) = { .timer = -1 };
 HOT_DATA struct seg_view seg;
 HOT_DATA struct seg_process *thread_process;
-uint32_t thread_owner_tag;
+uint32_t thread_owner_tag, thread_pid;
 
 /* Whose active_owned of thread_process is: a tid, 0 = nobody's. A thread that ends unseen keeps it: the others use the
  * locked one. W: whoever finds it free, its owner, and the child of fork. */
@@ -100,10 +100,13 @@ static void give_back(void)
 
 void thread_attach(void)
 {
+	thread_attach_as((uint32_t)syscall(SYS_gettid), (uint32_t)syscall(SYS_getpid));
+}
+
+void thread_attach_as(uint32_t tid, uint32_t pid)
+{
 	if (!seg.head)
 		return;
-	uint32_t tid = (uint32_t)syscall(SYS_gettid);
-	uint32_t pid = (uint32_t)syscall(SYS_getpid);
 	uint32_t index = claim_slot((uint64_t)(thread_owner_tag | pid) << 32 | tid);
 	struct seg_thread *slot = &seg.threads[index];
 

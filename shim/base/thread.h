@@ -83,9 +83,11 @@ extern __thread struct thread self __attribute__((tls_model("initial-exec"), vis
 /* The segment of this process: head is NULL until the process is profiled. W: setup, before anything counts. */
 extern struct seg_view seg __attribute__((visibility("hidden")));
 
-/* Gives the calling thread a slot; again after fork. Signal-safe, since a thread may first be met in the handler.
- * No system call but gettid and getpid. */
+/* Gives the calling thread a slot; again after fork. */
 void thread_attach(void);
+
+/* The same where nothing may be asked of the kernel: by the handler, of a thread of this process that is met there first. Signal. */
+void thread_attach_as(uint32_t tid, uint32_t pid);
 
 /* Gives back the slot and what else it owns. Later calls of the thread count nowhere until thread_attach. Within a call of
  * profshim's (own_depth > 1: a handler interrupted it) the shard and the gauges stay the thread's, which may be adding. */
@@ -97,6 +99,9 @@ void thread_forget(void);
 
 /* Above the pid in what this process's threads own, 0 in the namespace of the session (SEG_OWNER_FOREIGN). W: setup (process.c). */
 extern uint32_t thread_owner_tag __attribute__((visibility("hidden")));
+
+/* This process. W: setup (process.c). */
+extern uint32_t thread_pid __attribute__((visibility("hidden")));
 
 /* The gauges of this process, NULL when no slot was free. W: setup (process.c). */
 extern struct seg_process *thread_process __attribute__((visibility("hidden")));

@@ -102,16 +102,25 @@ static struct finding find_node(const ucontext_t *context)
 	return finding;
 }
 
-/* A thread may be met here first, one that was there before us; but not while our own code is about to attach it. */
-static bool may_sample(void)
+/* A thread may be met here first, one that was there before us or that no hook saw begin; but not while our own code is about
+ * to attach it. */
+static void meet(const siginfo_t *info)
+{
+	uint32_t tid = self.own_depth ? 0 : sig_pulse_stranger(info);
+
+	if (tid)
+		thread_attach_as(tid, thread_pid);
+}
+
+static bool may_sample(const siginfo_t *info)
 {
 	struct segment *head = seg.head;
 
 	if (!head || atomic_load_explicit(&handler.is_paused, memory_order_relaxed) ||
 	    !atomic_load_explicit(&head->config.is_enabled, memory_order_relaxed))
 		return false;
-	if (!self.slot && !self.own_depth)
-		thread_attach();
+	if (!self.slot)
+		meet(info);
 	return self.slot != NULL;
 }
 
@@ -130,7 +139,7 @@ static void credit_sample(const siginfo_t *info, const ucontext_t *context)
 
 static void take_sample(const siginfo_t *info, const ucontext_t *context)
 {
-	if (!may_sample())
+	if (!may_sample(info))
 		return;
 	bool is_timed = timed.samples < TIMED_FIRST || timed.samples % TIMED_EVERY == 0;
 	uint64_t begin_ns = is_timed ? clock_now_ns() : 0;

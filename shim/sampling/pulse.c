@@ -11,10 +11,14 @@
 #define LOOK_EVERY_NS 100000000
 #define MANY_TICKS_NS 100000000
 
+/* The kernel numbers a process's timers in a row (kernel/time/posix-timers.c), so those that stand at once have places of their own. */
+enum { STRANGERS = 1 << 14 };
+
 enum { PERF_RECORD_BYTES = 16 }; /* header and instruction pointer: perf.c asks for no more */
 
 __thread struct pulse pulse __attribute__((tls_model("initial-exec")));
 char pulse_cookies[PULSE_HZ_MAX + 1];
+static _Atomic uint64_t strangers[STRANGERS]; /* at the timer's number: tid << 32 | the number. W: pulse_expect */
 HOT_DATA _Atomic bool pulse_is_given_up;
 
 static uint32_t hz_of_timer(const siginfo_t *info)
@@ -33,6 +37,19 @@ static bool is_of_perf(const siginfo_t *info)
 bool sig_pulse_is_ours(const siginfo_t *info)
 {
 	return hz_of_timer(info) || is_of_perf(info);
+}
+
+void pulse_expect(int32_t timer, uint32_t tid)
+{
+	atomic_store_explicit(&strangers[(uint32_t)timer % STRANGERS], (uint64_t)tid << 32 | (uint32_t)timer, memory_order_relaxed);
+}
+
+uint32_t sig_pulse_stranger(const siginfo_t *info)
+{
+	uint32_t timer = (uint32_t)info->si_timerid;
+	uint64_t expected = hz_of_timer(info) ? atomic_load_explicit(&strangers[timer % STRANGERS], memory_order_relaxed) : 0;
+
+	return (uint32_t)expected == timer ? (uint32_t)(expected >> 32) : 0;
 }
 
 /* The system call instruction leaves the address of the next one in rcx (Intel's manual, SYSCALL), and nothing else does:

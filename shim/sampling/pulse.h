@@ -82,6 +82,13 @@ static inline bool pulse_is_behind(void)
 /* One of our clocks sent it. */
 bool sig_pulse_is_ours(const siginfo_t *info);
 
+/* A timer of another thread's, which may not have been met yet: what the handler must know then, it cannot ask the kernel for.
+ * Before the timer is started. */
+void pulse_expect(int32_t timer, uint32_t tid);
+
+/* The thread for which the timer that sent it was expected; 0: for none. */
+uint32_t sig_pulse_stranger(const siginfo_t *info);
+
 /* Nanoseconds of CPU time that a sample taken now stands for; 0: none is to be taken, its time goes to a later one. For a
  * signal of ours, once. */
 uint64_t sig_pulse_weigh(const siginfo_t *info, const ucontext_t *context);

@@ -78,6 +78,8 @@ static int32_t timer_make(uint32_t tid, uint32_t hz, uint64_t first_ns)
 	event.sigev_notify_thread_id = (pid_t)tid;
 	if (syscall(SYS_timer_create, thread_clock(tid), &event, &timer) != 0)
 		return -1;
+	if (tid != self.tid)
+		pulse_expect(timer, tid);
 	if (syscall(SYS_timer_settime, timer, 0, &times, NULL) != 0) {
 		int error = errno;
 		timer_delete_raw(timer);

@@ -184,6 +184,7 @@ bool process_enter(const struct process_reservation *reservation)
 
 	learn_namespace();
 	entered_pid = getpid();
+	thread_pid = (uint32_t)entered_pid;
 	thread_process = NULL;
 	if (reservation && reservation->place && take_reserved(reservation))
 		process = reservation->place;

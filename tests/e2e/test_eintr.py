@@ -8,13 +8,14 @@ import json
 import os
 import signal
 
-from harness import FULL, Failure, own_server, run_tests, test
+from harness import FULL, Failure, Metrics, own_server, run_tests, test
 
 SECONDS = 600 if FULL else 5
 REQUESTS_SECONDS = 60 if FULL else 2
 ROUNDS = 1000 if FULL else 30
 REQUESTS_ROUNDS = 300 if FULL else 9
 SHARED_MS = 1000 if FULL else 80
+SAMPLES_A_SECOND = 50  # of its busy threads, at the least, however little of a core they get
 SEVERAL = 5  # calls of one kind in a second, on a machine that does much else
 
 # What ours may add to what the kernel and the load of the machine make of a time-out.
@@ -62,6 +63,8 @@ def no_call_ends_with_eintr_or_early(scene):
     scene.equal("kinds of calls", len(rows), len(plain))
     scene.say("%d calls of %d kinds in %d s" % (sum(row["calls"] for row in rows.values()), len(rows), SECONDS))
     check_all_well(scene, rows)
+    told = Metrics(scene.profshim("report", "--view=metrics"))
+    scene.at_least("samples, each of them a signal", told.sum("profshim_samples_total"), SAMPLES_A_SECOND * SECONDS)
     for (name, _, _), row in rows.items():
         # One waits for a second, until the other side asks again.
         scene.check("%s: %d calls" % (name, row["calls"]), row["calls"] >= (1 if name == "connect, no end" else SEVERAL))

@@ -2,6 +2,7 @@
 """Programs that change their surroundings, and surroundings that lack what is usually there: what the program does and prints is
 what it does without us, what cannot be had is told in one line, and the rest is counted and served."""
 import os
+import re
 import resource
 import shutil
 import signal
@@ -254,13 +255,33 @@ def with_proc_that_hides_processes(scene):
     run_in(scene, "hidepid=2", "umount -l /proc; mount -t proc -o hidepid=2 proc /proc")
 
 
+NO_PLACE = {  # what is wrong: how that is made, and what is told of it
+    "no /dev/shm": ("mount -t tmpfs tmpfs /dev; mknod -m 666 /dev/null c 1 3", "cannot hold the session"),
+    "/dev/shm full": ("mount -t tmpfs -o size=1m tmpfs /dev/shm", "No space left"),
+    "all is read-only": ("mount -o remount,ro,bind /dev/shm; mount -o remount,ro,bind /", "Read-only"),
+}
+
+
+@test
+def without_a_place_the_session_is_served_all_the_same(scene):
+    for what, (prepare, _) in NO_PLACE.items():
+        port = free_ports()
+        environment = scene.shim_environment(dir=None, hz=997, listen="127.0.0.1:%d" % port)
+        environment.pop("XDG_RUNTIME_DIR", None)
+        command = "%s; export LD_PRELOAD=%s; exec \"$@\"" % (prepare, environment["LD_PRELOAD"])
+        program = scene.start(["unshare", "-m", "sh", "-c", command, "sh", "/usr/bin/python3", "-c", "while True: pass"],
+                              re.sub(r"\W", "-", what), environment=environment, is_preloaded=False)
+        program.profiler_port = port
+        program.wait_ready()
+        metrics = program.metrics_when(lambda metrics: metrics.sum("profshim_samples_total") > 20)
+        scene.at_least("samples, %s" % what, metrics.sum("profshim_samples_total"), 21)
+        program.kill_all()
+
+
 @test
 def without_a_place_for_the_session(scene):
-    empty = "mount -t tmpfs tmpfs /dev; mknod -m 666 /dev/null c 1 3"
-    run_in(scene, "no /dev/shm", empty, DEFAULT_DIRECTORY, 1, "cannot hold the session")
-    run_in(scene, "/dev/shm full", "mount -t tmpfs -o size=1m tmpfs /dev/shm", DEFAULT_DIRECTORY, 1, "No space left")
-    run_in(scene, "all is read-only", "mount -o remount,ro,bind /dev/shm; mount -o remount,ro,bind /", DEFAULT_DIRECTORY, 1,
-           "Read-only")
+    for what, (prepare, told) in NO_PLACE.items():
+        run_in(scene, what, prepare, DEFAULT_DIRECTORY, 1, told)
     scene.write("file", "text")
     os.mkdir(scene.path("others"), 0o700)
     os.chown(scene.path("others"), 54321, 54321)

@@ -209,14 +209,14 @@ def a_library_that_is_opened_has_its_table_within_100_ms(scene):
 
 
 SILENT = {"leaf_plain": "compute;leaf_plain", "leaf_deep": "go_deep;go_deep;leaf_deep", "leaf_library": "walk_tree;.*sort_numbers;.*leaf_library",
-          "leaf_handler": "trap;.*leaf_handler"}
+          "leaf_handler": "trap;.*leaf_handler", "leaf_unseen": "unseen;leaf_unseen"}
 
 
 @test
 def the_handler_makes_no_system_call_from_a_threads_first_sample_on(scene):
     rounds, steps = (40, 200) if FULL else (3, 60)
     for unwind in ("auto", "tables", "fp"):
-        program = scene.start([own_server("silent_handler"), str(rounds), str(steps)], "silent-" + unwind, unwind=unwind, hz=1000, budget=0,
+        program = scene.start([own_server("silent_handler"), str(rounds), str(steps), "unseen"], "silent-" + unwind, unwind=unwind, hz=1000, budget=0,
                               stdin=subprocess.PIPE)
         program.wait_ready()  # a round is over, or nearly, that began before there was any table
         if unwind != "fp":

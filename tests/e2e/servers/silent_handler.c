@@ -1,11 +1,12 @@
 /* silent_handler - threads that compute, from their first instruction on, under a seccomp filter which lets nothing through but
  * rt_sigreturn and their end.
  *
- *     silent_handler ROUNDS MILLIONS_OF_STEPS
+ *     silent_handler ROUNDS MILLIONS_OF_STEPS [unseen]
  *
  * A system call in the handler that samples them is the program's end (SIGSYS). In each round a thread is made for each shape of
- * stack, which computes so many steps: one round at once, the others when a byte comes by stdin. Prints "computed" when all are
- * through, and ends when its standard input does.
+ * stack, which computes so many steps: one round at once, the others when a byte comes by stdin. With "unseen" the last round has
+ * a thread besides that the C library makes by itself, where no hook sees it: for two seconds, since somebody else must come
+ * across it. Prints "computed" when all are through, and ends when its standard input does.
  */
 #include "burn.h"
 
@@ -14,15 +15,17 @@
 #include <pthread.h>
 #include <search.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { DEPTH = 700, NUMBERS = 64 };
+enum { DEPTH = 700, NUMBERS = 64, UNSEEN_SECONDS = 2 };
 
 static uint64_t steps;
 static volatile int sink;
@@ -158,6 +161,50 @@ static void *compute(void *shape)
 	end_silently();
 }
 
+/* --- the thread that no hook saw --- */
+
+static _Atomic bool is_unseen_over;
+
+static __attribute__((noinline)) void leaf_unseen(void)
+{
+	burn(1000000);
+	sink++;
+}
+
+static time_t now_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now); /* by the vDSO */
+	return now.tv_sec;
+}
+
+static void unseen(union sigval unused)
+{
+	time_t end = now_seconds() + UNSEEN_SECONDS + 1;
+
+	sigset_t none;
+
+	(void)unused;
+	sigemptyset(&none);
+	if (sigprocmask(SIG_SETMASK, &none, NULL) || forbid_system_calls()) /* the C library begins it with all of them blocked */
+		_exit(2);
+	while (now_seconds() < end)
+		leaf_unseen();
+	is_unseen_over = true;
+	end_silently();
+}
+
+/* timer_create(2), SIGEV_THREAD: by libc's own pthread_create. */
+static int begin_unseen(void)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD, .sigev_notify_function = unseen };
+	struct itimerspec soon = { .it_value.tv_nsec = 1 };
+	timer_t timer;
+
+	return timer_create(CLOCK_MONOTONIC, &event, &timer) || timer_settime(timer, 0, &soon, NULL);
+}
+
 static int run_round(void)
 {
 	pthread_t threads[SHAPES];
@@ -180,19 +227,23 @@ int main(int argc, char **argv)
 	struct sigaction action = { .sa_handler = leaf_handler };
 	static const char nodes[5];
 
-	if (argc != 3)
+	if (argc < 3)
 		return 2;
 	steps = strtoull(argv[2], NULL, 10);
 	for (size_t i = 0; i < sizeof(nodes); i++)
 		if (!tsearch(&nodes[i], &tree, compare_addresses))
 			return 1;
 	sigaction(SIGTRAP, &action, NULL);
-	for (int i = 0; i < atoi(argv[1]); i++) {
+	for (int i = 0, rounds = atoi(argv[1]); i < rounds; i++) {
 		if (i == 1)
 			getchar();
+		if (argc > 3 && i == rounds - 1 && begin_unseen())
+			return 1;
 		if (run_round())
 			return 1;
 	}
+	while (argc > 3 && !is_unseen_over)
+		sched_yield();
 	puts("computed");
 	fflush(stdout);
 	getchar(); /* somebody may want to ask how it was */

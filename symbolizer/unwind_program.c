@@ -212,14 +212,17 @@ static void tell(struct run *run, uint64_t reg, struct told told)
 		*place = told;
 }
 
-static void tell_offset(struct run *run, uint64_t reg, int64_t factored)
+/* What is too large for any frame stays so (is_small). */
+static int64_t offset_of(const struct run *run, int64_t factored)
 {
 	int64_t offset;
 
-	if (__builtin_mul_overflow(factored, run->frame->data_factor, &offset))
-		tell(run, reg, (struct told){ .how = TOLD_OTHERWISE });
-	else
-		tell(run, reg, (struct told){ .how = TOLD_OFFSET, .offset = offset });
+	return __builtin_mul_overflow(factored, run->frame->data_factor, &offset) ? INT64_MAX : offset;
+}
+
+static void tell_offset(struct run *run, uint64_t reg, int64_t factored)
+{
+	tell(run, reg, (struct told){ .how = TOLD_OFFSET, .offset = offset_of(run, factored) });
 }
 
 static void restore(struct run *run, uint64_t reg)
@@ -298,12 +301,12 @@ static bool do_other(struct run *run, uint8_t op, struct cursor *cursor)
 		return true;
 	case CFA_DEF_SF:
 		reg = cursor_read_uleb(cursor);
-		define_cfa(run, reg, (int64_t)cursor_read_leb(cursor, true) * run->frame->data_factor);
+		define_cfa(run, reg, offset_of(run, (int64_t)cursor_read_leb(cursor, true)));
 		return true;
 	case CFA_DEF_REGISTER: define_cfa(run, cursor_read_uleb(cursor), run->state.offset); return true;
 	case CFA_DEF_OFFSET: define_cfa(run, run->state.reg, (int64_t)cursor_read_uleb(cursor)); return true;
 	case CFA_DEF_OFFSET_SF:
-		define_cfa(run, run->state.reg, (int64_t)cursor_read_leb(cursor, true) * run->frame->data_factor);
+		define_cfa(run, run->state.reg, offset_of(run, (int64_t)cursor_read_leb(cursor, true)));
 		return true;
 	case CFA_DEF_EXPRESSION: run->state.expression = read_block(cursor); return true;
 	default: return do_register(run, op, cursor);

@@ -7,9 +7,10 @@
  *
  * A step is a stretch of a round that waits for no other actor. What CPU time it took cannot be another thread's, so more
  * than STALL_NS of that is a stall, and told on stderr: somebody's code in the thread went round in circles, or the machine
- * had the thread's CPU and left it the bill (host_watch.c; scripts/soak tells the one from the other). What it slept, that is
- * neither ran nor waited for a core (the kernel's word: schedstat in proc(5)), is counted apart: threads of one process
- * wait for each other's locks in the loader and the kernel, with and without a profiler, so this can only be compared.
+ * had the thread's CPU and left it the bill (host_watch.c; scripts/soak tells the one from the other). A round without steps
+ * is looked at as a whole: what it takes beyond twice the shortest one. What a step slept, that is neither ran nor waited for
+ * a core (the kernel's word: schedstat in proc(5)), is counted apart: threads of one process wait for each other's locks in
+ * the loader and the kernel, with and without a profiler, so this can only be compared.
  */
 #include <cstdint>
 #include <cstdio>
@@ -53,4 +54,5 @@ long memory_round();
 long timer_round();
 long profiler_round();
 long spin_round();
-long doze_round();        /* torture.cpp: a step that goes round in circles, which must be found out */
+long whirl_round();       /* torture.cpp: every other round without a step goes round in circles, which must be found out */
+long doze_round();        /* a step that goes round in circles, which must be found out */

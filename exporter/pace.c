@@ -9,6 +9,7 @@
 enum {
 	WORK_NS = 100000,      /* at a stretch: about what a request of a fast server takes */
 	PAUSE_NS = 100000,     /* who sleeps for less is hardly gone before it is back */
+	PAUSE_NS_MAX = 160000, /* the kernel may wake it 50 us late (prctl(2), PR_SET_TIMERSLACK); later than this it waits for a core */
 	PAUSES_BLIND = 20,     /* between questions whether to end */
 };
 
@@ -19,17 +20,20 @@ static struct {
 	bool (*is_to_end)(void);
 	bool must_hurry;
 	unsigned steps, pauses;
+	uint64_t slept_ns;
 	uint64_t began_ns;     /* to work, after the last pause */
 	uint64_t ended_ns;     /* when the work before was done */
 } pace;
 
-/* Short pieces of work that follow one another at once are one stretch. */
+/* Short pieces of work that follow one another are one stretch, of which what lay between them is no part. */
 static void begin_stretch(void)
 {
 	uint64_t now_ns = kernel_clock_ns(CLOCK_MONOTONIC);
 
 	if (now_ns - pace.ended_ns >= PAUSE_NS)
 		pace.began_ns = now_ns;
+	else
+		pace.began_ns += now_ns - pace.ended_ns;
 }
 
 void pace_begin(bool (*is_to_end)(void))
@@ -39,6 +43,7 @@ void pace_begin(bool (*is_to_end)(void))
 	pace.must_hurry = false;
 	pace.steps = 0;
 	pace.pauses = 0;
+	pace.slept_ns = 0;
 	begin_stretch();
 	atomic_store_explicit(&pace.is_on, true, memory_order_release);
 	pace_point();
@@ -49,8 +54,11 @@ static void pause_work(void)
 	pace.pauses++;
 	if (pace.pauses % PAUSES_BLIND == 0)
 		pace.must_hurry = pace.is_to_end();
+	uint64_t begin_ns = kernel_clock_ns(CLOCK_MONOTONIC);
 	clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
 	pace.began_ns = kernel_clock_ns(CLOCK_MONOTONIC);
+	uint64_t took_ns = pace.began_ns - begin_ns;
+	pace.slept_ns += took_ns < PAUSE_NS_MAX ? took_ns : PAUSE_NS_MAX;
 }
 
 static bool is_ours(void)
@@ -79,5 +87,5 @@ uint64_t pace_end(void)
 {
 	atomic_store_explicit(&pace.is_on, false, memory_order_relaxed);
 	pace.ended_ns = kernel_clock_ns(CLOCK_MONOTONIC);
-	return (uint64_t)pace.pauses * PAUSE_NS;
+	return pace.slept_ns;
 }

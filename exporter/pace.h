@@ -9,7 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The calling thread begins such work, and rests first if what it did before goes on in it. is_to_end: asked now and then; work that is in somebody's way is not drawn out. */
+/* The calling thread begins such work, and rests first if what it did before goes on in it. is_to_end: asked now and then; work
+ * that is in somebody's way is not drawn out. */
 void pace_begin(bool (*is_to_end)(void));
 
 /* Here is a good moment, if it is not too early. */
@@ -18,5 +19,5 @@ void pace_point(void);
 enum { PACE_LOOK = 64 };
 void pace_step(unsigned weight);
 
-/* The work is done. How long it meant to sleep, in ns. */
+/* The work is done. How long it slept, in ns, without what it then waited for a core. */
 uint64_t pace_end(void);

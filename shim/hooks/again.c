@@ -215,6 +215,11 @@ int again_connect(const struct hook *hook, int fd, const struct sockaddr *addres
 
 /* --- the rest of a transfer --- */
 
+bool again_goes_on(int fd, int flags, uint32_t handlers_run)
+{
+	return self.is_interrupted && again_waits(fd, flags) && !has_run_handler(handlers_run);
+}
+
 ssize_t again_write(int fd, const void *buffer, size_t bytes, int unused)
 {
 	(void)unused;
@@ -223,7 +228,9 @@ ssize_t again_write(int fd, const void *buffer, size_t bytes, int unused)
 
 ssize_t again_send_rest(const struct hook *hook, int fd, const void *buffer, size_t bytes, int flags, ssize_t result, again_send *call)
 {
-	while (self.is_interrupted && (size_t)result < bytes && again_waits(fd, flags)) {
+	uint32_t handlers_run = again_handlers_run();
+
+	while ((size_t)result < bytes && again_goes_on(fd, flags, handlers_run)) {
 		ssize_t more = AGAIN(hook, fd, POLLOUT, flags, call(fd, (const char *)buffer + result, bytes - (size_t)result, flags));
 		if (more <= 0)
 			break;
@@ -235,12 +242,13 @@ ssize_t again_send_rest(const struct hook *hook, int fd, const void *buffer, siz
 ssize_t again_send_rest_of(const struct hook *hook, int fd, const struct iovec *iov, size_t iov_count, int flags, ssize_t result,
 			   again_send *call)
 {
+	uint32_t handlers_run = again_handlers_run();
 	size_t before = 0, done = (size_t)result;
 
-	for (size_t i = 0; i < iov_count && self.is_interrupted; before += iov[i++].iov_len) {
+	for (size_t i = 0; i < iov_count; before += iov[i++].iov_len) {
 		if (before + iov[i].iov_len <= done)
 			continue;
-		if (!again_waits(fd, flags))
+		if (!again_goes_on(fd, flags, handlers_run))
 			break;
 		size_t begun = done - before;
 		ssize_t more = AGAIN(hook, fd, POLLOUT, flags, call(fd, (const char *)iov[i].iov_base + begun, iov[i].iov_len - begun, flags));
@@ -257,7 +265,9 @@ ssize_t again_send_rest_of(const struct hook *hook, int fd, const struct iovec *
 
 ssize_t again_receive_rest(const struct hook *hook, int fd, void *buffer, size_t bytes, int flags, ssize_t result)
 {
-	while (self.is_interrupted && (size_t)result < bytes && again_waits(fd, flags)) {
+	uint32_t handlers_run = again_handlers_run();
+
+	while ((size_t)result < bytes && again_goes_on(fd, flags, handlers_run)) {
 		ssize_t more = AGAIN(hook, fd, POLLIN, flags, real.recv(fd, (char *)buffer + result, bytes - (size_t)result, flags));
 		if (more <= 0)
 			break;

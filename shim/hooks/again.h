@@ -109,6 +109,15 @@ __attribute__((cold)) bool again_is_wanted(uint64_t start_ns, uint32_t handlers_
 /* connect(2), which is not begun anew: where a connection is on its way it is waited for. */
 int again_connect(const struct hook *hook, int fd, const struct sockaddr *address, socklen_t bytes);
 
+/* As self.handlers_run stands before self.is_interrupted is looked at. */
+static inline uint32_t again_handlers_run(void)
+{
+	uint32_t handlers_run = self.handlers_run;
+
+	atomic_signal_fence(memory_order_acquire);
+	return handlers_run;
+}
+
 /* A signal ends a transfer that has begun with what was done so far, where without it the call would have waited for the
  * rest. Does that, after result of bytes, or of what iov has in all; the new result. call: what sends bytes more. */
 typedef ssize_t again_send(int fd, const void *buffer, size_t bytes, int flags);
@@ -127,6 +136,10 @@ static inline bool again_may_have_rest(ssize_t result)
 
 /* A transfer on fd waits until all is done. */
 bool again_waits(int fd, int flags);
+
+/* One that has begun there is to go on: a signal of ours ended it, and no handler of the program's has run since handlers_run was
+ * looked at. */
+__attribute__((cold)) bool again_goes_on(int fd, int flags, uint32_t handlers_run);
 
 /* write(2) as such a call. */
 ssize_t again_write(int fd, const void *buffer, size_t bytes, int unused);

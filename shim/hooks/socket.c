@@ -641,7 +641,8 @@ static APART ssize_t tracked_sendfile(int to, int from, off_t *offset, size_t by
 	if (!enter_send(&hook, SEG_CALL_SENDFILE, to))
 		return real.sendfile(to, from, offset, bytes);
 	ssize_t result = AGAIN(&hook, to, POLLOUT, 0, real.sendfile(to, from, offset, bytes));
-	while (again_may_have_rest(result) && (size_t)result < bytes && again_waits(to, 0)) {
+	uint32_t handlers_run = again_handlers_run();
+	while (again_may_have_rest(result) && (size_t)result < bytes && again_goes_on(to, 0, handlers_run)) {
 		ssize_t more = AGAIN(&hook, to, POLLOUT, 0, real.sendfile(to, from, offset, bytes - (size_t)result));
 		if (more <= 0)
 			break;
@@ -666,7 +667,8 @@ HOOK ssize_t sendfile64(int to, int from, off64_t *offset, size_t bytes)
 	if (!enter_send(&hook, SEG_CALL_SENDFILE64, to))
 		return real.sendfile64(to, from, offset, bytes);
 	ssize_t result = AGAIN(&hook, to, POLLOUT, 0, real.sendfile64(to, from, offset, bytes));
-	while (again_may_have_rest(result) && (size_t)result < bytes && again_waits(to, 0)) {
+	uint32_t handlers_run = again_handlers_run();
+	while (again_may_have_rest(result) && (size_t)result < bytes && again_goes_on(to, 0, handlers_run)) {
 		ssize_t more = AGAIN(&hook, to, POLLOUT, 0, real.sendfile64(to, from, offset, bytes - (size_t)result));
 		if (more <= 0)
 			break;

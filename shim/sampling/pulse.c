@@ -11,7 +11,8 @@
 #define LOOK_EVERY_NS 100000000
 #define MANY_TICKS_NS 100000000
 
-/* The kernel numbers a process's timers in a row (kernel/time/posix-timers.c), so those that stand at once have places of their own. */
+/* The kernel numbers a process's timers in a row (kernel/time/posix-timers.c), so those that are made at one time have places of
+ * their own. A thread that lost its place to a much later timer before its first sample is not met by that, but by its first call. */
 enum { STRANGERS = 1 << 14 };
 
 enum { PERF_RECORD_BYTES = 16 }; /* header and instruction pointer: perf.c asks for no more */

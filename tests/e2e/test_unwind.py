@@ -216,8 +216,8 @@ SILENT = {"leaf_plain": "compute;leaf_plain", "leaf_deep": "go_deep;go_deep;leaf
 def the_handler_makes_no_system_call_from_a_threads_first_sample_on(scene):
     rounds, steps = (40, 200) if FULL else (3, 60)
     for unwind in ("auto", "tables", "fp"):
-        program = scene.start([own_server("silent_handler"), str(rounds), str(steps), "unseen"], "silent-" + unwind, unwind=unwind, hz=1000, budget=0,
-                              stdin=subprocess.PIPE)
+        program = scene.start([own_server("silent_handler"), str(rounds), str(steps), "unseen"], "silent-" + unwind, unwind=unwind,
+                              hz=1000, budget=0, stdin=subprocess.PIPE)
         program.wait_ready()  # a round is over, or nearly, that began before there was any table
         if unwind != "fp":
             program.wait_for_tables()

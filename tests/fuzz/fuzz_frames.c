@@ -37,7 +37,7 @@ static int on_row(void *context, uint64_t address, const struct unwind_rule *rul
 {
 	struct rows *rows = context;
 
-	check(address >= rows->low && address <= rows->high);
+	check(address >= rows->low && address < rows->high);
 	check(!rows->count || address > rows->last);
 	check(rule->kind <= UNWIND_SIGNAL && rule->bp.place <= UNWIND_LOST && rule->bx.place <= UNWIND_LOST);
 	rows->last = address;

@@ -53,6 +53,7 @@ long descriptor_round();
 long memory_round();
 long timer_round();
 long profiler_round();
-long spin_round();
-long whirl_round();       /* torture.cpp: every other round without a step goes round in circles, which must be found out */
-long doze_round();        /* a step that goes round in circles, which must be found out */
+/* torture.cpp: what must be found out */
+long spin_round();        /* a step that goes round in circles */
+long whirl_round();       /* so does every other round, without a step */
+long doze_round();        /* a step that sleeps */

@@ -171,9 +171,20 @@ END_TEST
 
 START_TEST(a_thread_without_a_slot_gets_one_with_its_first_sample)
 {
+	enum { TIMER = 1 << 20 | 7 };
+	siginfo_t info = fixture_signal(0);
+	uint32_t tid = self.tid;
+
 	thread_detach();
-	deliver(fixture_signal(0));
+	thread_pid = (uint32_t)getpid();
+	info.si_timerid = TIMER;
+	deliver(info);
+	ck_assert_ptr_null(self.slot); /* a timer that nobody told of */
+	pulse_expect(TIMER, tid);
+	deliver(info);
 	ck_assert_ptr_nonnull(self.slot);
+	ck_assert_uint_eq(self.tid, tid);
+	ck_assert_uint_eq(atomic_load(&self.slot->owner), (uint64_t)getpid() << 32 | tid);
 	ck_assert_uint_eq(fixture_counter(SEG_COUNTER_SAMPLES), 1);
 }
 END_TEST

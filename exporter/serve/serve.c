@@ -21,8 +21,9 @@
 
 enum {
 	/* Time for clients: as much as a person or a few scrapers ever ask for, and of more a share only, since it is taken
-	 * from the program where that has no more cores than it needs. A twentieth of a core is 25 scrapes of nginx in a second. */
-	BURST_MS = 500, SHARE_PCT = 5, PAUSE_MS = 20,
+	 * from the program where that has no more cores than it needs. A tenth of a core is 50 scrapes of nginx in a second. With a
+	 * twentieth whoever asks a program that keeps all cores busy, where turns take longer, waits for many seconds. */
+	BURST_MS = 500, SHARE_PCT = 10, PAUSE_MS = 20,
 	DEEP_NS = 1000000,       /* of CPU time in a tick: housekeeping takes less, what goes deep more */
 	DEEP_BYTES = 192 << 10,  /* of stack: views and debug information take up to 120 KiB */
 	SHALLOW_BYTES = 4 << 10,
@@ -156,7 +157,7 @@ static void wait_for_work(struct server *server, int max_ms)
 }
 
 /* To be woken is on the clients' account, too: connections that come and go are little else. And of a turn, which never waits
- * but of its own will, all of its time, also while others have the core: so the thread wants one for a twentieth of the time at
+ * but of its own will, all of its time, also while others have the core: so the thread wants one for a tenth of the time at
  * most, and on a machine that is short of them takes no larger part of what little the program gets. */
 static void serve_clients(struct server *server, int max_ms)
 {

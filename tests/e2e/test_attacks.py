@@ -12,7 +12,7 @@ from attacks import ATTACKS, MIXED, Attack, stand_in_on
 from harness import FULL, Failure, free_ports, listening_pids, own_server, run_tests, test, wait_until
 from real_servers import Nginx
 
-BURST_SECONDS, SHARE = 0.5, 0.05  # serve.c: time that clients may have at once, and in the long run
+BURST_SECONDS, SHARE = 0.5, 0.1  # serve.c: time that clients may have at once, and in the long run
 MILLISECONDS = {"us": 1e-3, "ms": 1, "s": 1e3}
 
 
@@ -75,7 +75,7 @@ def threads_by_owner(pids):
 
 
 UNMOVED_MS = 0.5     # some stretches of 0.1 ms (pace.c), one upon another
-RATE_SHARE = 0.8     # a twentieth of the core is what clients may have (serve.c), and somewhat more is to do for it
+RATE_SHARE = 0.8     # a tenth of the core is what clients may have (serve.c), and somewhat more is to do for it
 PAIRS, PAIRS_MAX = (20, 60) if FULL else (3, 12)
 
 

@@ -827,7 +827,7 @@ START_TEST(who_leaves_the_line_holds_up_nobody_in_it)
 }
 END_TEST
 
-enum { FLOOD_MS = 2000, BURST_MS = 500, SHARE_PCT = 5, ONE_TURN_MS = 200 }; /* of serve.c; and what one turn may take */
+enum { FLOOD_MS = 2000, BURST_MS = 500, SHARE_PCT = 10, ONE_TURN_MS = 200 }; /* of serve.c; and what one turn may take */
 
 /* As fast as it goes, on connections of their own; what is asked for costs the server far more than the client. */
 START_TEST(a_flood_of_requests_takes_a_share_of_a_core_and_no_more)

@@ -44,7 +44,9 @@
 enum {
 	CLIENTS_MAX = 64,
 	WAITERS_MAX = 16,            /* requests with seconds=N at once: each holds a snapshot */
-	HEAD_BYTES_MAX = 8192,       /* request line and headers, and libmicrohttpd's state of a connection */
+	/* Request line and headers, and libmicrohttpd's state of a connection. It takes the second half of a line that does not end in
+	 * pieces of 128 bytes and looks through all of it for each (try_grow_read_buffer in its connection.c). */
+	HEAD_BYTES_MAX = 8192,
 	FIRST_SECONDS = 10,          /* from the connection to the end of its first request's head */
 	STALL_SECONDS = 20,          /* nothing moved on the connection */
 	REQUEST_SECONDS = 30,        /* from the end of an answer to the end of the next request's head */

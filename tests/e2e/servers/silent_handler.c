@@ -182,7 +182,6 @@ static time_t now_seconds(void)
 static void unseen(union sigval unused)
 {
 	time_t end = now_seconds() + UNSEEN_SECONDS + 1;
-
 	sigset_t none;
 
 	(void)unused;
